@@ -1,0 +1,167 @@
+"""What a command shows and how it ends: errors, logging, progress, exit statuses, atomic output.
+
+A user's mistake is an `InputError`: a command prints its one line and exits with status 2.
+Output is written under a temporary name beside the final one and renamed when complete.
+"""
+
+import contextlib
+import errno
+import logging
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from tqdm.auto import tqdm
+
+log = logging.getLogger("danq_keras")
+
+EXIT_INPUT = 2
+EXIT_INTERRUPT = 130
+EXIT_TERMINATE = 143
+
+
+class InputError(ValueError):
+    """A user's mistake. The message is one line: the rule, what was received, what to do."""
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived: unwind, clean up, exit with 143."""
+
+
+def set_up_logging(path: Path | None = None) -> None:
+    """Send the package's messages to the terminal (stderr) and, if given, append them to a file."""
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    if not any(isinstance(handler, _TerminalHandler) for handler in log.handlers):
+        terminal = _TerminalHandler()
+        terminal.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(terminal)
+    if path is not None:
+        file = logging.FileHandler(path, encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        log.addHandler(file)
+
+
+class _TerminalHandler(logging.Handler):
+    """Writes through tqdm, so that a message does not tear a progress bar apart."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def progress(*, total: int, desc: str, unit: str = "it", **options: Any) -> "tqdm[Any]":
+    """A progress bar on stderr; without a terminal it prints at most a line each ten seconds."""
+    on_terminal = sys.stderr.isatty()
+    return tqdm(
+        total=total,
+        desc=desc,
+        unit=unit,
+        mininterval=0.2 if on_terminal else 10,
+        dynamic_ncols=on_terminal,
+        file=sys.stderr,
+        **options,
+    )
+
+
+def _temporary_sibling(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial-{os.getpid()}")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def refuse_existing(path: Path, *, overwrite: bool) -> None:
+    """Stop before any work when an output is already there.
+
+    Raises:
+        InputError: `path` exists (an empty folder does not count) and may not be overwritten.
+    """
+    empty_folder = path.is_dir() and not any(path.iterdir())
+    if path.exists() and not empty_folder and not overwrite:
+        raise InputError(f"{path}: already exists. Choose another name, or pass --overwrite.")
+
+
+@contextlib.contextmanager
+def atomic_output(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary path beside `path`; it takes the final name when the block succeeds.
+
+    The caller creates a file or a folder at the temporary path. After an error or an
+    interrupt nothing is left of it.
+
+    Raises:
+        InputError: `path` exists and `overwrite` is false, or its folder cannot be made.
+    """
+    refuse_existing(path, overwrite=overwrite)
+    temporary = _temporary_sibling(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(f"{path}: its parent is not a folder. Choose another place.") from error
+    _remove(temporary)
+    try:
+        yield temporary
+        if temporary.is_dir() and path.exists():
+            _remove(path)
+        temporary.replace(path)
+    finally:
+        _remove(temporary)
+
+
+def _raise_terminated(_signal: int, _frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def run_command(main: Callable[[list[str] | None], int | None]) -> int:
+    """Run a command's `main` with the exit statuses that all commands share.
+
+    Returns:
+        0, or what `main` returned; 2 after a user's mistake or a disk that is full or not
+        writable; 130 after Ctrl-C; 143 after SIGTERM.
+    """
+    signal.signal(signal.SIGTERM, _raise_terminated)
+    try:
+        return main(None) or 0
+    except InputError as error:
+        message = str(error)
+    except OSError as error:
+        message = _describe_os_error(error)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return EXIT_INTERRUPT
+    except Terminated:
+        print("Terminated.", file=sys.stderr)
+        return EXIT_TERMINATE
+    print(f"Error: {message}", file=sys.stderr)
+    return EXIT_INPUT
+
+
+def _describe_os_error(error: OSError) -> str:
+    """One line for the operating system's refusals; anything else is a defect and is re-raised."""
+    advice = {
+        errno.ENOSPC: "the disk is full. Free some space or choose another place",
+        errno.EDQUOT: "the disk quota is used up. Free some space or choose another place",
+        errno.EACCES: "permission denied. Choose a place that you may write to",
+        errno.EPERM: "permission denied. Choose a place that you may write to",
+        errno.EROFS: "the file system is read-only. Choose another place",
+        errno.ENOENT: "no such file or folder. Check the path",
+        errno.EISDIR: "this is a folder, a file was expected. Check the path",
+        errno.ENOTDIR: "a part of the path is not a folder. Check the path",
+        errno.ENAMETOOLONG: "the name is too long. Choose a shorter one",
+    }.get(error.errno or 0)
+    if advice is None and "errno = 28" in str(error):  # HDF5 reports a full disk only in its text
+        return f"the disk is full. Free some space or choose another place. ({error})".replace(
+            "\n", " "
+        )
+    if advice is None:
+        raise error
+    place = f"{error.filename}: " if error.filename else ""
+    return f"{place}{advice}."

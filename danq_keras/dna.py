@@ -1,0 +1,129 @@
+"""DNA as numbers: base codes, one-hot, packed one-hot, reverse complements, label bits.
+
+Everything here is pure NumPy and knows no files. The channel order is DeepSEA's **A, G, C, T**.
+
+- codes: (..., L) uint8, 0-3 = A,G,C,T, 4 = unknown (N and every other IUPAC letter)
+- onehot: (..., L, 4) uint8 or float, an unknown base is a row of zeros
+- packed: (..., L/2) uint8, `np.packbits` of the flattened (L, 4) one-hot: two bases a byte
+
+A packed row holds 4 L bits; its reverse complement is the reversal of all of them, because
+reversing positions and channels together is what complements A,G,C,T.
+"""
+
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Bytes: TypeAlias = npt.NDArray[np.uint8]
+
+ALPHABET = "AGCT"  # Source: DeepSEA's training files; not the alphabetical A,C,G,T
+UNKNOWN = 4
+
+_CODE_OF_BYTE = np.full(256, UNKNOWN, np.uint8)
+for _code, _base in enumerate(ALPHABET):
+    _CODE_OF_BYTE[[ord(_base), ord(_base.lower())]] = _code
+_BYTE_OF_CODE = np.frombuffer((ALPHABET + "N").encode(), np.uint8)
+_NIBBLE_OF_CODE = np.array([0b1000, 0b0100, 0b0010, 0b0001, 0], np.uint8)
+_CODE_OF_NIBBLE = np.full(16, UNKNOWN, np.uint8)
+_CODE_OF_NIBBLE[_NIBBLE_OF_CODE[:4]] = np.arange(4)
+_COMPLEMENT = np.array([3, 2, 1, 0, UNKNOWN], np.uint8)
+_ONEHOT_OF_CODE = np.vstack([np.eye(4, dtype=np.uint8), np.zeros((1, 4), np.uint8)])
+
+REVERSED_BITS: Bytes = np.packbits(
+    np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)[:, ::-1], axis=1
+)[:, 0]
+"""(256,) uint8: the byte whose bits are those of the index, read backwards."""
+
+
+def encode(sequence: str | bytes | Bytes) -> Bytes:
+    """Turn letters into base codes.
+
+    Args:
+        sequence: L letters in any case, as text or as an array of ASCII bytes. Everything but
+            A, C, G, T becomes `UNKNOWN`.
+
+    Returns:
+        (L,) uint8 codes.
+    """
+    if isinstance(sequence, str):
+        sequence = sequence.encode("ascii", "replace")
+    if isinstance(sequence, bytes):
+        sequence = np.frombuffer(sequence, np.uint8)
+    return _CODE_OF_BYTE[sequence]
+
+
+def decode(codes: Bytes) -> str:
+    """Turn base codes (L,) into upper-case letters, unknown bases into N."""
+    return _BYTE_OF_CODE[codes].tobytes().decode("ascii")
+
+
+def reverse_complement_codes(codes: Bytes) -> Bytes:
+    """Reverse complement of codes (..., L); unknown bases stay unknown."""
+    return _COMPLEMENT[codes[..., ::-1]]
+
+
+def onehot_from_codes(codes: Bytes) -> Bytes:
+    """One-hot (..., L, 4) uint8, channels A,G,C,T, of codes (..., L)."""
+    return _ONEHOT_OF_CODE[codes]
+
+
+def _require_even(length: int) -> None:
+    if length % 2:
+        raise ValueError(
+            f"A packed window holds two bases a byte, so its length must be even. "
+            f"Received: {length}. Use a window one base longer or shorter."
+        )
+
+
+def pack_codes(codes: Bytes) -> Bytes:
+    """Pack codes (..., L) into (..., L/2) uint8.
+
+    Raises:
+        ValueError: L is odd.
+    """
+    _require_even(codes.shape[-1])
+    nibbles = _NIBBLE_OF_CODE[codes]
+    return (nibbles[..., 0::2] << 4) | nibbles[..., 1::2]
+
+
+def unpack_codes(packed: Bytes) -> Bytes:
+    """Codes (..., L) of packed rows (..., L/2)."""
+    codes = np.empty((*packed.shape[:-1], packed.shape[-1] * 2), np.uint8)
+    codes[..., 0::2] = _CODE_OF_NIBBLE[packed >> 4]
+    codes[..., 1::2] = _CODE_OF_NIBBLE[packed & 15]
+    return codes
+
+
+def pack_onehot(onehot: npt.NDArray[np.generic]) -> Bytes:
+    """Pack one-hot windows (..., L, 4), values 0 and 1, channels A,G,C,T, into (..., L/2) uint8.
+
+    Raises:
+        ValueError: L is odd, or the last axis is not 4.
+    """
+    if onehot.shape[-1] != 4:
+        raise ValueError(
+            f"One-hot DNA has 4 channels on its last axis. Received shape: {onehot.shape}."
+        )
+    _require_even(onehot.shape[-2])
+    return np.packbits(onehot.reshape(*onehot.shape[:-2], -1).astype(bool), axis=-1)
+
+
+def unpack_onehot(packed: Bytes) -> Bytes:
+    """One-hot (..., L, 4) uint8, channels A,G,C,T, of packed rows (..., L/2)."""
+    return np.unpackbits(packed, axis=-1).reshape(*packed.shape[:-1], -1, 4)
+
+
+def reverse_complement(packed: Bytes) -> Bytes:
+    """Reverse complement of packed rows (..., L/2): all bits in reverse order."""
+    return REVERSED_BITS[packed[..., ::-1]]
+
+
+def pack_labels(labels: npt.NDArray[np.generic]) -> Bytes:
+    """Pack labels (N, T), zero or not, into (N, ceil(T/8)) uint8, first target in the top bit."""
+    return np.packbits(labels.astype(bool), axis=-1)
+
+
+def unpack_labels(packed: Bytes, n_targets: int) -> Bytes:
+    """Labels (..., T) uint8, 0 or 1, of packed labels (..., ceil(T/8))."""
+    return np.unpackbits(packed, axis=-1, count=n_targets)

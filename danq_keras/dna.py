@@ -84,7 +84,8 @@ def pack_codes(codes: Bytes) -> Bytes:
     """
     _require_even(codes.shape[-1])
     nibbles = _NIBBLE_OF_CODE[codes]
-    return (nibbles[..., 0::2] << 4) | nibbles[..., 1::2]
+    packed: Bytes = (nibbles[..., 0::2] << 4) | nibbles[..., 1::2]
+    return packed
 
 
 def unpack_codes(packed: Bytes) -> Bytes:

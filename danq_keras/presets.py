@@ -224,8 +224,7 @@ PRESETS: Mapping[str, Preset] = {
         ),
         Preset(
             "demo",
-            "a small DanQ for the simulated demo genome, trained with Adam in minutes; no published "
-            "recipe",
+            "a small DanQ for the simulated demo genome, trained with Adam; no published recipe",
             ModelConfig(
                 filters=64,
                 kernel_size=20,

@@ -233,7 +233,7 @@ class SplitWriter:
         for name, dataset in self._bits.items():
             block = np.ascontiguousarray(getattr(rows, name))
             dataset[begin:end] = block
-            self._hashes[name].update(block)
+            self._hashes[name].update(block.data)
         if self._coordinates:
             if rows.chrom is None or rows.start is None:
                 raise ValueError("This split has coordinates: give chrom and start.")
@@ -294,10 +294,12 @@ class Split:
 
     @property
     def n_windows(self) -> int:
+        """Number of rows N."""
         return len(self.sequence)
 
     @property
     def n_targets(self) -> int:
+        """Number of targets T."""
         return len(self.header.targets)
 
     @property
@@ -431,14 +433,17 @@ class Dataset:
 
     @property
     def name(self) -> str:
+        """The folder's name."""
         return self.folder.resolve().name
 
     @property
     def targets(self) -> Targets:
+        """The targets, the same in every split."""
         return self.train.header.targets
 
     @property
     def window(self) -> int:
+        """Window length L in bases."""
         return self.train.header.window
 
     def split(self, name: str) -> Split:

@@ -84,7 +84,7 @@ def pack_codes(codes: Bytes) -> Bytes:
     """
     _require_even(codes.shape[-1])
     nibbles = _NIBBLE_OF_CODE[codes]
-    packed: Bytes = (nibbles[..., 0::2] << 4) | nibbles[..., 1::2]
+    packed: Bytes = (nibbles[..., 0::2] << np.uint8(4)) | nibbles[..., 1::2]
     return packed
 
 

@@ -26,7 +26,7 @@ from danq_keras.console import progress
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
 Flags: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.bool_]
-Scores: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+Scores: TypeAlias = npt.NDArray[np.floating[Any]]  # float32 or float64
 
 PROBABILITY_CLIP = 1e-7  # Source: Keras 0.2.0, epsilon of its cross-entropy
 BLOCK_LENGTH = 100_000

@@ -1,0 +1,205 @@
+"""Plots: panels for the report, as SVG that follows its light or dark theme, and PNG files.
+
+Figures are made without pyplot, so nothing global is left behind. Groups of targets keep one
+colour everywhere.
+"""
+
+import io
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from danq_keras.comparison import Comparison
+
+# Okabe & Ito's palette: told apart with any colour vision
+GROUP_COLOURS = {"DNase": "#0072B2", "TF": "#D55E00", "histone": "#009E73"}
+_OTHER_COLOURS = ("#CC79A7", "#E69F00", "#56B4E9", "#8A6FB0", "#7F7F7F")
+_NO_GROUP = "#3B82C4"
+
+# Stand-ins that `_svg` replaces by what the page's style sheet says
+_INK, _RULE = "#010203", "#040506"
+_THEMED = {
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _RULE,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "grid.color": _RULE,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "legend.facecolor": "none",
+}
+_STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.linewidth": 0.5,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+}
+_PANEL_INCHES = (4.4, 3.3)
+
+
+def group_colours(groups: Iterable[str]) -> dict[str, str]:
+    """A colour for each group, in order of appearance."""
+    names = list(dict.fromkeys(groups))
+    others = [name for name in names if name and name not in GROUP_COLOURS]
+    colours = {name: _OTHER_COLOURS[i % len(_OTHER_COLOURS)] for i, name in enumerate(others)}
+    return {name: GROUP_COLOURS.get(name) or colours.get(name, _NO_GROUP) for name in names}
+
+
+def learning_curves(history: pd.DataFrame, columns: dict[str, str], *, ylabel: str) -> str:
+    """Lines over epochs as SVG.
+
+    Args:
+        history: a row per epoch with `epoch` and the columns asked for.
+        columns: column → label.
+        ylabel: what the values are.
+    """
+
+    def draw(axes: Axes) -> None:
+        colours = ("#0072B2", "#D55E00")
+        for (column, label), colour in zip(columns.items(), colours, strict=False):
+            axes.plot(
+                history["epoch"], history[column], "-o", color=colour, label=label, markersize=3
+            )
+        axes.set(xlabel="epoch", ylabel=ylabel)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if len(columns) > 1:
+            axes.legend()
+
+    return _svg(draw)
+
+
+def scatter(table: pd.DataFrame, x: str, y: str, *, xlabel: str, ylabel: str) -> str:
+    """One point per target, coloured by group, with the diagonal, as SVG."""
+
+    def draw(axes: Axes) -> None:
+        _scatter(axes, table, x, y)
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+
+    return _svg(draw)
+
+
+def by_positives(table: pd.DataFrame, column: str, *, ylabel: str) -> str:
+    """A figure against the number of positives (logarithmic) as SVG."""
+
+    def draw(axes: Axes) -> None:
+        _points(axes, table, "positives", column)
+        axes.set(xlabel="positives in the split", ylabel=ylabel, xscale="log")
+
+    return _svg(draw)
+
+
+def by_group(table: pd.DataFrame, column: str, *, xlabel: str) -> str:
+    """Distribution of a figure in each group (box, median, every target outside it) as SVG."""
+
+    def draw(axes: Axes) -> None:
+        colours = group_colours(table["group"])
+        present = {
+            group: table.loc[(table["group"] == group) & table[column].notna(), column]
+            for group in reversed(colours)
+        }
+        names = [group for group, values in present.items() if len(values)]
+        boxes = axes.boxplot(
+            [present[name] for name in names],
+            orientation="horizontal",
+            tick_labels=[_label(name, len(present[name])) for name in names],
+            patch_artist=True,
+            widths=0.6,
+            flierprops={"marker": ".", "markersize": 4, "markeredgecolor": _INK},
+            medianprops={"color": _INK, "linewidth": 1.5},
+            **{part: {"color": _INK} for part in ("whiskerprops", "capprops", "boxprops")},
+        )
+        for patch, name in zip(boxes["boxes"], names, strict=True):
+            patch.set(facecolor=colours[name], alpha=0.7)
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel(xlabel)
+
+    return _svg(draw)
+
+
+def _label(group: str, n: int) -> str:
+    return f"{_plain(group) or 'no group'} ({n})"
+
+
+def _plain(text: str) -> str:
+    """Names may hold dollar signs, which matplotlib takes for formulae."""
+    return text.replace("$", r"\$")
+
+
+def _points(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
+    """Points coloured by group, small groups on top, and a legend where groups are known."""
+    shown = table[table[x].notna() & table[y].notna()]
+    colours = group_colours(table["group"])
+    sizes = shown["group"].value_counts()
+    for order, (group, n) in enumerate(sizes.items()):
+        members = shown[shown["group"] == group]
+        axes.scatter(
+            members[x],
+            members[y],
+            s=9,
+            color=colours[group],
+            alpha=0.6,
+            linewidths=0,
+            label=_label(group, n),
+            zorder=2 + order,
+        )
+    if len(sizes) and (len(sizes) > 1 or sizes.index[0]):
+        axes.legend(fontsize=8, markerscale=1.6, handletextpad=0.2)
+
+
+def _scatter(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
+    """Points with the diagonal, both axes with the same limits."""
+    _points(axes, table, x, y)
+    values = table[[x, y]].dropna().to_numpy(float)
+    low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
+    margin = 0.03 * (high - low) or 0.01
+    limits = (low - margin, high + margin)
+    axes.plot(limits, limits, "--", color=mpl.rcParams["grid.color"], linewidth=1, zorder=1)
+    axes.set(xlim=limits, ylim=limits, aspect="equal")
+
+
+def _svg(draw: Callable[[Axes], None]) -> str:
+    """An inline SVG element of one panel; colours of text and rules come from the page."""
+    with mpl.rc_context({**_STYLE, **_THEMED}):
+        figure = Figure(figsize=_PANEL_INCHES, layout="constrained")
+        draw(figure.add_subplot())
+        text = io.StringIO()
+        no_metadata: dict[str, Any] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(text, format="svg", metadata=no_metadata)
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'\s(?:width|height)="[\d.]+pt"', "", svg, count=2)
+    return svg.replace(_INK, "currentColor").replace(_RULE, "var(--rule)")
+
+
+def scatter_png(path: Path, comparisons: Sequence[Comparison]) -> None:
+    """The paper's scatter plot: ours against theirs, ROC AUC and PR AUC side by side.
+
+    One row of panels for each comparison.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(9, 4.4 * len(comparisons)), layout="constrained")
+        grid = figure.subplots(len(comparisons), 2, squeeze=False)
+        for axes_pair, comparison in zip(np.asarray(grid), comparisons, strict=True):
+            rows = comparison.counted_rows
+            for axes, (name, column) in zip(axes_pair, comparison.figures.items(), strict=True):
+                _scatter(axes, rows, f"reference_{column}", column)
+                wins = int((rows[column] > rows[f"reference_{column}"]).sum())
+                axes.set(
+                    xlabel=f"{_plain(comparison.reference)}, {name}",
+                    ylabel=f"{_plain(comparison.ours)}, {name}",
+                    title=f"{name}: higher in {wins} of {len(rows)} targets",
+                )
+        figure.savefig(path, format="png", dpi=150)

@@ -1,0 +1,622 @@
+"""FASTA + BED → store: which bins there are, which split each belongs to, and the writing of them.
+
+`GenomeSpec` holds every choice, `build_dataset` does the work, `BuildSummary` tells what came out
+and what was left out. Chromosomes are gone through one by one: first all bins are labelled and
+counted, then the kept windows are written, with strands "both" and the coordinates of the window.
+Rows are in the order of the chromosomes, then of the bins.
+
+Bins are given by their starts (m,) int64; a window is a bin with as many bases on either side.
+"""
+
+import contextlib
+import itertools
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from danq_keras.console import InputError, log, progress, refuse_existing
+from danq_keras.dna import UNKNOWN, Bytes, pack_codes
+from danq_keras.genome import (
+    Bed,
+    Genome,
+    Positions,
+    Region,
+    covered_bases,
+    merge,
+    read_bed,
+)
+from danq_keras.labels import (
+    BinLabels,
+    PeakFiles,
+    Peaks,
+    in_genome,
+    label_bins,
+    load_peaks,
+    name_targets,
+    read_table,
+    shorten,
+)
+from danq_keras.store import (
+    SPLITS,
+    STRANDS_BOTH,
+    Rows,
+    SplitWriter,
+    StoreHeader,
+    Targets,
+    new_dataset,
+)
+
+_BLOCK_ROWS = 8192
+_TRAIN = SPLITS.index("train")
+_NO_SPLIT = -1
+
+# Why a bin is left out, in the order of the tests: the first reason counts.
+TWICE = "listed twice in --bins"
+FOREIGN = "on a chromosome that the FASTA lacks"
+NOT_CHOSEN = "on a chromosome that was not chosen"
+SHORT = "short last bin of a chromosome"
+PAST_END = "window reaches past an end of its chromosome"
+EXCLUDED = "overlaps an excluded region"
+UNLABELLED = "no peak"
+UNWANTED = "no peak of the --keep-if targets"
+BORDER = "across a border between splits"
+IN_NO_SPLIT = "in no split"
+UNKNOWN_BASES = "too many unknown bases"
+ADJACENT = "training window overlaps a validation or test bin"
+# Why a peak gave no bin a label.
+NO_BIN = "covers too little of every bin"
+BINS_LEFT_OUT = "its bins were left out"
+
+
+@dataclass(frozen=True)
+class GenomeSpec:
+    """What to build a dataset from, and how.
+
+    Attributes:
+        genome: FASTA, plain, bgzip or gzip.
+        peaks: BED or narrowPeak files, one a target; may be empty when `targets` names them.
+        bin: bases a bin.
+        window: bases a window, the bin in its middle.
+        min_overlap: a bin is positive when more than this share of it lies in peaks.
+        resize_peaks: bases that each peak gets around its summit or centre.
+        chroms: chromosomes in use, in this order; none takes all of the FASTA.
+        test_chroms: chromosomes of the test split.
+        valid_region: CHROM or CHROM:START-END (1-based, inclusive) of the validation split.
+        exclude: BED of regions; a bin that shares a base with one is left out.
+        bins: BED of bins to use in place of all bins of the genome, in its order.
+        keep_if: targets by name or number, or groups; a bin needs a peak of one of them.
+        keep_unlabelled: keep bins without a peak.
+        min_signal: peaks with a lower signal (of a plain BED: score) are left out.
+        max_unknown: windows with a larger share of unknown bases are left out.
+        targets: table that names the targets (see `labels.name_targets`).
+        split_table: table with the columns `chrom`, `split` and optional `start`, `end` (0-based,
+            half-open), in place of `test_chroms` and `valid_region`; what it does not list is in
+            no split.
+        allow_adjacent: keep training windows that overlap a validation or test bin.
+        source: what the dataset is, to stand before the description that every split carries.
+    """
+
+    genome: Path
+    peaks: tuple[Path, ...] = ()
+    bin: int = 200
+    window: int = 1000
+    min_overlap: float = 0.5
+    resize_peaks: int | None = None
+    chroms: tuple[str, ...] | None = None
+    test_chroms: tuple[str, ...] = ()
+    valid_region: str | None = None
+    exclude: Path | None = None
+    bins: Path | None = None
+    keep_if: tuple[str, ...] = ()
+    keep_unlabelled: bool = False
+    min_signal: float | None = None
+    max_unknown: float = 1.0
+    targets: Path | None = None
+    split_table: Path | None = None
+    allow_adjacent: bool = False
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if self.bin < 1:
+            raise InputError(f"--bin: must be above zero. Received: {self.bin}.")
+        if self.window % 2 or self.window < self.bin or (self.window - self.bin) % 2:
+            raise InputError(
+                "--window: must be even, not below the bin, and leave as many bases on either side "
+                f"of it. Received: window {self.window}, bin {self.bin}."
+            )
+        if not 0 <= self.min_overlap < 1:
+            raise InputError(f"--min-overlap: must be in [0, 1). Received: {self.min_overlap}.")
+        if not 0 <= self.max_unknown <= 1:
+            raise InputError(f"--max-unknown: must be in [0, 1]. Received: {self.max_unknown}.")
+        if self.resize_peaks is not None and self.resize_peaks < 1:
+            raise InputError(f"--resize-peaks: must be above zero. Received: {self.resize_peaks}.")
+        if self.keep_if and self.keep_unlabelled:
+            raise InputError("--keep-if and --keep-unlabelled exclude each other. Give one.")
+        if self.split_table and (self.test_chroms or self.valid_region):
+            raise InputError(
+                "--split-table takes the place of --test-chroms and --valid-region. Give one kind."
+            )
+
+    @property
+    def flank(self) -> int:
+        """Bases of the window on either side of the bin."""
+        return (self.window - self.bin) // 2
+
+    def describe(self) -> str:
+        """One line for the store's `source`."""
+        choices = [f"bin {self.bin}", f"window {self.window}", f"min-overlap {self.min_overlap}"]
+        for name in (
+            "resize_peaks",
+            "min_signal",
+            "valid_region",
+            "exclude",
+            "bins",
+            "split_table",
+        ):
+            value = getattr(self, name)
+            if value is not None:
+                text = value.name if isinstance(value, Path) else value
+                choices.append(f"{name.replace('_', '-')} {text}")
+        if self.test_chroms:
+            choices.append(f"test-chroms {','.join(self.test_chroms)}")
+        prefix = f"{self.source}; " if self.source else ""
+        return f"{prefix}genome {self.genome.name}; {', '.join(choices)}"
+
+
+@dataclass(frozen=True, eq=False)
+class BuildSummary:
+    """What a build gave.
+
+    `n_windows` by split; `positives` (3, T) int64 bins, splits in the order of `SPLITS`;
+    `bins_left_out` and `peaks_left_out` by reason; `n_peaks` read.
+    """
+
+    targets: Targets
+    n_windows: dict[str, int]
+    positives: npt.NDArray[np.int64]
+    bins_left_out: Counter[str]
+    n_peaks: int
+    peaks_left_out: Counter[str]
+    seconds: float = 0.0
+
+    @property
+    def positive_share(self) -> float:
+        """Share of all labels that are positive."""
+        labels = sum(self.n_windows.values()) * len(self.targets)
+        return float(self.positives.sum()) / labels if labels else 0.0
+
+    def describe(self) -> str:
+        """The summary as lines of text."""
+        rows = [f"{len(self.targets)} targets, windows and positive labels by split:"]
+        for row, split in enumerate(SPLITS):
+            rows.append(
+                f"  {split:<6}{self.n_windows[split]:>12,}{int(self.positives[row].sum()):>14,}"
+            )
+        rows.append(f"  {self.positive_share:.2%} of the labels are positive.")
+        by_target = self.positives.sum(axis=0)
+        rows.append(
+            f"Positive bins of a target: {by_target.min():,} to {by_target.max():,}, "
+            f"median {int(np.median(by_target)):,}."
+        )
+        rows += _count_lines("Bins left out", self.bins_left_out)
+        rows += _count_lines(
+            f"Peaks that gave no bin a label, of {self.n_peaks:,}", self.peaks_left_out
+        )
+        return "\n".join([*rows, f"Built in {self.seconds:.1f} s."])
+
+
+def _count_lines(title: str, counts: Counter[str]) -> list[str]:
+    lines = [f"{title}: {counts.total():,}"]
+    return lines + [f"  {count:>12,}  {reason}" for reason, count in counts.most_common() if count]
+
+
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """The kept bins of a chromosome in row order: `starts` (n,), `split` (n,), `packed` labels."""
+
+    chrom: str
+    starts: Positions
+    split: npt.NDArray[np.int8]
+    packed: Bytes
+
+    def of(self, split: int) -> tuple[Positions, Bytes]:
+        rows = self.split == split
+        return self.starts[rows], self.packed[rows]
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """Everything that the labelling of a chromosome needs, and what it counts."""
+
+    spec: GenomeSpec
+    genome: Genome
+    files: PeakFiles
+    peaks: Peaks
+    splits: dict[str, list[tuple[str, int, int]]]
+    exclude: Bed | None
+    bins: Bed | None
+    bins_left_out: Counter[str] = field(default_factory=Counter)
+    peaks_left_out: Counter[str] = field(default_factory=Counter)
+    positives: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros((3, 0), np.int64))
+
+
+def build_dataset(out: Path, spec: GenomeSpec, *, overwrite: bool = False) -> BuildSummary:
+    """Build a dataset folder from a genome and peaks.
+
+    Args:
+        out: the new folder.
+        spec: what to build.
+        overwrite: replace `out` if it is there.
+
+    Raises:
+        InputError: a file or a choice is unusable, or no bin is left; nothing is written.
+    """
+    begin = time.perf_counter()
+    refuse_existing(out, overwrite=overwrite)
+    files = name_targets(spec.peaks, spec.targets)
+    with Genome(spec.genome) as genome:
+        plan = _make_plan(spec, genome, files)
+        kept = _label_genome(plan)
+        n_windows = {
+            name: sum(int((part.split == code).sum()) for part in kept)
+            for code, name in enumerate(SPLITS)
+        }
+        if not sum(n_windows.values()):
+            reasons = ", ".join(f"{n} {why}" for why, n in plan.bins_left_out.most_common())
+            raise InputError(f"No bin is left ({reasons}). Check the peaks and the options.")
+        with new_dataset(out, overwrite=overwrite) as folder:
+            _write(folder, plan, kept, n_windows)
+    _warn_of_gaps(files.targets, n_windows, plan.positives)
+    return BuildSummary(
+        targets=files.targets,
+        n_windows=n_windows,
+        positives=plan.positives,
+        bins_left_out=+plan.bins_left_out,
+        n_peaks=plan.peaks.n_read,
+        peaks_left_out=plan.peaks.left_out + plan.peaks_left_out,
+        seconds=time.perf_counter() - begin,
+    )
+
+
+def _make_plan(spec: GenomeSpec, genome: Genome, files: PeakFiles) -> _Plan:
+    chroms = _chosen_chroms(spec, genome)
+    _keep_targets(spec, files.targets)
+    splits = _split_regions(spec, genome)
+    outside = sorted({region[0] for part in splits.values() for region in part} - set(chroms))
+    if outside:
+        raise InputError(
+            f"The splits name chromosomes that are not in --chroms: {shorten(outside)}. "
+            "Add them there, or leave them out here."
+        )
+    exclude, bins = (read_bed(path) if path else None for path in (spec.exclude, spec.bins))
+    for bed in (exclude, bins):
+        if bed is not None:
+            in_genome(bed, genome.lengths)
+    peaks = load_peaks(
+        files,
+        genome.lengths,
+        chroms=chroms,
+        resize=spec.resize_peaks,
+        min_signal=spec.min_signal,
+    )
+    return _Plan(
+        spec=spec,
+        genome=genome,
+        files=files,
+        peaks=peaks,
+        splits=splits,
+        exclude=exclude,
+        bins=_check_bins(bins, spec),
+        positives=np.zeros((len(SPLITS), len(files.targets)), np.int64),
+    )
+
+
+def _check_bins(bins: Bed | None, spec: GenomeSpec) -> Bed | None:
+    if bins is not None:
+        wrong = np.flatnonzero(bins.ends - bins.starts != spec.bin)
+        if len(wrong):
+            raise InputError(
+                f"{bins.path}: every bin must have {spec.bin} bases. Received "
+                f"{bins.describe(int(wrong[0]))}. Correct the file, or change --bin."
+            )
+    return bins
+
+
+def _known(chroms: Sequence[str], genome: Genome, option: str) -> None:
+    missing = [chrom for chrom in chroms if chrom not in genome.lengths]
+    if missing:
+        raise InputError(
+            f"{option}: not in {genome.path.name}: {shorten(missing)}. The FASTA has "
+            f"{shorten(list(genome.lengths), 5)}."
+        )
+
+
+def _chosen_chroms(spec: GenomeSpec, genome: Genome) -> list[str]:
+    chroms = spec.chroms or tuple(genome.lengths)
+    _known(chroms, genome, "--chroms")
+    return list(dict.fromkeys(chroms))
+
+
+def _keep_targets(spec: GenomeSpec, targets: Targets) -> list[int]:
+    """Numbers of the targets that keep a bin: those of --keep-if, else all."""
+    if not spec.keep_if:
+        return list(range(len(targets)))
+    groups = targets.column("group")
+    found: set[int] = set()
+    for text in spec.keep_if:
+        members = [i for i, group in enumerate(groups) if group == text]
+        found.update(targets.find([text]) if text in targets.names or not members else members)
+    return sorted(found)
+
+
+def _split_regions(spec: GenomeSpec, genome: Genome) -> dict[str, list[tuple[str, int, int]]]:
+    """Split → its regions as (chromosome, start, end); without a table, train is the rest."""
+    regions: dict[str, list[tuple[str, int, int]]] = {name: [] for name in SPLITS}
+    if spec.split_table:
+        rows = read_table(spec.split_table, required=("chrom", "split"))
+        for line, row in enumerate(rows.to_dict("records"), 2):
+            where = f"{spec.split_table}, line {line}"
+            if row["split"] not in SPLITS:
+                raise InputError(
+                    f"{where}: 'split' is one of {', '.join(SPLITS)}. Received: {row['split']!r}."
+                )
+            numbers = (row.get("start", ""), row.get("end", ""))
+            regions[row["split"]].append(
+                _locate(_bounds(row["chrom"], numbers, where), genome, where)
+            )
+    else:
+        for chrom in spec.test_chroms:
+            regions["test"].append(_locate(Region(chrom), genome, "--test-chroms"))
+        if spec.valid_region:
+            region = Region.parse(spec.valid_region)
+            regions["valid"].append(_locate(region, genome, "--valid-region"))
+    _refuse_overlap(regions)
+    return regions
+
+
+def _bounds(chrom: str, numbers: tuple[str, str], where: str) -> Region:
+    if numbers == ("", ""):
+        return Region(chrom)
+    if not all(number.isdecimal() for number in numbers) or int(numbers[0]) >= int(numbers[1]):
+        raise InputError(
+            f"{where}: 'start' and 'end' are whole numbers, 0-based and half-open, both or none. "
+            f"Received: {numbers[0]!r}, {numbers[1]!r}."
+        )
+    return Region(chrom, int(numbers[0]), int(numbers[1]))
+
+
+def _locate(region: Region, genome: Genome, where: str) -> tuple[str, int, int]:
+    _known([region.chrom], genome, where)
+    length = genome.lengths[region.chrom]
+    end = length if region.end is None else region.end
+    if end > length:
+        raise InputError(
+            f"{where}: the region ends at {end}, {region.chrom} has {length} bases. "
+            "Choose an end inside."
+        )
+    return region.chrom, region.start, end
+
+
+def _refuse_overlap(regions: dict[str, list[tuple[str, int, int]]]) -> None:
+    listed = sorted((*region, split) for split, part in regions.items() for region in part)
+    for before, after in itertools.pairwise(listed):
+        if before[0] == after[0] and after[1] < before[2] and before[3] != after[3]:
+            raise InputError(
+                f"Splits must not overlap. Received {before[3]} and {after[3]}, both with "
+                f"{after[0]}:{after[1]}-{min(before[2], after[2])}. Correct one of them."
+            )
+
+
+def _label_genome(plan: _Plan) -> list[_Kept]:
+    lengths = plan.genome.lengths
+    for chrom in lengths.keys() - plan.peaks.by_chrom.keys():
+        n_bins = len(_on(plan.bins, chrom)[0]) if plan.bins else -(-lengths[chrom] // plan.spec.bin)
+        plan.bins_left_out[NOT_CHOSEN] += n_bins
+    if plan.bins:
+        codes = [i for i, name in enumerate(plan.bins.names) if name not in lengths]
+        plan.bins_left_out[FOREIGN] += int(np.isin(plan.bins.chrom, codes).sum())
+    total = sum(lengths[chrom] for chrom in plan.peaks.by_chrom)
+    kept = []
+    with progress(total=total, desc="label", unit="b", unit_scale=True) as bar:
+        for chrom in plan.peaks.by_chrom:
+            kept.append(_label_chromosome(plan, chrom))
+            bar.update(lengths[chrom])
+    return kept
+
+
+def _on(bed: Bed | None, chrom: str) -> tuple[Positions, Positions]:
+    """Starts and ends of the features of a chromosome, in the order of the file."""
+    if bed is None or chrom not in bed.names:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    here = bed.chrom == bed.names.index(chrom)
+    return bed.starts[here], bed.ends[here]
+
+
+def _label_chromosome(plan: _Plan, chrom: str) -> _Kept:
+    """Label the bins of a chromosome, choose those to keep and count the others."""
+    spec, length = plan.spec, plan.genome.lengths[chrom]
+    if plan.bins is None:
+        bins = np.arange(0, length - spec.bin + 1, spec.bin, dtype=np.int64)
+        order = np.arange(len(bins))
+        plan.bins_left_out[SHORT] += int(length % spec.bin > 0)
+    else:
+        listed = _on(plan.bins, chrom)[0]
+        order = np.argsort(listed, kind="stable")
+        bins = listed[order]
+    above = math.floor(Fraction(str(spec.min_overlap)) * spec.bin)
+    peaks = plan.peaks.by_chrom[chrom]
+    labels = label_bins(peaks, bins, length=spec.bin, above=above)
+    split = _split_of_bins(plan, chrom, bins)
+    kept = np.ones(len(bins), bool)
+    for reason, out in _reasons(plan, chrom, bins, labels, split, kept):
+        plan.bins_left_out[reason] += int((kept & out).sum())
+        kept &= ~out
+    _count(plan, labels, np.where(kept, split, _NO_SPLIT))
+    # Back to the order in which a list of bins has them; a grid is in order already.
+    rows = np.flatnonzero(kept)
+    rows = rows[np.argsort(order[rows], kind="stable")]
+    return _Kept(chrom, bins[rows], split[rows], labels.packed[rows])
+
+
+def _split_of_bins(plan: _Plan, chrom: str, bins: Positions) -> npt.NDArray[np.int8]:
+    """Split (m,) of each bin; -1 for none, -2 for a bin that is not wholly inside one."""
+    split = np.full(len(bins), _NO_SPLIT if plan.spec.split_table else _TRAIN, np.int8)
+    for code, name in enumerate(SPLITS):
+        regions = [region[1:] for region in plan.splits[name] if region[0] == chrom]
+        starts, ends = np.array(regions, np.int64).reshape(-1, 2).T
+        covered = covered_bases(*merge(starts, ends), bins=bins, length=plan.spec.bin)
+        split[covered > 0] = _NO_SPLIT - 1
+        split[covered == plan.spec.bin] = code
+    return split
+
+
+def _reasons(
+    plan: _Plan,
+    chrom: str,
+    bins: Positions,
+    labels: BinLabels,
+    split: npt.NDArray[np.int8],
+    kept: npt.NDArray[np.bool_],
+) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
+    """Each reason to leave bins out, with the bins (m,) bool that it meets.
+
+    `kept` is updated by the caller between two reasons: the last two look at what is left.
+    """
+    spec, length = plan.spec, plan.genome.lengths[chrom]
+    yield TWICE, np.concatenate([[False], bins[1:] == bins[:-1]])[: len(bins)]
+    yield PAST_END, (bins < spec.flank) | (bins + spec.bin + spec.flank > length)
+    if plan.exclude:
+        excluded = merge(*_on(plan.exclude, chrom))
+        yield EXCLUDED, covered_bases(*excluded, bins=bins, length=spec.bin) > 0
+    if not spec.keep_unlabelled:
+        yield UNLABELLED, ~_marked(labels, range(len(labels.positive)), len(bins))
+    if spec.keep_if:
+        yield UNWANTED, ~_marked(labels, _keep_targets(spec, plan.files.targets), len(bins))
+    yield BORDER, split < _NO_SPLIT
+    yield IN_NO_SPLIT, split == _NO_SPLIT
+    windows = bins - spec.flank
+    if spec.max_unknown < 1 and kept.any():
+        unknown = covered_bases(
+            *_unknown_runs(plan.genome.codes(chrom)), bins=windows, length=spec.window
+        )
+        most = math.floor(Fraction(str(spec.max_unknown)) * spec.window)
+        yield UNKNOWN_BASES, unknown > most
+    if not spec.allow_adjacent:
+        held = bins[kept & (split != _TRAIN)]
+        near = covered_bases(*merge(held, held + spec.bin), bins=windows, length=spec.window) > 0
+        yield ADJACENT, near & (split == _TRAIN)
+
+
+def _marked(labels: BinLabels, targets: Sequence[int], n_bins: int) -> npt.NDArray[np.bool_]:
+    marked = np.zeros(n_bins, bool)
+    for target in targets:
+        marked[labels.positive[target]] = True
+    return marked
+
+
+def _unknown_runs(codes: Bytes) -> tuple[Positions, Positions]:
+    unknown = np.concatenate([[False], codes == UNKNOWN, [False]])
+    edges = np.flatnonzero(unknown[1:] != unknown[:-1])
+    return edges[0::2], edges[1::2]
+
+
+def _count(plan: _Plan, labels: BinLabels, split: npt.NDArray[np.int8]) -> None:
+    """Count positives by split, and the peaks that gave no kept bin a label."""
+    for target, positive in enumerate(labels.positive):
+        kept = positive[split[positive] >= 0]
+        plan.positives[:, target] += np.bincount(split[kept], minlength=len(SPLITS))
+        first, last = labels.peak_bins[target]
+        any_bin = np.searchsorted(positive, last) > np.searchsorted(positive, first)
+        any_kept = np.searchsorted(kept, last) > np.searchsorted(kept, first)
+        plan.peaks_left_out[NO_BIN] += int((~any_bin).sum())
+        plan.peaks_left_out[BINS_LEFT_OUT] += int((any_bin & ~any_kept).sum())
+
+
+def _write(folder: Path, plan: _Plan, kept: list[_Kept], n_windows: dict[str, int]) -> None:
+    spec = plan.spec
+    header = StoreHeader(spec.window, spec.bin, STRANDS_BOTH, plan.files.targets, spec.describe())
+    width = max(len(part.chrom.encode()) for part in kept)
+    with contextlib.ExitStack() as stack:
+        writers = [
+            stack.enter_context(
+                SplitWriter(
+                    folder / f"{name}.h5", header, n_windows=n_windows[name], chrom_width=width
+                )
+            )
+            for name in SPLITS
+        ]
+        bar = stack.enter_context(
+            progress(total=sum(n_windows.values()), desc="write", unit="window", unit_scale=True)
+        )
+        for part in kept:
+            if not len(part.starts):
+                continue
+            packed = _PackedChromosome(plan.genome.codes(part.chrom), spec.window)
+            for code, writer in enumerate(writers):
+                starts, labels = part.of(code)
+                for begin in range(0, len(starts), _BLOCK_ROWS):
+                    block = slice(begin, begin + _BLOCK_ROWS)
+                    windows = starts[block] - spec.flank
+                    writer.append(
+                        Rows(
+                            packed.windows(windows),
+                            labels[block],
+                            chrom=np.full(len(windows), part.chrom),
+                            start=windows,
+                        )
+                    )
+                    bar.update(len(windows))
+
+
+class _PackedChromosome:
+    """A chromosome packed once, so that a window is a plain copy of bytes.
+
+    Two bases share a byte: windows that begin at an odd base come from a second packing, which is
+    one base later and made only when it is needed.
+    """
+
+    def __init__(self, codes: Bytes, window: int) -> None:
+        self._codes = codes
+        self._width = window // 2
+        self._views: dict[int, Bytes] = {}
+
+    def windows(self, starts: Positions) -> Bytes:
+        """Packed windows (n, L/2) at `starts` (n,)."""
+        rows = np.empty((len(starts), self._width), np.uint8)
+        for phase in (0, 1):
+            here = starts % 2 == phase
+            if here.any():
+                rows[here] = self._view(phase)[starts[here] // 2]
+        return rows
+
+    def _view(self, phase: int) -> Bytes:
+        if phase not in self._views:
+            even = (len(self._codes) - phase) // 2 * 2
+            packed = pack_codes(self._codes[phase : phase + even])
+            self._views[phase] = np.lib.stride_tricks.sliding_window_view(packed, self._width)
+        return self._views[phase]
+
+
+def _warn_of_gaps(
+    targets: Targets, n_windows: dict[str, int], positives: npt.NDArray[np.int64]
+) -> None:
+    for row, split in enumerate(SPLITS):
+        if not n_windows[split]:
+            log.warning("The %s split has no windows.", split)
+            continue
+        missing = [targets.names[i] for i in np.flatnonzero(positives[row] == 0)]
+        if missing:
+            log.warning(
+                "%d of %d targets have no positive in the %s split: %s.",
+                len(missing),
+                len(targets),
+                split,
+                shorten(missing, 20),
+            )

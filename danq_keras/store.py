@@ -237,7 +237,8 @@ class SplitWriter:
         if self._coordinates:
             if rows.chrom is None or rows.start is None:
                 raise ValueError("This split has coordinates: give chrom and start.")
-            self._chrom[begin:end] = np.char.encode(rows.chrom, "utf-8")
+            # Cast, since HDF5 refuses to turn plain bytes into UTF-8 text.
+            self._chrom[begin:end] = np.char.encode(rows.chrom, "utf-8").astype(self._chrom.dtype)
             self._start[begin:end] = rows.start
         self.n_written = end
 

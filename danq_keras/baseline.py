@@ -14,7 +14,6 @@ JSON file, valid as long as the fingerprints of the store's splits stay the same
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -29,7 +28,8 @@ Matrix: TypeAlias = npt.NDArray[np.float32]
 
 MAXIMUM_K = 5  # Source: Quang & Xie 2016, the logistic regression baseline
 TRAIN_CAP = 50_000
-PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01)
+DEFAULT_PENALTY = 0.03
+PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)  # strong to weak
 VERSION = 1
 NAMES = {
     "kmer": "k-mer logistic regression",
@@ -39,18 +39,19 @@ NAMES = {
 _ROWS = 2048
 _ITERATIONS = 60
 _ROUNDING = 1e-6
+_QUIET = 20_000
 
 
 @dataclass(frozen=True, eq=False)
 class Baselines:
     """Figures of the baselines on one split.
 
-    `metrics` and `notes` have the keys of `NAMES`; a baseline that could not be computed is only
+    `figures` and `notes` have the keys of `NAMES`; a baseline that could not be computed is only
     in `notes`, which say how each was made. `fingerprints` are those of the dataset's splits.
     """
 
     split: str
-    metrics: dict[str, metrics.TargetMetrics]
+    figures: dict[str, metrics.TargetMetrics]
     notes: dict[str, str]
     fingerprints: dict[str, str]
 
@@ -151,7 +152,8 @@ class LogisticRegression:
 
     def logits(self, features: Matrix) -> Matrix:
         """Log-odds (N, T) float32 of features (N, D)."""
-        return (features - self.mean) @ self.weights + self.bias
+        logits = (features - self.mean) @ self.weights + self.bias
+        return logits.astype(np.float32, copy=False)
 
 
 class _Problem:
@@ -231,3 +233,211 @@ class _Problem:
         gradient[:, self.constant] = 0
         penalties = penalty / 2 * np.sum(parameters[:-1] ** 2)
         return float(np.sum((loss / self.n_counted)[~self.constant]) + penalties), gradient
+
+
+def compute_baselines(
+    dataset: store.Dataset,
+    *,
+    split: str = "test",
+    train_limit: int | None = None,
+    seed: int = 0,
+) -> Baselines:
+    """Train and score the baselines.
+
+    Args:
+        dataset: the open dataset.
+        split: the split that is scored.
+        train_limit: the most training windows used, drawn with `seed`; None means 50,000.
+        seed: of that draw.
+
+    Raises:
+        ValueError: `split` is the training split.
+    """
+    if split == "train":
+        raise ValueError("Baselines are trained on the training split: score another one.")
+    scored = dataset.split(split)
+    limit = TRAIN_CAP if train_limit is None else train_limit
+    rows = np.arange(dataset.train.n_windows)
+    if len(rows) > limit:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, limit, replace=False))
+    labels = dna.unpack_labels(scored.labels, scored.n_targets)
+    ignore = None if scored.ignore is None else dna.unpack_labels(scored.ignore, scored.n_targets)
+    probs: dict[str, Matrix] = {"hotness": hotness(labels, ignore=ignore)}
+    notes = {"hotness": "share of the other targets with label 1 in the scored window itself"}
+    drawn = f"{len(rows):,} of {dataset.train.n_windows:,} training windows"
+    if len(rows) < dataset.train.n_windows:
+        drawn += f" (drawn with seed {seed})"
+    if len(rows):
+        train = _Examples.read(dataset.train, rows)
+        regression, chosen = fit_kmers(train, dataset.valid, n_targets=scored.n_targets)
+        probs["kmer"] = _predict(regression, scored)
+        notes["kmer"] = f"counts of all 1- to 5-mers; trained on {drawn}; {chosen}"
+        probs["gc"] = _gc_scores(train, dataset.train.sequence[rows], scored.sequence)
+        notes["gc"] = f"share of G and C; its direction from {drawn}"
+    else:
+        notes |= dict.fromkeys(("kmer", "gc"), "left out: the training split has no rows")
+    return Baselines(
+        split=split,
+        figures={
+            name: metrics.evaluate(labels, probs[name], ignore=ignore)
+            for name in NAMES
+            if name in probs
+        },
+        notes={name: notes[name] for name in NAMES},
+        fingerprints=dataset.fingerprints(),
+    )
+
+
+def hotness(labels: dna.Bytes, *, ignore: dna.Bytes | None = None) -> Matrix:
+    """Share of the other targets that are positive in the same window.
+
+    Args:
+        labels: (N, T) uint8.
+        ignore: (N, T) uint8, not zero where a label does not count.
+
+    Returns:
+        (N, T) float32 in 0 … 1.
+    """
+    known = labels if ignore is None else labels * (ignore == 0)
+    others = known.sum(axis=1, dtype=np.int32)[:, None] - known
+    share: Matrix = others.astype(np.float32) / np.float32(max(1, labels.shape[1] - 1))
+    return share
+
+
+def _gc_share(packed: dna.Bytes) -> Matrix:
+    """Share (N,) float32 of G and C among the known bases; 0 where none is known."""
+    # Bits of a byte: A G C T A G C T.
+    g_or_c = np.bitwise_count(packed & 0b01100110).sum(axis=1, dtype=np.float32)
+    known = np.bitwise_count(packed).sum(axis=1, dtype=np.float32)
+    share: Matrix = g_or_c / np.maximum(known, 1)
+    return share
+
+
+def _gc_scores(train: _Examples, train_packed: dna.Bytes, packed: dna.Bytes) -> Matrix:
+    """GC share (N, T), or its complement for targets whose training positives are poor in GC."""
+    share = _gc_share(train_packed)[:, None]
+    counts = np.ones_like(train.labels) if train.keep is None else train.keep
+    positives = train.labels * counts
+    mean = (share * positives).sum(axis=0) / np.maximum(positives.sum(axis=0), 1)
+    background = (share * counts).sum(axis=0) / np.maximum(counts.sum(axis=0), 1)
+    scored = _gc_share(packed)[:, None]
+    return np.where(mean >= background, scored, 1 - scored).astype(np.float32)
+
+
+def _predict(regression: LogisticRegression, split: store.Split) -> Matrix:
+    """Probabilities (N, T) float32 of a split, block by block."""
+    probs = np.empty((split.n_windows, split.n_targets), np.float32)
+    with progress(
+        total=len(probs), desc="k-mer baseline, scoring", unit="window", disable=len(probs) < _QUIET
+    ) as bar:
+        for begin in range(0, len(probs), _ROWS):
+            part = slice(begin, begin + _ROWS)
+            features = kmer_features(split.sequence[part], both_strands=split.both_strands)
+            logits = regression.logits(features)
+            small = np.exp(-np.abs(logits))
+            probs[part] = np.where(logits >= 0, 1, small) / (1 + small)
+            bar.update(len(features))
+    return probs
+
+
+def fit_kmers(
+    train: _Examples, valid: store.Split, *, n_targets: int
+) -> tuple[LogisticRegression, str]:
+    """The k-mer regressions at the penalty that does best on the validation split, and a note.
+
+    Penalties are tried from strong to weak until the macro average precision falls; without
+    usable validation rows the default is taken.
+    """
+    problem = _Problem(train)
+    labels = dna.unpack_labels(valid.labels, n_targets)
+    ignore = None if valid.ignore is None else dna.unpack_labels(valid.ignore, n_targets)
+    best: tuple[float, float, LogisticRegression] | None = None
+    with progress(total=len(PENALTIES), desc="k-mer baseline", unit="penalty") as bar:
+        for penalty in PENALTIES:
+            regression = problem.solve(penalty)
+            bar.update()
+            found = metrics.evaluate(labels, _predict(regression, valid), ignore=ignore)
+            score = metrics.macro(found).auprc_mean
+            if np.isnan(score):
+                return problem.solve(DEFAULT_PENALTY), (
+                    f"penalty {DEFAULT_PENALTY} (the validation split cannot choose one)"
+                )
+            if best is not None and score < best[0]:
+                break
+            best = (score, penalty, regression)
+    assert best is not None
+    return best[2], f"penalty {best[1]}, chosen on the validation split by macro average precision"
+
+
+def cache_path(dataset: store.Dataset, split: str = "test") -> Path:
+    """Where the baselines of a dataset are kept, beside its splits."""
+    return dataset.folder / f"baselines_{split}.json"
+
+
+def load_or_compute(dataset: store.Dataset, cache: Path, *, split: str = "test") -> Baselines:
+    """The baselines of a dataset, computed at most once.
+
+    They are kept beside the dataset's splits, or at `cache` where that folder cannot be written.
+    A file of other data, or of another version of the baselines, is replaced.
+
+    Args:
+        dataset: the open dataset.
+        cache: file to use when the dataset's folder is read-only, such as one in the run folder.
+        split: the split that is scored.
+    """
+    beside = cache_path(dataset, split)
+    for path in (beside, cache):
+        found = _read(path, dataset.fingerprints())
+        if found is not None:
+            return found
+    computed = compute_baselines(dataset, split=split)
+    path = beside if os.access(dataset.folder, os.W_OK) else cache
+    with atomic_output(path, overwrite=True) as temporary:
+        temporary.write_text(json.dumps(_to_json(computed), allow_nan=False), encoding="utf-8")
+    return computed
+
+
+def _to_json(baselines: Baselines) -> dict[str, Any]:
+    """JSON has no NaN: those are null."""
+    return {
+        "version": VERSION,
+        "split": baselines.split,
+        "fingerprints": baselines.fingerprints,
+        "notes": baselines.notes,
+        "figures": {
+            name: {
+                item.name: [
+                    None if value != value else value
+                    for value in getattr(found, item.name).tolist()
+                ]
+                for item in dataclasses.fields(found)
+            }
+            for name, found in baselines.figures.items()
+        },
+    }
+
+
+def _read(path: Path, fingerprints: dict[str, str]) -> Baselines | None:
+    """Baselines kept at `path`; None when there are none or they are not of this dataset."""
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["version"] != VERSION or content["fingerprints"] != fingerprints:
+            log.info(f"{path}: baselines of other data; computing them again.")
+            return None
+        found = {name: _metrics(columns) for name, columns in content["figures"].items()}
+        return Baselines(content["split"], found, content["notes"], content["fingerprints"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        log.warning(f"{path}: not a readable file of baselines; computing them again.")
+        return None
+
+
+def _metrics(columns: dict[str, list[float | None]]) -> metrics.TargetMetrics:
+    arrays: dict[str, Any] = {
+        name: np.array([np.nan if value is None else value for value in values], np.float64)
+        for name, values in columns.items()
+    }
+    for name in ("positives", "negatives"):
+        arrays[name] = arrays[name].astype(np.int64)
+    return metrics.TargetMetrics(**arrays)

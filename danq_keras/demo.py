@@ -282,8 +282,8 @@ def _readme(seed: int) -> str:
     lines += [
         "",
         f"{OPEN_TARGET} has a peak at every element, decoys included.",
-        f"Peaks are {_PEAK_WIDTH[0]} to {_PEAK_WIDTH[1]} bases wide, shifted by up to {_PEAK_JITTER}; "
-        f"{_MISSED:.0%} are missing, and {_SPURIOUS:.0%} more lie anywhere.",
+        f"Peaks are {_PEAK_WIDTH[0]} to {_PEAK_WIDTH[1]} bases wide and shifted by up to "
+        f"{_PEAK_JITTER}; {_MISSED:.0%} are missing, and {_SPURIOUS:.0%} more lie anywhere.",
         f"Training: {TRAIN_CHROMOSOME}. Validation: {VALID_CHROMOSOME}. Test: {TEST_CHROMOSOME}.",
     ]
     return "\n".join(lines) + "\n"

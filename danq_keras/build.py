@@ -9,7 +9,6 @@ Bins are given by their starts (m,) int64; a window is a bin with as many bases 
 """
 
 import contextlib
-import itertools
 import math
 import time
 from collections import Counter
@@ -21,27 +20,26 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from danq_keras.bed import Bed, covered_bases, in_genome, merge, read_bed
 from danq_keras.console import InputError, log, progress, refuse_existing
-from danq_keras.dna import UNKNOWN, Bytes, pack_codes
-from danq_keras.genome import (
-    Bed,
-    Genome,
-    Positions,
-    Region,
-    covered_bases,
-    merge,
-    read_bed,
-)
+from danq_keras.dna import Bytes
+from danq_keras.genome import Genome, PackedSequence, Positions, shorten, unknown_runs
 from danq_keras.labels import (
     BinLabels,
     PeakFiles,
     Peaks,
-    in_genome,
     label_bins,
     load_peaks,
     name_targets,
-    read_table,
-    shorten,
+)
+from danq_keras.splits import (
+    ACROSS_BORDER,
+    IN_NO_SPLIT,
+    TRAIN,
+    SplitMap,
+    require_chroms,
+    split_by_options,
+    split_by_table,
 )
 from danq_keras.store import (
     SPLITS,
@@ -54,8 +52,6 @@ from danq_keras.store import (
 )
 
 _BLOCK_ROWS = 8192
-_TRAIN = SPLITS.index("train")
-_NO_SPLIT = -1
 
 # Why a bin is left out, in the order of the tests: the first reason counts.
 TWICE = "listed twice in --bins"
@@ -67,7 +63,7 @@ EXCLUDED = "overlaps an excluded region"
 UNLABELLED = "no peak"
 UNWANTED = "no peak of the --keep-if targets"
 BORDER = "across a border between splits"
-IN_NO_SPLIT = "in no split"
+SPLITLESS = "in no split"
 UNKNOWN_BASES = "too many unknown bases"
 ADJACENT = "training window overlaps a validation or test bin"
 # Why a peak gave no bin a label.
@@ -239,7 +235,7 @@ class _Plan:
     genome: Genome
     files: PeakFiles
     peaks: Peaks
-    splits: dict[str, list[tuple[str, int, int]]]
+    splits: SplitMap
     exclude: Bed | None
     bins: Bed | None
     bins_left_out: Counter[str] = field(default_factory=Counter)
@@ -288,8 +284,13 @@ def build_dataset(out: Path, spec: GenomeSpec, *, overwrite: bool = False) -> Bu
 def _make_plan(spec: GenomeSpec, genome: Genome, files: PeakFiles) -> _Plan:
     chroms = _chosen_chroms(spec, genome)
     _keep_targets(spec, files.targets)
-    splits = _split_regions(spec, genome)
-    outside = sorted({region[0] for part in splits.values() for region in part} - set(chroms))
+    if spec.split_table:
+        splits = split_by_table(genome, spec.split_table)
+    else:
+        splits = split_by_options(
+            genome, test_chroms=spec.test_chroms, valid_region=spec.valid_region
+        )
+    outside = [chrom for chrom in splits.by_chrom if chrom not in chroms]
     if outside:
         raise InputError(
             f"The splits name chromosomes that are not in --chroms: {shorten(outside)}. "
@@ -329,18 +330,9 @@ def _check_bins(bins: Bed | None, spec: GenomeSpec) -> Bed | None:
     return bins
 
 
-def _known(chroms: Sequence[str], genome: Genome, option: str) -> None:
-    missing = [chrom for chrom in chroms if chrom not in genome.lengths]
-    if missing:
-        raise InputError(
-            f"{option}: not in {genome.path.name}: {shorten(missing)}. The FASTA has "
-            f"{shorten(list(genome.lengths), 5)}."
-        )
-
-
 def _chosen_chroms(spec: GenomeSpec, genome: Genome) -> list[str]:
     chroms = spec.chroms or tuple(genome.lengths)
-    _known(chroms, genome, "--chroms")
+    require_chroms(chroms, genome, "--chroms")
     return list(dict.fromkeys(chroms))
 
 
@@ -356,68 +348,10 @@ def _keep_targets(spec: GenomeSpec, targets: Targets) -> list[int]:
     return sorted(found)
 
 
-def _split_regions(spec: GenomeSpec, genome: Genome) -> dict[str, list[tuple[str, int, int]]]:
-    """Split → its regions as (chromosome, start, end); without a table, train is the rest."""
-    regions: dict[str, list[tuple[str, int, int]]] = {name: [] for name in SPLITS}
-    if spec.split_table:
-        rows = read_table(spec.split_table, required=("chrom", "split"))
-        for line, row in enumerate(rows.to_dict("records"), 2):
-            where = f"{spec.split_table}, line {line}"
-            if row["split"] not in SPLITS:
-                raise InputError(
-                    f"{where}: 'split' is one of {', '.join(SPLITS)}. Received: {row['split']!r}."
-                )
-            numbers = (row.get("start", ""), row.get("end", ""))
-            regions[row["split"]].append(
-                _locate(_bounds(row["chrom"], numbers, where), genome, where)
-            )
-    else:
-        for chrom in spec.test_chroms:
-            regions["test"].append(_locate(Region(chrom), genome, "--test-chroms"))
-        if spec.valid_region:
-            region = Region.parse(spec.valid_region)
-            regions["valid"].append(_locate(region, genome, "--valid-region"))
-    _refuse_overlap(regions)
-    return regions
-
-
-def _bounds(chrom: str, numbers: tuple[str, str], where: str) -> Region:
-    if numbers == ("", ""):
-        return Region(chrom)
-    if not all(number.isdecimal() for number in numbers) or int(numbers[0]) >= int(numbers[1]):
-        raise InputError(
-            f"{where}: 'start' and 'end' are whole numbers, 0-based and half-open, both or none. "
-            f"Received: {numbers[0]!r}, {numbers[1]!r}."
-        )
-    return Region(chrom, int(numbers[0]), int(numbers[1]))
-
-
-def _locate(region: Region, genome: Genome, where: str) -> tuple[str, int, int]:
-    _known([region.chrom], genome, where)
-    length = genome.lengths[region.chrom]
-    end = length if region.end is None else region.end
-    if end > length:
-        raise InputError(
-            f"{where}: the region ends at {end}, {region.chrom} has {length} bases. "
-            "Choose an end inside."
-        )
-    return region.chrom, region.start, end
-
-
-def _refuse_overlap(regions: dict[str, list[tuple[str, int, int]]]) -> None:
-    listed = sorted((*region, split) for split, part in regions.items() for region in part)
-    for before, after in itertools.pairwise(listed):
-        if before[0] == after[0] and after[1] < before[2] and before[3] != after[3]:
-            raise InputError(
-                f"Splits must not overlap. Received {before[3]} and {after[3]}, both with "
-                f"{after[0]}:{after[1]}-{min(before[2], after[2])}. Correct one of them."
-            )
-
-
 def _label_genome(plan: _Plan) -> list[_Kept]:
     lengths = plan.genome.lengths
     for chrom in lengths.keys() - plan.peaks.by_chrom.keys():
-        n_bins = len(_on(plan.bins, chrom)[0]) if plan.bins else -(-lengths[chrom] // plan.spec.bin)
+        n_bins = len(plan.bins.on(chrom)[0]) if plan.bins else -(-lengths[chrom] // plan.spec.bin)
         plan.bins_left_out[NOT_CHOSEN] += n_bins
     if plan.bins:
         codes = [i for i, name in enumerate(plan.bins.names) if name not in lengths]
@@ -431,14 +365,6 @@ def _label_genome(plan: _Plan) -> list[_Kept]:
     return kept
 
 
-def _on(bed: Bed | None, chrom: str) -> tuple[Positions, Positions]:
-    """Starts and ends of the features of a chromosome, in the order of the file."""
-    if bed is None or chrom not in bed.names:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    here = bed.chrom == bed.names.index(chrom)
-    return bed.starts[here], bed.ends[here]
-
-
 def _label_chromosome(plan: _Plan, chrom: str) -> _Kept:
     """Label the bins of a chromosome, choose those to keep and count the others."""
     spec, length = plan.spec, plan.genome.lengths[chrom]
@@ -447,34 +373,22 @@ def _label_chromosome(plan: _Plan, chrom: str) -> _Kept:
         order = np.arange(len(bins))
         plan.bins_left_out[SHORT] += int(length % spec.bin > 0)
     else:
-        listed = _on(plan.bins, chrom)[0]
+        listed = plan.bins.on(chrom)[0]
         order = np.argsort(listed, kind="stable")
         bins = listed[order]
     above = math.floor(Fraction(str(spec.min_overlap)) * spec.bin)
     peaks = plan.peaks.by_chrom[chrom]
     labels = label_bins(peaks, bins, length=spec.bin, above=above)
-    split = _split_of_bins(plan, chrom, bins)
+    split = plan.splits.of_bins(chrom, bins, length=spec.bin)
     kept = np.ones(len(bins), bool)
     for reason, out in _reasons(plan, chrom, bins, labels, split, kept):
         plan.bins_left_out[reason] += int((kept & out).sum())
         kept &= ~out
-    _count(plan, labels, np.where(kept, split, _NO_SPLIT))
+    _count(plan, labels, np.where(kept, split, IN_NO_SPLIT))
     # Back to the order in which a list of bins has them; a grid is in order already.
     rows = np.flatnonzero(kept)
     rows = rows[np.argsort(order[rows], kind="stable")]
     return _Kept(chrom, bins[rows], split[rows], labels.packed[rows])
-
-
-def _split_of_bins(plan: _Plan, chrom: str, bins: Positions) -> npt.NDArray[np.int8]:
-    """Split (m,) of each bin; -1 for none, -2 for a bin that is not wholly inside one."""
-    split = np.full(len(bins), _NO_SPLIT if plan.spec.split_table else _TRAIN, np.int8)
-    for code, name in enumerate(SPLITS):
-        regions = [region[1:] for region in plan.splits[name] if region[0] == chrom]
-        starts, ends = np.array(regions, np.int64).reshape(-1, 2).T
-        covered = covered_bases(*merge(starts, ends), bins=bins, length=plan.spec.bin)
-        split[covered > 0] = _NO_SPLIT - 1
-        split[covered == plan.spec.bin] = code
-    return split
 
 
 def _reasons(
@@ -493,25 +407,25 @@ def _reasons(
     yield TWICE, np.concatenate([[False], bins[1:] == bins[:-1]])[: len(bins)]
     yield PAST_END, (bins < spec.flank) | (bins + spec.bin + spec.flank > length)
     if plan.exclude:
-        excluded = merge(*_on(plan.exclude, chrom))
+        excluded = merge(*plan.exclude.on(chrom))
         yield EXCLUDED, covered_bases(*excluded, bins=bins, length=spec.bin) > 0
     if not spec.keep_unlabelled:
         yield UNLABELLED, ~_marked(labels, range(len(labels.positive)), len(bins))
     if spec.keep_if:
         yield UNWANTED, ~_marked(labels, _keep_targets(spec, plan.files.targets), len(bins))
-    yield BORDER, split < _NO_SPLIT
-    yield IN_NO_SPLIT, split == _NO_SPLIT
+    yield BORDER, split == ACROSS_BORDER
+    yield SPLITLESS, split == IN_NO_SPLIT
     windows = bins - spec.flank
     if spec.max_unknown < 1 and kept.any():
         unknown = covered_bases(
-            *_unknown_runs(plan.genome.codes(chrom)), bins=windows, length=spec.window
+            *unknown_runs(plan.genome.codes(chrom)), bins=windows, length=spec.window
         )
         most = math.floor(Fraction(str(spec.max_unknown)) * spec.window)
         yield UNKNOWN_BASES, unknown > most
     if not spec.allow_adjacent:
-        held = bins[kept & (split != _TRAIN)]
+        held = bins[kept & (split != TRAIN)]
         near = covered_bases(*merge(held, held + spec.bin), bins=windows, length=spec.window) > 0
-        yield ADJACENT, near & (split == _TRAIN)
+        yield ADJACENT, near & (split == TRAIN)
 
 
 def _marked(labels: BinLabels, targets: Sequence[int], n_bins: int) -> npt.NDArray[np.bool_]:
@@ -519,12 +433,6 @@ def _marked(labels: BinLabels, targets: Sequence[int], n_bins: int) -> npt.NDArr
     for target in targets:
         marked[labels.positive[target]] = True
     return marked
-
-
-def _unknown_runs(codes: Bytes) -> tuple[Positions, Positions]:
-    unknown = np.concatenate([[False], codes == UNKNOWN, [False]])
-    edges = np.flatnonzero(unknown[1:] != unknown[:-1])
-    return edges[0::2], edges[1::2]
 
 
 def _count(plan: _Plan, labels: BinLabels, split: npt.NDArray[np.int8]) -> None:
@@ -558,7 +466,7 @@ def _write(folder: Path, plan: _Plan, kept: list[_Kept], n_windows: dict[str, in
         for part in kept:
             if not len(part.starts):
                 continue
-            packed = _PackedChromosome(plan.genome.codes(part.chrom), spec.window)
+            packed = PackedSequence(plan.genome.codes(part.chrom), spec.window)
             for code, writer in enumerate(writers):
                 starts, labels = part.of(code)
                 for begin in range(0, len(starts), _BLOCK_ROWS):
@@ -573,35 +481,6 @@ def _write(folder: Path, plan: _Plan, kept: list[_Kept], n_windows: dict[str, in
                         )
                     )
                     bar.update(len(windows))
-
-
-class _PackedChromosome:
-    """A chromosome packed once, so that a window is a plain copy of bytes.
-
-    Two bases share a byte: windows that begin at an odd base come from a second packing, which is
-    one base later and made only when it is needed.
-    """
-
-    def __init__(self, codes: Bytes, window: int) -> None:
-        self._codes = codes
-        self._width = window // 2
-        self._views: dict[int, Bytes] = {}
-
-    def windows(self, starts: Positions) -> Bytes:
-        """Packed windows (n, L/2) at `starts` (n,)."""
-        rows = np.empty((len(starts), self._width), np.uint8)
-        for phase in (0, 1):
-            here = starts % 2 == phase
-            if here.any():
-                rows[here] = self._view(phase)[starts[here] // 2]
-        return rows
-
-    def _view(self, phase: int) -> Bytes:
-        if phase not in self._views:
-            even = (len(self._codes) - phase) // 2 * 2
-            packed = pack_codes(self._codes[phase : phase + even])
-            self._views[phase] = np.lib.stride_tricks.sliding_window_view(packed, self._width)
-        return self._views[phase]
 
 
 def _warn_of_gaps(

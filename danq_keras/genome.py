@@ -1,44 +1,36 @@
-"""Genomes and intervals: FASTA, BED and narrowPeak files, regions, covered bases.
+"""Genomes: FASTA files, regions on the command line, packed windows of a sequence.
 
 Positions are 0-based and half-open here; a `Region` on the command line is 1-based and inclusive.
-Interval arrays are int64: `starts` (n,), `ends` (n,). Bins are given by their starts (m,),
-ascending, and one length. Nothing here knows targets, labels or splits.
+Codes are (L,) uint8 as in `dna`.
 """
 
 import contextlib
 import gzip
-import math
 import os
-import re
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, NoReturn, Self, TypeAlias
+from typing import IO, Any, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyfaidx
 
 from danq_keras.console import InputError
-from danq_keras.dna import Bytes, encode
+from danq_keras.dna import UNKNOWN, Bytes, encode, pack_codes
 
 Positions: TypeAlias = npt.NDArray[np.int64]
 
 _GZIP_MAGIC = b"\x1f\x8b"
-_HEADER_WORDS = ("#", "track", "browser")
-_NARROW_PEAK_COLUMNS = 10  # Source: UCSC, ENCODE narrowPeak is BED6+4
-_BROAD_PEAK_COLUMNS = 9  # Source: UCSC, ENCODE broadPeak is BED6+3
-_SCORE, _SIGNAL, _SUMMIT = 4, 6, 9
 _UNPACK_BYTES = 1 << 24
 
 
 @contextlib.contextmanager
-def _open_bytes(path: Path) -> Iterator[IO[bytes]]:
+def open_bytes(path: Path) -> Iterator[IO[bytes]]:
     """Open a file, unpacking gzip (and so bgzip) whatever the name says.
 
     Raises:
@@ -89,7 +81,7 @@ class Genome:
         }
 
     def _plain_file(self) -> Path:
-        with _open_bytes(self.path) as source:
+        with open_bytes(self.path) as source:
             packed = not hasattr(source, "raw")
             first = source.read(4096)
             if not first.lstrip().startswith(b">"):
@@ -119,7 +111,7 @@ class Genome:
             return pyfaidx.Fasta(str(plain), indexname=str(index), as_raw=True)
         except (pyfaidx.FastaIndexingError, ValueError, AssertionError) as error:
             raise InputError(
-                f"{self.path}: not a usable FASTA file ({_one_line(error)}). Check --genome."
+                f"{self.path}: not a usable FASTA file ({one_line(error)}). Check --genome."
             ) from error
 
     def codes(self, chrom: str) -> Bytes:
@@ -183,219 +175,52 @@ class Region:
         return cls(chrom, int(start) - 1, int(end)) if colon else cls(chrom)
 
 
-@dataclass(frozen=True, eq=False)
-class Bed:
-    """The features of a BED or peak file, in its order.
+class PackedSequence:
+    """A sequence packed once, so that a window is a plain copy of bytes.
 
-    `names` are the chromosomes; `chrom` (n,) int64 indexes them; `starts`, `ends` (n,) int64;
-    `signal` (n,) float64 is narrowPeak's and broadPeak's signalValue, else the score; `summits`
-    (n,) int64 are narrowPeak's, relative to the start, -1 for none. Both None where the file
-    has no such column.
-    """
-
-    path: Path
-    names: tuple[str, ...]
-    chrom: Positions
-    starts: Positions
-    ends: Positions
-    signal: npt.NDArray[np.float64] | None = None
-    summits: Positions | None = None
-
-    def __len__(self) -> int:
-        return len(self.starts)
-
-    def describe(self, index: int) -> str:
-        """CHROM:START-END of a feature, as the file has it (0-based, half-open)."""
-        return f"{self.names[self.chrom[index]]}:{self.starts[index]}-{self.ends[index]}"
-
-
-def read_bed(path: Path, *, with_signal: bool = False) -> Bed:
-    """Read a BED, narrowPeak or broadPeak file, plain or gzip.
-
-    Leading `#`, `track` and `browser` lines are passed over. A narrowPeak is recognised by its ten
-    columns, the last four numbers, a broadPeak by its name and nine columns.
+    Two bases share a byte: windows that begin at an odd base come from a second packing, which is
+    one base later and made only when it is needed.
 
     Args:
-        path: the file.
-        with_signal: also read the signal, which must then be there; other BED files have their
-            score column read as such.
-
-    Raises:
-        InputError: no features, too few columns, words for numbers, or an end not above its start;
-            the message names the line.
+        codes: (length,) uint8 base codes.
+        window: L, even.
     """
-    try:
-        with _open_bytes(path) as handle:
-            n_header, first = _pass_header(handle)
-            handle.seek(0)
-            used = _columns(path, _split(first), with_signal=with_signal)
-            table = pd.read_csv(
-                handle,
-                sep="\t" if b"\t" in first else r"\s+",
-                header=None,
-                skiprows=n_header,
-                usecols=list(used.values()),
-                dtype={column: _DTYPES[name] for name, column in used.items()},
-                na_filter=False,
-                quoting=3,
-            )
-    except (ValueError, OverflowError, IndexError) as error:
-        if isinstance(error, InputError):
-            raise
-        _explain(path, with_signal=with_signal, error=error)
-    columns = {name: table[column] for name, column in used.items()}
-    names, chrom = columns["chrom"].cat.categories, columns["chrom"].cat.codes
-    bed = Bed(
-        path=path,
-        names=tuple(str(name) for name in names),
-        chrom=chrom.to_numpy(np.int64),
-        starts=columns["start"].to_numpy(np.int64),
-        ends=columns["end"].to_numpy(np.int64),
-        signal=columns["signal"].to_numpy(np.float64) if "signal" in columns else None,
-        summits=columns["summit"].to_numpy(np.int64) if "summit" in columns else None,
-    )
-    bad = (bed.starts < 0) | (bed.ends <= bed.starts)
-    if bed.signal is not None:
-        bad |= ~np.isfinite(bed.signal)
-    if bad.any() or "" in bed.names:
-        _explain(path, with_signal=with_signal)
-    return bed
+
+    def __init__(self, codes: Bytes, window: int) -> None:
+        self._codes = codes
+        self._width = window // 2
+        self._views: dict[int, Bytes] = {}
+
+    def windows(self, starts: Positions) -> Bytes:
+        """Packed windows (n, L/2) at `starts` (n,)."""
+        rows = np.empty((len(starts), self._width), np.uint8)
+        for phase in (0, 1):
+            here = starts % 2 == phase
+            if here.any():
+                rows[here] = self._view(phase)[starts[here] // 2]
+        return rows
+
+    def _view(self, phase: int) -> Bytes:
+        if phase not in self._views:
+            even = (len(self._codes) - phase) // 2 * 2
+            packed = pack_codes(self._codes[phase : phase + even])
+            self._views[phase] = np.lib.stride_tricks.sliding_window_view(packed, self._width)
+        return self._views[phase]
 
 
-_DTYPES = {
-    "chrom": "category",
-    "start": np.int64,
-    "end": np.int64,
-    "signal": np.float64,
-    "summit": np.int64,
-}
+def unknown_runs(codes: Bytes) -> tuple[Positions, Positions]:
+    """Starts and ends of the stretches of unknown bases in codes (L,)."""
+    unknown = np.concatenate([[False], codes == UNKNOWN, [False]])
+    edges = np.flatnonzero(unknown[1:] != unknown[:-1])
+    return edges[0::2], edges[1::2]
 
 
-def _pass_header(handle: IO[bytes]) -> tuple[int, bytes]:
-    """Number of lines before the first feature, and that feature's line (b"" for none)."""
-    n_header = 0
-    for line in handle:
-        if line.strip() and not line.decode("utf-8", "replace").startswith(_HEADER_WORDS):
-            return n_header, line
-        n_header += 1
-    return n_header, b""
-
-
-def _split(line: bytes) -> list[str]:
-    text = line.decode("utf-8", "replace").rstrip("\r\n")
-    return text.split("\t") if "\t" in text else text.split()
-
-
-def _columns(path: Path, fields: list[str], *, with_signal: bool) -> dict[str, int]:
-    """Which columns to read of a file whose first feature has these fields.
-
-    Raises:
-        InputError: the file has no features, too few columns, or no signal where one is needed.
-    """
-    if not fields:
-        raise InputError(f"{path}: no features. A BED file needs at least one line.")
-    if len(fields) < 3:
-        raise InputError(
-            f"{path}: a BED file has at least 3 columns (chromosome, start, end). "
-            f"Received: {len(fields)}. Separate the columns with tabs."
-        )
-    used = {"chrom": 0, "start": 1, "end": 2}
-    named = path.name.lower()
-    narrow = "narrowpeak" in named or all(_is_number(field) for field in fields[_SIGNAL:])
-    narrow &= len(fields) == _NARROW_PEAK_COLUMNS
-    broad = "broadpeak" in named and len(fields) == _BROAD_PEAK_COLUMNS
-    if narrow:
-        used["summit"] = _SUMMIT
-    if with_signal:
-        used["signal"] = _SIGNAL if narrow or broad else _SCORE
-        if used["signal"] >= len(fields):
-            raise InputError(
-                f"{path}: no signal (narrowPeak, broadPeak) and no score (BED column 5) for "
-                f"--min-signal. Received: {len(fields)} columns. Leave the option out."
-            )
-    return used
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
-
-
-def _explain(path: Path, *, with_signal: bool, error: Exception | None = None) -> NoReturn:
-    """Find the first line that is at fault; slow, and only for files already found wrong."""
-    n_columns, used = 0, dict[str, int]()
-    with _open_bytes(path) as handle:
-        for number, line in enumerate(handle, 1):
-            fields = _split(line)
-            if not n_columns:
-                if not line.strip() or fields[0].startswith(_HEADER_WORDS):
-                    continue
-                n_columns, used = len(fields), _columns(path, fields, with_signal=with_signal)
-            # pandas passes over blank lines too.
-            reason = line.strip() and _fault(fields, used, n_columns)
-            if reason:
-                raise InputError(
-                    f"{path}, line {number}: {reason}. Received: {' '.join(fields)[:60]!r}. "
-                    "Correct the file."
-                )
-    raise InputError(f"{path}: not a BED file ({_one_line(error)}). Correct the file.") from error
-
-
-def _fault(fields: list[str], used: dict[str, int], n_columns: int) -> str:
-    """What is wrong with a feature line, "" for nothing."""
-    if len(fields) != n_columns:
-        return f"{len(fields)} columns where the first feature has {n_columns}"
-    if not fields[0]:
-        return "no chromosome"
-    for name, column in used.items():
-        if _DTYPES[name] is np.float64 and not _is_number(fields[column]):
-            return f"the {name} must be a finite number"
-        if _DTYPES[name] is np.int64 and not re.fullmatch(r"-?\d{1,18}", fields[column]):
-            return f"the {name} must be a whole number"
-    if int(fields[1]) < 0:
-        return "the start must not be negative (BED counts from 0)"
-    return "the end must be above the start" if int(fields[2]) <= int(fields[1]) else ""
-
-
-def _one_line(error: object) -> str:
+def one_line(error: object) -> str:
+    """The text of an error without its line breaks."""
     return " ".join(str(error).split())
 
 
-def merge(starts: Positions, ends: Positions) -> tuple[Positions, Positions]:
-    """Union of intervals as disjoint ones, ascending, none touching another."""
-    if not len(starts):
-        return starts, ends
-    order = np.argsort(starts, kind="stable")
-    starts, reach = starts[order], np.maximum.accumulate(ends[order])
-    begins = np.concatenate([[True], starts[1:] > reach[:-1]])
-    return starts[begins], reach[np.concatenate([begins[1:], [True]])]
-
-
-def overlapped(
-    starts: Positions, ends: Positions, *, bins: Positions, length: int
-) -> tuple[Positions, Positions]:
-    """Bins [first, last) that share a base with each interval; `bins` must ascend."""
-    first = np.searchsorted(bins, starts - length, "right")
-    return first, np.maximum(np.searchsorted(bins, ends, "left"), first)
-
-
-def covered_bases(starts: Positions, ends: Positions, *, bins: Positions, length: int) -> Positions:
-    """Bases of each bin that disjoint intervals cover.
-
-    Args:
-        starts: (n,) interval starts; disjoint (see `merge`), or bases are counted twice.
-        ends: (n,) interval ends.
-        bins: (m,) bin starts, ascending; bins may overlap.
-        length: bases a bin.
-
-    Returns:
-        (m,) int64.
-    """
-    first, last = overlapped(starts, ends, bins=bins, length=length)
-    counts = last - first
-    owner = np.repeat(np.arange(len(starts)), counts)
-    index = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts - first, counts)
-    shared = np.minimum(ends[owner], bins[index] + length) - np.maximum(starts[owner], bins[index])
-    return np.bincount(index, weights=shared, minlength=len(bins)).astype(np.int64)
+def shorten(names: Sequence[str], most: int = 10) -> str:
+    """The first names, and how many more there are."""
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown

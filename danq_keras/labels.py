@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from danq_keras.bed import Bed, covered_bases, in_genome, merge, overlapped, read_bed
 from danq_keras.console import InputError, log, progress
 from danq_keras.dna import Bytes
-from danq_keras.genome import Bed, Positions, covered_bases, merge, overlapped, read_bed
+from danq_keras.genome import Positions, one_line, shorten
 from danq_keras.store import TARGET_COLUMNS, Targets
 
 _PEAK_SUFFIXES = (".gz", ".bed", ".narrowpeak", ".broadpeak")
@@ -142,8 +143,7 @@ def read_table(path: Path, *, required: tuple[str, ...]) -> pd.DataFrame:
             separator = "\t" if "\t" in handle.readline() else ","
         rows = pd.read_csv(path, sep=separator, dtype=str, na_filter=False, index_col=False)
     except ValueError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: not a table ({reason}). Correct the file.") from error
+        raise InputError(f"{path}: not a table ({one_line(error)}). Correct the file.") from error
     missing = [column for column in required if column not in rows.columns]
     if missing:
         raise InputError(
@@ -206,31 +206,6 @@ def load_peaks(
     return Peaks(loaded.by_chrom, n_read, +loaded.left_out)
 
 
-def in_genome(bed: Bed, lengths: dict[str, int]) -> npt.NDArray[np.bool_]:
-    """Which features (n,) lie on a sequence of the genome.
-
-    Raises:
-        InputError: none does, or one ends beyond its sequence.
-    """
-    limit = np.array([lengths.get(name, -1) for name in bed.names], np.int64)[bed.chrom]
-    known = limit >= 0
-    if not known.any():
-        raise InputError(
-            f"{bed.path}: none of its chromosomes is in the FASTA. Received: "
-            f"{shorten(bed.names, 3)}; the FASTA has {shorten(list(lengths), 3)}. "
-            "Rename one side, or use the genome that the file was made with."
-        )
-    beyond = np.flatnonzero(known & (bed.ends > limit))
-    if len(beyond):
-        worst = int(beyond[0])
-        raise InputError(
-            f"{bed.path}: {len(beyond)} features end beyond their chromosome, the first is "
-            f"{bed.describe(worst)} where the chromosome has {limit[worst]} bases. "
-            "Use the genome that the file was made with."
-        )
-    return known
-
-
 def _resize(bed: Bed, lengths: dict[str, int], size: int) -> tuple[Positions, Positions]:
     """Each peak as `size` bases around its summit or, without one, its centre."""
     limit = np.array([lengths.get(name, 0) for name in bed.names], np.int64)[bed.chrom]
@@ -263,9 +238,3 @@ def label_bins(
         positive.append(indices)
         peak_bins.append(overlapped(starts, ends, bins=bins, length=length))
     return BinLabels(packed, positive, peak_bins)
-
-
-def shorten(names: Sequence[str], most: int = 10) -> str:
-    """The first names, and how many more there are."""
-    shown = ", ".join(names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown

@@ -1,0 +1,268 @@
+"""Intervals: BED and peak files, and what they cover.
+
+Interval arrays are int64, 0-based and half-open: `starts` (n,), `ends` (n,). Bins are given by
+their starts (m,), ascending, and one length; they may overlap. Nothing here knows targets, labels
+or splits.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from danq_keras.console import InputError
+from danq_keras.genome import Positions, one_line, open_bytes, shorten
+
+_HEADER_WORDS = ("#", "track", "browser")
+_NARROW_PEAK_COLUMNS = 10  # Source: UCSC, ENCODE narrowPeak is BED6+4
+_BROAD_PEAK_COLUMNS = 9  # Source: UCSC, ENCODE broadPeak is BED6+3
+_SCORE, _SIGNAL, _SUMMIT = 4, 6, 9
+
+
+@dataclass(frozen=True, eq=False)
+class Bed:
+    """The features of a BED or peak file, in its order.
+
+    `names` are the chromosomes; `chrom` (n,) int64 indexes them; `starts`, `ends` (n,) int64;
+    `signal` (n,) float64 is narrowPeak's and broadPeak's signalValue, else the score; `summits`
+    (n,) int64 are narrowPeak's, relative to the start, -1 for none. Both None where the file
+    has no such column.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    chrom: Positions
+    starts: Positions
+    ends: Positions
+    signal: npt.NDArray[np.float64] | None = None
+    summits: Positions | None = None
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def on(self, chrom: str) -> tuple[Positions, Positions]:
+        """Starts and ends of the features of a chromosome, in the order of the file."""
+        here = self.chrom == self.names.index(chrom) if chrom in self.names else slice(0)
+        return self.starts[here], self.ends[here]
+
+    def describe(self, index: int) -> str:
+        """CHROM:START-END of a feature, as the file has it (0-based, half-open)."""
+        return f"{self.names[self.chrom[index]]}:{self.starts[index]}-{self.ends[index]}"
+
+
+def read_bed(path: Path, *, with_signal: bool = False) -> Bed:
+    """Read a BED, narrowPeak or broadPeak file, plain or gzip.
+
+    Leading `#`, `track` and `browser` lines are passed over. A narrowPeak is recognised by its ten
+    columns, the last four numbers, a broadPeak by its name and nine columns.
+
+    Args:
+        path: the file.
+        with_signal: also read the signal, which must then be there; other BED files have their
+            score column read as such.
+
+    Raises:
+        InputError: no features, too few columns, words for numbers, or an end not above its start;
+            the message names the line.
+    """
+    try:
+        with open_bytes(path) as handle:
+            n_header, first = _pass_header(handle)
+            handle.seek(0)
+            used = _columns(path, _split(first), with_signal=with_signal)
+            table = pd.read_csv(
+                handle,
+                sep="\t" if b"\t" in first else r"\s+",
+                header=None,
+                skiprows=n_header,
+                usecols=list(used.values()),
+                dtype={column: _DTYPES[name] for name, column in used.items()},
+                na_filter=False,
+                quoting=3,
+            )
+    except (ValueError, OverflowError, IndexError) as error:
+        if isinstance(error, InputError):
+            raise
+        _explain(path, with_signal=with_signal, error=error)
+    columns = {name: table[column] for name, column in used.items()}
+    names, chrom = columns["chrom"].cat.categories, columns["chrom"].cat.codes
+    bed = Bed(
+        path=path,
+        names=tuple(str(name) for name in names),
+        chrom=chrom.to_numpy(np.int64),
+        starts=columns["start"].to_numpy(np.int64),
+        ends=columns["end"].to_numpy(np.int64),
+        signal=columns["signal"].to_numpy(np.float64) if "signal" in columns else None,
+        summits=columns["summit"].to_numpy(np.int64) if "summit" in columns else None,
+    )
+    bad = (bed.starts < 0) | (bed.ends <= bed.starts)
+    if bed.signal is not None:
+        bad |= ~np.isfinite(bed.signal)
+    if bad.any() or "" in bed.names:
+        _explain(path, with_signal=with_signal)
+    return bed
+
+
+_DTYPES = {
+    "chrom": "category",
+    "start": np.int64,
+    "end": np.int64,
+    "signal": np.float64,
+    "summit": np.int64,
+}
+
+
+def _pass_header(handle: IO[bytes]) -> tuple[int, bytes]:
+    """Number of lines before the first feature, and that feature's line (b"" for none)."""
+    n_header = 0
+    for line in handle:
+        if line.strip() and not line.decode("utf-8", "replace").startswith(_HEADER_WORDS):
+            return n_header, line
+        n_header += 1
+    return n_header, b""
+
+
+def _split(line: bytes) -> list[str]:
+    text = line.decode("utf-8", "replace").rstrip("\r\n")
+    return text.split("\t") if "\t" in text else text.split()
+
+
+def _columns(path: Path, fields: list[str], *, with_signal: bool) -> dict[str, int]:
+    """Which columns to read of a file whose first feature has these fields.
+
+    Raises:
+        InputError: the file has no features, too few columns, or no signal where one is needed.
+    """
+    if not fields:
+        raise InputError(f"{path}: no features. A BED file needs at least one line.")
+    if len(fields) < 3:
+        raise InputError(
+            f"{path}: a BED file has at least 3 columns (chromosome, start, end). "
+            f"Received: {len(fields)}. Separate the columns with tabs."
+        )
+    used = {"chrom": 0, "start": 1, "end": 2}
+    named = path.name.lower()
+    narrow = "narrowpeak" in named or all(_is_number(field) for field in fields[_SIGNAL:])
+    narrow &= len(fields) == _NARROW_PEAK_COLUMNS
+    broad = "broadpeak" in named and len(fields) == _BROAD_PEAK_COLUMNS
+    if narrow:
+        used["summit"] = _SUMMIT
+    if with_signal:
+        used["signal"] = _SIGNAL if narrow or broad else _SCORE
+        if used["signal"] >= len(fields):
+            raise InputError(
+                f"{path}: no signal (narrowPeak, broadPeak) and no score (BED column 5) for "
+                f"--min-signal. Received: {len(fields)} columns. Leave the option out."
+            )
+    return used
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _explain(path: Path, *, with_signal: bool, error: Exception | None = None) -> NoReturn:
+    """Find the first line that is at fault; slow, and only for files already found wrong."""
+    n_columns, used = 0, dict[str, int]()
+    with open_bytes(path) as handle:
+        for number, line in enumerate(handle, 1):
+            fields = _split(line)
+            if not n_columns:
+                if not line.strip() or fields[0].startswith(_HEADER_WORDS):
+                    continue
+                n_columns, used = len(fields), _columns(path, fields, with_signal=with_signal)
+            # pandas passes over blank lines too.
+            reason = line.strip() and _fault(fields, used, n_columns)
+            if reason:
+                raise InputError(
+                    f"{path}, line {number}: {reason}. Received: {' '.join(fields)[:60]!r}. "
+                    "Correct the file."
+                )
+    raise InputError(f"{path}: not a BED file ({one_line(error)}). Correct the file.") from error
+
+
+def _fault(fields: list[str], used: dict[str, int], n_columns: int) -> str:
+    """What is wrong with a feature line, "" for nothing."""
+    if len(fields) != n_columns:
+        return f"{len(fields)} columns where the first feature has {n_columns}"
+    if not fields[0]:
+        return "no chromosome"
+    for name, column in used.items():
+        if _DTYPES[name] is np.float64 and not _is_number(fields[column]):
+            return f"the {name} must be a finite number"
+        if _DTYPES[name] is np.int64 and not re.fullmatch(r"-?\d{1,18}", fields[column]):
+            return f"the {name} must be a whole number"
+    if int(fields[1]) < 0:
+        return "the start must not be negative (BED counts from 0)"
+    return "the end must be above the start" if int(fields[2]) <= int(fields[1]) else ""
+
+
+def in_genome(bed: Bed, lengths: dict[str, int]) -> npt.NDArray[np.bool_]:
+    """Which features (n,) lie on a sequence of the genome.
+
+    Raises:
+        InputError: none does, or one ends beyond its sequence.
+    """
+    limit = np.array([lengths.get(name, -1) for name in bed.names], np.int64)[bed.chrom]
+    known = limit >= 0
+    if not known.any():
+        raise InputError(
+            f"{bed.path}: none of its chromosomes is in the FASTA. Received: "
+            f"{shorten(bed.names, 3)}; the FASTA has {shorten(list(lengths), 3)}. "
+            "Rename one side, or use the genome that the file was made with."
+        )
+    beyond = np.flatnonzero(known & (bed.ends > limit))
+    if len(beyond):
+        worst = int(beyond[0])
+        raise InputError(
+            f"{bed.path}: {len(beyond)} features end beyond their chromosome, the first is "
+            f"{bed.describe(worst)} where the chromosome has {limit[worst]} bases. "
+            "Use the genome that the file was made with."
+        )
+    return known
+
+
+def merge(starts: Positions, ends: Positions) -> tuple[Positions, Positions]:
+    """Union of intervals as disjoint ones, ascending, none touching another."""
+    if not len(starts):
+        return starts, ends
+    order = np.argsort(starts, kind="stable")
+    starts, reach = starts[order], np.maximum.accumulate(ends[order])
+    begins = np.concatenate([[True], starts[1:] > reach[:-1]])
+    return starts[begins], reach[np.concatenate([begins[1:], [True]])]
+
+
+def overlapped(
+    starts: Positions, ends: Positions, *, bins: Positions, length: int
+) -> tuple[Positions, Positions]:
+    """Bins [first, last) that share a base with each interval; `bins` must ascend."""
+    first = np.searchsorted(bins, starts - length, "right")
+    return first, np.maximum(np.searchsorted(bins, ends, "left"), first)
+
+
+def covered_bases(starts: Positions, ends: Positions, *, bins: Positions, length: int) -> Positions:
+    """Bases of each bin that disjoint intervals cover.
+
+    Args:
+        starts: (n,) interval starts; disjoint (see `merge`), or bases are counted twice.
+        ends: (n,) interval ends.
+        bins: (m,) bin starts, ascending; bins may overlap.
+        length: bases a bin.
+
+    Returns:
+        (m,) int64.
+    """
+    first, last = overlapped(starts, ends, bins=bins, length=length)
+    counts = last - first
+    owner = np.repeat(np.arange(len(starts)), counts)
+    index = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts - first, counts)
+    shared = np.minimum(ends[owner], bins[index] + length) - np.maximum(starts[owner], bins[index])
+    return np.bincount(index, weights=shared, minlength=len(bins)).astype(np.int64)

@@ -276,8 +276,9 @@ def _whole_chunks(dataset: h5py.Dataset, axis: int) -> int:
     """Samples a block: as many whole chunks as `BLOCK_BYTES` hold, and at least one."""
     n_samples = max(1, int(dataset.shape[axis]))
     sample_bytes = max(1, int(dataset.size) // n_samples * dataset.dtype.itemsize)
-    chunk = min(int(dataset.chunks[axis]), n_samples) if dataset.chunks else 1
-    return max(1, BLOCK_BYTES // sample_bytes // chunk) * chunk
+    chunk: int = min(dataset.chunks[axis], n_samples) if dataset.chunks else 1
+    n_chunks: int = max(1, BLOCK_BYTES // sample_bytes // chunk)
+    return n_chunks * chunk
 
 
 def _hdf5_blocks(

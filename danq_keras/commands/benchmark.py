@@ -1,0 +1,65 @@
+"""`benchmark.py`: speed and memory, each as a ratio to a yardstick that runs in the same call.
+
+A yardstick is a module `benchmark_<name>` beside this one with `add_arguments(parser)` and
+`run(args) -> int`; it imports what is heavy inside `run`. It is listed in `YARDSTICKS`.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+
+from danq_keras import __version__
+from danq_keras.console import run_command, set_up_logging
+
+YARDSTICKS: Mapping[str, str] = {
+    "convert": "train.mat → store, against h5py reading the same file",
+}
+
+
+def parser(chosen: Sequence[str] = tuple(YARDSTICKS)) -> argparse.ArgumentParser:
+    """The command line.
+
+    Args:
+        chosen: yardsticks whose modules are imported for their arguments.
+    """
+    result = argparse.ArgumentParser(
+        prog="benchmark.py",
+        description="Measure speed and memory against a yardstick that runs in the same call.",
+        epilog="example: bin/benchmark.py convert --rows 200000",
+    )
+    result.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parts = result.add_subparsers(dest="yardstick", required=True, metavar="YARDSTICK")
+    for name, summary in YARDSTICKS.items():
+        part = parts.add_parser(
+            name,
+            help=summary,
+            description=summary,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+        if name in chosen:
+            _module(name).add_arguments(part)
+    return result
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"danq_keras.commands.benchmark_{name.replace('-', '_')}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one yardstick."""
+    words = sys.argv[1:] if argv is None else argv
+    args = parser([name for name in YARDSTICKS if name in words]).parse_args(argv)
+    status: int = _module(args.yardstick).run(args)
+    return status
+
+
+def cli() -> None:
+    """Entry point."""
+    set_up_logging()
+    sys.exit(run_command(main))
+
+
+if __name__ == "__main__":
+    cli()

@@ -54,7 +54,7 @@ class _TerminalHandler(logging.Handler):
         tqdm.write(self.format(record), file=sys.stderr)
 
 
-def progress(*, total: int, desc: str, unit: str = "it", **options: Any) -> "tqdm[Any]":
+def progress(*, total: int | None, desc: str, unit: str = "it", **options: Any) -> "tqdm[Any]":
     """A progress bar on stderr; without a terminal it prints at most a line each ten seconds."""
     on_terminal = sys.stderr.isatty()
     return tqdm(

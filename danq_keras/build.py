@@ -3,7 +3,7 @@
 `GenomeSpec` holds every choice, `build_dataset` does the work, `BuildSummary` tells what came out
 and what was left out. Chromosomes are gone through one by one: first all bins are labelled and
 counted, then the kept windows are written, with strands "both" and the coordinates of the window.
-Rows are in the order of the chromosomes, then of the bins.
+Rows are in the order of the chromosomes, then of the bins; so they stand together by chromosome.
 
 Bins are given by their starts (m,) int64; a window is a bin with as many bases on either side.
 """
@@ -82,11 +82,12 @@ class GenomeSpec:
         window: bases a window, the bin in its middle.
         min_overlap: a bin is positive when more than this share of it lies in peaks.
         resize_peaks: bases that each peak gets around its summit or centre.
-        chroms: chromosomes in use, in this order; none takes all of the FASTA.
+        chroms: chromosomes in use, in this order; None takes all of the FASTA, in its order.
         test_chroms: chromosomes of the test split.
         valid_region: CHROM or CHROM:START-END (1-based, inclusive) of the validation split.
         exclude: BED of regions; a bin that shares a base with one is left out.
-        bins: BED of bins to use in place of all bins of the genome, in its order.
+        bins: BED of bins to use in place of all bins of the genome, in its order as far as the
+            bins of a chromosome stand together.
         keep_if: targets by name or number, or groups; a bin needs a peak of one of them.
         keep_unlabelled: keep bins without a peak.
         min_signal: peaks with a lower signal (of a plain BED: score) are left out.
@@ -282,7 +283,11 @@ def build_dataset(out: Path, spec: GenomeSpec, *, overwrite: bool = False) -> Bu
 
 
 def _make_plan(spec: GenomeSpec, genome: Genome, files: PeakFiles) -> _Plan:
-    chroms = _chosen_chroms(spec, genome)
+    exclude, bins = (read_bed(path) if path else None for path in (spec.exclude, spec.bins))
+    for bed in (exclude, bins):
+        if bed is not None:
+            in_genome(bed, genome.lengths)
+    chroms = _chosen_chroms(spec, genome, bins)
     _keep_targets(spec, files.targets)
     if spec.split_table:
         splits = split_by_table(genome, spec.split_table)
@@ -296,10 +301,6 @@ def _make_plan(spec: GenomeSpec, genome: Genome, files: PeakFiles) -> _Plan:
             f"The splits name chromosomes that are not in --chroms: {shorten(outside)}. "
             "Add them there, or leave them out here."
         )
-    exclude, bins = (read_bed(path) if path else None for path in (spec.exclude, spec.bins))
-    for bed in (exclude, bins):
-        if bed is not None:
-            in_genome(bed, genome.lengths)
     peaks = load_peaks(
         files,
         genome.lengths,
@@ -330,9 +331,13 @@ def _check_bins(bins: Bed | None, spec: GenomeSpec) -> Bed | None:
     return bins
 
 
-def _chosen_chroms(spec: GenomeSpec, genome: Genome) -> list[str]:
+def _chosen_chroms(spec: GenomeSpec, genome: Genome, bins: Bed | None) -> list[str]:
+    """The chromosomes in row order: as chosen, else as in --bins, else as in the FASTA."""
     chroms = spec.chroms or tuple(genome.lengths)
     require_chroms(chroms, genome, "--chroms")
+    if bins is not None and not spec.chroms:
+        listed = [bins.names[code] for code in dict.fromkeys(bins.chrom.tolist())]
+        chroms = (*(chrom for chrom in listed if chrom in genome.lengths), *chroms)
     return list(dict.fromkeys(chroms))
 
 
@@ -351,14 +356,15 @@ def _keep_targets(spec: GenomeSpec, targets: Targets) -> list[int]:
 def _label_genome(plan: _Plan) -> list[_Kept]:
     lengths = plan.genome.lengths
     for chrom in lengths.keys() - plan.peaks.by_chrom.keys():
-        n_bins = len(plan.bins.on(chrom)[0]) if plan.bins else -(-lengths[chrom] // plan.spec.bin)
+        on_chrom = -(-lengths[chrom] // plan.spec.bin)
+        n_bins = on_chrom if plan.bins is None else len(plan.bins.on(chrom)[0])
         plan.bins_left_out[NOT_CHOSEN] += n_bins
-    if plan.bins:
+    if plan.bins is not None:
         codes = [i for i, name in enumerate(plan.bins.names) if name not in lengths]
         plan.bins_left_out[FOREIGN] += int(np.isin(plan.bins.chrom, codes).sum())
     total = sum(lengths[chrom] for chrom in plan.peaks.by_chrom)
     kept = []
-    with progress(total=total, desc="label", unit="b", unit_scale=True) as bar:
+    with progress(total=total, desc="label", unit="b", unit_scale=True, delay=2) as bar:
         for chrom in plan.peaks.by_chrom:
             kept.append(_label_chromosome(plan, chrom))
             bar.update(lengths[chrom])
@@ -406,7 +412,7 @@ def _reasons(
     spec, length = plan.spec, plan.genome.lengths[chrom]
     yield TWICE, np.concatenate([[False], bins[1:] == bins[:-1]])[: len(bins)]
     yield PAST_END, (bins < spec.flank) | (bins + spec.bin + spec.flank > length)
-    if plan.exclude:
+    if plan.exclude is not None:
         excluded = merge(*plan.exclude.on(chrom))
         yield EXCLUDED, covered_bases(*excluded, bins=bins, length=spec.bin) > 0
     if not spec.keep_unlabelled:
@@ -461,7 +467,13 @@ def _write(folder: Path, plan: _Plan, kept: list[_Kept], n_windows: dict[str, in
             for name in SPLITS
         ]
         bar = stack.enter_context(
-            progress(total=sum(n_windows.values()), desc="write", unit="window", unit_scale=True)
+            progress(
+                total=sum(n_windows.values()),
+                desc="write",
+                unit="window",
+                unit_scale=True,
+                delay=2,
+            )
         )
         for part in kept:
             if not len(part.starts):

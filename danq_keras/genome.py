@@ -7,7 +7,6 @@ Codes are (L,) uint8 as in `dna`.
 import contextlib
 import gzip
 import os
-import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -20,13 +19,14 @@ import numpy as np
 import numpy.typing as npt
 import pyfaidx
 
-from danq_keras.console import InputError
+from danq_keras.console import InputError, log, progress
 from danq_keras.dna import UNKNOWN, Bytes, encode, pack_codes
 
 Positions: TypeAlias = npt.NDArray[np.int64]
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _UNPACK_BYTES = 1 << 24
+_SLOW_TO_INDEX = 1 << 26
 
 
 @contextlib.contextmanager
@@ -96,8 +96,16 @@ class Genome:
             plain = folder / "genome.fa"
             with plain.open("wb") as unpacked:
                 unpacked.write(first)
-                shutil.copyfileobj(source, unpacked, _UNPACK_BYTES)
+                self._unpack(source, unpacked)
             return plain
+
+    def _unpack(self, source: IO[bytes], target: IO[bytes]) -> None:
+        with progress(
+            total=None, desc=f"unpack {self.path.name}", unit="B", unit_scale=True, delay=2
+        ) as bar:
+            while block := source.read(_UNPACK_BYTES):
+                target.write(block)
+                bar.update(len(block))
 
     def _temporary_folder(self) -> Path:
         return Path(self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="danq-genome-")))
@@ -107,6 +115,8 @@ class Genome:
         fresh = index.is_file() and index.stat().st_mtime >= plain.stat().st_mtime
         if not fresh and not os.access(plain.parent, os.W_OK):
             index = self._temporary_folder() / "genome.fa.fai"
+        if not fresh and plain.stat().st_size > _SLOW_TO_INDEX:
+            log.info("%s: making its index, which takes about a minute a gigabyte.", self.path)
         try:
             return pyfaidx.Fasta(str(plain), indexname=str(index), as_raw=True)
         except (pyfaidx.FastaIndexingError, ValueError, AssertionError) as error:

@@ -16,11 +16,13 @@ import pandas as pd
 
 from danq_keras.bed import Bed, covered_bases, in_genome, merge, overlapped, read_bed
 from danq_keras.console import InputError, log, progress
-from danq_keras.dna import Bytes
+from danq_keras.dna import Bytes, unpack_labels
 from danq_keras.genome import Positions, one_line, shorten
-from danq_keras.store import TARGET_COLUMNS, Targets
+from danq_keras.store import TARGET_COLUMNS, Split, Targets
 
 _PEAK_SUFFIXES = (".gz", ".bed", ".narrowpeak", ".broadpeak")
+
+_COUNT_ROWS = 1 << 16
 
 NOT_IN_GENOME = "on a chromosome that the FASTA lacks"
 NOT_CHOSEN = "on a chromosome that was not chosen"
@@ -178,7 +180,7 @@ def load_peaks(
     loaded = Peaks({chrom: [(none, none)] * len(files.paths) for chrom in chroms})
     foreign: Counter[str] = Counter()
     n_read = 0
-    with progress(total=len(files.paths), desc="read peaks", unit="file") as bar:
+    with progress(total=len(files.paths), desc="read peaks", unit="file", delay=2) as bar:
         for target, path in enumerate(files.paths):
             bed = read_bed(path, with_signal=min_signal is not None)
             keep = in_genome(bed, lengths)
@@ -238,3 +240,12 @@ def label_bins(
         positive.append(indices)
         peak_bins.append(overlapped(starts, ends, bins=bins, length=length))
     return BinLabels(packed, positive, peak_bins)
+
+
+def count_positives(split: Split) -> Positions:
+    """Positive rows (T,) int64 of each target of a stored split."""
+    counts = np.zeros(split.n_targets, np.int64)
+    for begin in range(0, split.n_windows, _COUNT_ROWS):
+        block = np.asarray(split.labels[begin : begin + _COUNT_ROWS])
+        counts += unpack_labels(block, split.n_targets).sum(axis=0, dtype=np.int64)
+    return counts

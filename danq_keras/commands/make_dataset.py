@@ -1,0 +1,384 @@
+"""`make_dataset.py`: make datasets, export them, and look at them."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from danq_keras import __version__
+from danq_keras.console import InputError, refuse_existing, run_command, set_up_logging
+
+if TYPE_CHECKING:
+    from danq_keras.store import Dataset, Split
+
+_EXAMPLES = {
+    "": "bin/make_dataset.py genome data/yeast --genome sacCer3.fa.gz --peaks peaks/*.bed "
+    "--test-chroms chr8,chr9 --valid-region chr7",
+    "deepsea": "bin/make_dataset.py deepsea data/deepsea --bundle deepsea_train_bundle.v0.9.tar.gz",
+    "genome": "bin/make_dataset.py genome data/yeast --genome sacCer3.fa.gz --peaks peaks/*.bed "
+    "--resize-peaks 200 --test-chroms chr8,chr9 --valid-region chr7",
+    "demo": "bin/make_dataset.py demo data/demo",
+    "export-mat": "bin/make_dataset.py export-mat yeast_mat --dataset data/yeast",
+    "info": "bin/make_dataset.py info data/yeast --targets",
+    "verify": "bin/make_dataset.py verify data/yeast",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="make_dataset.py",
+        description="Make a dataset (train.h5, valid.h5, test.h5), export it, or look at it.",
+        epilog=f"example:\n  {_EXAMPLES['']}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_deepsea(commands)
+    _add_genome(commands)
+    _add_demo(commands)
+    _add_export(commands)
+    _add_looking(commands)
+    return parser
+
+
+def _subcommand(commands: Any, name: str, summary: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=f"example:\n  {_EXAMPLES[name]}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    return command
+
+
+def _add_out(command: argparse.ArgumentParser, what: str) -> None:
+    command.add_argument("out", type=Path, metavar="OUT", help=f"the new folder {what}")
+    command.add_argument(
+        "--overwrite", action="store_true", help="replace OUT if it is there (default: refuse)"
+    )
+
+
+def _add_deepsea(commands: Any) -> None:
+    command = _subcommand(commands, "deepsea", "convert DeepSEA's .mat files into a dataset")
+    _add_out(command, "of the dataset")
+    command.add_argument(
+        "--bundle",
+        type=Path,
+        required=True,
+        metavar="DIR_OR_TAR",
+        help="folder with train.mat, valid.mat and test.mat, or the .tar.gz of it",
+    )
+
+
+def _add_demo(commands: Any) -> None:
+    command = _subcommand(commands, "demo", "simulate a small synthetic genome and its dataset")
+    _add_out(command, "of the dataset and its FASTA and BED files")
+    command.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+
+
+def _add_export(commands: Any) -> None:
+    command = _subcommand(commands, "export-mat", "write a dataset as DeepSEA's .mat files")
+    _add_out(command, "of train.mat, valid.mat, test.mat and the table of targets")
+    command.add_argument(
+        "--dataset", type=Path, required=True, metavar="DIR", help="the dataset folder"
+    )
+
+
+def _add_looking(commands: Any) -> None:
+    info = _subcommand(commands, "info", "show what a dataset holds")
+    info.add_argument("dataset", type=Path, metavar="DATASET", help="the dataset folder")
+    info.add_argument(
+        "--targets", action="store_true", help="also a line a target (default: totals only)"
+    )
+    verify = _subcommand(commands, "verify", "read all of a dataset and compare its checksums")
+    verify.add_argument("dataset", type=Path, metavar="DATASET", help="the dataset folder")
+
+
+def _add_genome(commands: Any) -> None:
+    command = _subcommand(commands, "genome", "build a dataset from a genome and peak files")
+    _add_out(command, "of the dataset")
+    _add_sources(command)
+    _add_labelling(command)
+    _add_splitting(command)
+    _add_filters(command)
+
+
+def _add_sources(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("sources")
+    group.add_argument(
+        "--genome", type=Path, required=True, metavar="FASTA", help="plain, bgzip or gzip"
+    )
+    group.add_argument(
+        "--peaks",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="BED",
+        help="BED or narrowPeak files, plain or gzip, one a target; the file's name without "
+        ".bed, .narrowPeak, .gz is the target's (default: the files of --targets)",
+    )
+    group.add_argument(
+        "--targets",
+        type=Path,
+        metavar="TABLE",
+        help="table with the columns file, name and optional cell_type, assay, treatment, group "
+        "(default: named by file)",
+    )
+    group.add_argument(
+        "--chroms",
+        type=_names,
+        metavar="A,B,…",
+        help="chromosomes in use (default: all of the FASTA)",
+    )
+
+
+def _add_labelling(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("bins and labels")
+    group.add_argument(
+        "--bin", type=int, default=200, metavar="BP", help="bases a bin (default: %(default)s)"
+    )
+    group.add_argument(
+        "--window",
+        type=int,
+        default=1000,
+        metavar="BP",
+        help="bases that the network reads, the bin in the middle (default: %(default)s)",
+    )
+    group.add_argument(
+        "--min-overlap",
+        type=float,
+        default=0.5,
+        metavar="SHARE",
+        help="a bin is positive when more than this share of it is covered (default: %(default)s)",
+    )
+    group.add_argument(
+        "--resize-peaks",
+        type=int,
+        metavar="BP",
+        help="give each peak this length around its summit or centre (default: as they are)",
+    )
+    group.add_argument(
+        "--min-signal",
+        type=float,
+        metavar="X",
+        help="leave out peaks with a lower narrowPeak signal, or BED score (default: none)",
+    )
+
+
+def _add_splitting(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("splits")
+    group.add_argument(
+        "--test-chroms",
+        type=_names,
+        default=(),
+        metavar="A,B,…",
+        help="chromosomes of the test split (default: none)",
+    )
+    group.add_argument(
+        "--valid-region",
+        metavar="CHROM[:START-END]",
+        help="validation split, 1-based and inclusive (default: none)",
+    )
+    group.add_argument(
+        "--split-table",
+        type=Path,
+        metavar="TSV",
+        help="in place of the two: a table with the columns chrom, split (train, valid, test) and "
+        "optional start, end (0-based, half-open); the rest of the genome is left out",
+    )
+    group.add_argument(
+        "--allow-adjacent",
+        action="store_true",
+        help="keep training windows that overlap a validation or test bin (default: leave out)",
+    )
+
+
+def _add_filters(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("which bins to keep")
+    group.add_argument(
+        "--bins",
+        type=Path,
+        metavar="BED",
+        help="use these bins, in this order (default: all of the genome, from 0 on)",
+    )
+    group.add_argument(
+        "--exclude",
+        type=Path,
+        metavar="BED",
+        help="leave out bins that share a base with one of these regions (default: none)",
+    )
+    group.add_argument(
+        "--keep-if",
+        type=_names,
+        default=(),
+        metavar="NAMES",
+        help="keep bins with a peak of one of these targets (names, numbers or groups, separated "
+        "by commas; default: of any target)",
+    )
+    group.add_argument(
+        "--keep-unlabelled",
+        action="store_true",
+        help="keep bins without a peak too (default: leave out)",
+    )
+    group.add_argument(
+        "--max-unknown",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="leave out windows with a larger share of unknown bases (default: %(default)s)",
+    )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise argparse.ArgumentTypeError("expected names, separated by commas")
+    return names
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Make, export or inspect a dataset.
+
+    Raises:
+        InputError: a source, a choice or an output is unusable.
+    """
+    args = parser().parse_args(argv)
+    set_up_logging()
+    handlers = {
+        "deepsea": _deepsea,
+        "genome": _genome,
+        "demo": _demo,
+        "export-mat": _export,
+        "info": _info,
+        "verify": _verify,
+    }
+    if "out" in args:
+        refuse_existing(args.out, overwrite=args.overwrite)
+        _refuse_foreign(args.out)
+    handlers[args.command](args)
+    return 0
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Do not let --overwrite remove a folder that no command of ours wrote."""
+    ours = {f"train{suffix}" for suffix in (".h5", ".mat")}
+    if out.is_dir():
+        names = {path.name for path in out.iterdir()}
+        if names and not names & ours:
+            raise InputError(
+                f"{out}: --overwrite replaces a dataset, this folder holds other files. "
+                "Choose another name."
+            )
+
+
+def _deepsea(args: argparse.Namespace) -> None:
+    from danq_keras.bundle import bundle_to_dataset
+
+    bundle_to_dataset(args.bundle, args.out, overwrite=args.overwrite)
+    _show_written(args.out)
+
+
+def _genome(args: argparse.Namespace) -> None:
+    from danq_keras.build import GenomeSpec, build_dataset
+
+    choices: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in vars(args).items()
+        if name in GenomeSpec.__dataclass_fields__
+    }
+    summary = build_dataset(args.out, GenomeSpec(**choices), overwrite=args.overwrite)
+    print(summary.describe())
+    print(f"Written: {args.out}")
+
+
+def _demo(args: argparse.Namespace) -> None:
+    from danq_keras.demo import make_demo
+
+    _show_written(make_demo(args.out, seed=args.seed, overwrite=args.overwrite))
+
+
+def _export(args: argparse.Namespace) -> None:
+    from danq_keras.bundle import dataset_to_bundle
+
+    dataset_to_bundle(args.dataset, args.out, overwrite=args.overwrite)
+    print(f"Written: {args.out}")
+
+
+def _show_written(folder: Path) -> None:
+    from danq_keras.store import open_dataset
+
+    print(_describe(open_dataset(folder)))
+    print(f"Written: {folder}")
+
+
+def _info(args: argparse.Namespace) -> None:
+    from danq_keras.store import open_dataset
+
+    dataset = open_dataset(args.dataset)
+    print(_describe(dataset))
+    if args.targets:
+        print(_describe_targets(dataset))
+
+
+def _verify(args: argparse.Namespace) -> None:
+    from danq_keras.store import SPLITS, open_dataset
+
+    dataset = open_dataset(args.dataset)
+    for name in SPLITS:
+        split = dataset.split(name)
+        split.verify()
+        print(f"{split.path}: {split.n_windows:,} windows, checksums agree")
+
+
+def _splits(dataset: "Dataset") -> list[tuple[str, "Split"]]:
+    from danq_keras.store import SPLITS
+
+    return [(name, dataset.split(name)) for name in SPLITS]
+
+
+def _describe(dataset: "Dataset") -> str:
+    from danq_keras.labels import count_positives
+
+    train = dataset.train
+    lines = [
+        f"{dataset.folder}: {len(dataset.targets)} targets, windows of {dataset.window} bases, "
+        f"bins of {train.header.bin}",
+        f"  {'split':<6}{'windows':>12}{'positive labels':>17}{'share':>9}  strands",
+    ]
+    for name, split in _splits(dataset):
+        positives = int(count_positives(split).sum())
+        n_labels = split.n_windows * split.n_targets
+        share = f"{positives / n_labels:.2%}" if n_labels else "NA"
+        lines.append(
+            f"  {name:<6}{split.n_windows:>12,}{positives:>17,}{share:>9}  {split.header.strands}"
+        )
+    lines += [
+        f"source: {train.header.source}",
+        f"created: {train.created} by danq_keras {train.package_version}",
+        f"coordinates: {'yes' if train.start is not None else 'no'}; "
+        f"labels that do not count: {'yes' if train.ignore is not None else 'no'}",
+    ]
+    lines += [
+        f"{name}.h5: fingerprint {split.fingerprint[:16]}" for name, split in _splits(dataset)
+    ]
+    return "\n".join(lines)
+
+
+def _describe_targets(dataset: "Dataset") -> str:
+    from danq_keras.labels import count_positives
+
+    counts = [count_positives(split) for _, split in _splits(dataset)]
+    lines = ["target\tname\tgroup\tpositives in train\tvalid\ttest"]
+    groups = dataset.targets.column("group")
+    for target, name in enumerate(dataset.targets.names):
+        numbers = "\t".join(str(count[target]) for count in counts)
+        lines.append(f"{target}\t{name}\t{groups[target]}\t{numbers}")
+    return "\n".join(lines)
+
+
+def cli() -> None:
+    """Console script."""
+    sys.exit(run_command(main))

@@ -1,0 +1,150 @@
+"""`train_danq.py`: train, validate every epoch, test, compare, report."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from danq_keras import __version__
+from danq_keras.console import InputError, run_command, set_up_logging
+from danq_keras.presets import PRESETS
+
+_EPILOG = """\
+examples:
+  bin/train_danq.py                                   the simulated demo, in minutes
+  bin/train_danq.py --data deepsea_train --preset danq --precision auto
+  bin/train_danq.py --data my_dataset --preset danq --out runs/mine --set gates=hard
+  bin/train_danq.py --out runs/mine --resume
+"""
+_FLAGS = (
+    "epochs",
+    "batch_size",
+    "optimizer",
+    "learning_rate",
+    "global_clipnorm",
+    "precision",
+    "seed",
+    "data_seed",
+    "train_limit",
+    "targets",
+    "patience",
+    "distribute",
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="train_danq.py",
+        description="Train DanQ or a relative, test it, and compare it with the paper.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="a dataset folder, or a DeepSEA bundle (folder or .tar.gz), which is converted once "
+        "(default: the simulated demo, built in --out)",
+    )
+    parser.add_argument(
+        "--store", type=Path, metavar="DIR", help="where a bundle's dataset goes (default: by it)"
+    )
+    parser.add_argument(
+        "--preset",
+        metavar="NAME",
+        help=f"one of {', '.join(PRESETS)} (default: danq; demo without --data)",
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="JSON file of settings")
+    parser.add_argument(
+        "--out", type=Path, metavar="RUN", help="run folder (default: runs/<preset>-<dataset>)"
+    )
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
+    parser.add_argument("--overwrite", action="store_true", help="replace the run in --out")
+    parser.add_argument(
+        "--bootstrap", type=int, default=0, metavar="N", help="resamples for intervals (default: 0)"
+    )
+    settings = parser.add_argument_group("settings (default: the preset's)")
+    settings.add_argument("--epochs", metavar="N")
+    settings.add_argument("--batch-size", metavar="N", help="samples (strands) a step")
+    settings.add_argument("--optimizer", metavar="NAME", help="rmsprop, adam, sgd, …")
+    settings.add_argument("--learning-rate", metavar="X")
+    settings.add_argument("--global-clipnorm", metavar="X", help="clip gradients to this norm")
+    settings.add_argument(
+        "--precision", metavar="P", help="float32, mixed_float16, mixed_bfloat16 or auto"
+    )
+    settings.add_argument("--seed", metavar="N", help="of weights, order and dropout")
+    settings.add_argument("--data-seed", metavar="N", help="of the choice of --train-limit")
+    settings.add_argument("--train-limit", metavar="N", help="train on N windows only")
+    settings.add_argument("--targets", metavar="A,B", help="targets by number or name")
+    settings.add_argument("--patience", metavar="N", help="epochs without a better loss, or none")
+    settings.add_argument("--distribute", metavar="S", help="none or mirrored")
+    settings.add_argument(
+        "--set",
+        dest="pairs",
+        action="append",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any other setting of network or training, such as dropout_pool=0.1,0.3",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings that the command line names, as text.
+
+    Raises:
+        InputError: a pair is malformed, or a key is given twice with different values.
+    """
+    settings = {name: getattr(args, name) for name in _FLAGS if getattr(args, name) is not None}
+    for pair in (pair for group in args.pairs for pair in group):
+        key, separator, value = pair.partition("=")
+        if not separator or not key:
+            raise InputError(f"--set takes KEY=VALUE. Received: {pair!r}.")
+        if settings.get(key, value) != value:
+            raise InputError(f"{key} is given twice: {settings[key]} and {value}. Give it once.")
+        settings[key] = value
+    return settings
+
+
+def read_settings_file(path: Path) -> dict[str, Any]:
+    """A JSON file of settings, such as a run's config.json.
+
+    Raises:
+        InputError: it is not one.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a JSON file ({error}). Give a run's config.json.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a JSON object of settings. Give a run's config.json.")
+    return content
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train, test and report.
+
+    Raises:
+        InputError: a user's mistake, before anything is written where possible.
+    """
+    args = parser().parse_args(argv)
+    set_up_logging()
+    settings = _settings(args)
+    if args.resume and args.overwrite:
+        raise InputError("--resume continues a run and --overwrite deletes it. Give one of them.")
+    if args.resume and args.out is None and args.data is None and args.preset is None:
+        raise InputError("--resume: say which run with --out RUN.")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from danq_keras.commands import training_session
+
+    return training_session.run(args, settings)
+
+
+def cli() -> None:
+    """Console script."""
+    sys.exit(run_command(main))

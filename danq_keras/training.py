@@ -1,0 +1,493 @@
+"""Training: the step, the epochs, validation, early stopping, checkpoints, resuming.
+
+A loop over `tf.function` steps instead of `Model.fit`: it stops at any step and continues there
+with bit-identical results, counts clipped steps and measures gradients, and runs the same under
+`tf.distribute` strategies. It writes `checkpoints/`, `history.csv`, `model.keras` and
+`tensorboard/` of a run folder; `experiment` does the rest of the run.
+"""
+
+import csv
+import dataclasses
+import math
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from danq_keras import metrics
+from danq_keras.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
+from danq_keras.console import InputError, Terminated, atomic_output, log, progress
+from danq_keras.models import build_model, logits_model, unpack, unpack_windows
+from danq_keras.optimizers import (
+    global_norm,
+    inner,
+    learning_rate_at,
+    make_optimizer,
+    share_above_epsilon,
+)
+from danq_keras.pipeline import Order, epoch_batches
+from danq_keras.predict import SplitPredictor
+from danq_keras.presets import Preset
+from danq_keras.store import Dataset
+
+HISTORY_COLUMNS = (
+    "epoch",
+    "loss",
+    "val_loss",
+    "val_auroc",
+    "val_auprc",
+    "val_accuracy",
+    "val_f1",
+    "val_best_f1",
+    "learning_rate",
+    "gradient_norm",
+    "clipped_steps",
+    "share_above_epsilon",
+    "seconds",
+    "samples_per_second",
+)
+_DRAIN_EVERY = 20  # steps between two looks at their losses: each look waits for the device
+
+
+@dataclass
+class State:
+    """All that a trainer must know to go on, besides the variables. Lives in the checkpoint.
+
+    `step` counts optimizer steps over all epochs; the sums are those of the epoch under way:
+    loss × samples, samples, gradient norms, steps with a finite norm, clipped steps, seconds.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    step_in_epoch: int = 0
+    sums: list[float] = field(default_factory=lambda: [0.0] * 5)
+    seconds: float = 0.0
+    best_loss: float = math.inf
+    best_epoch: int = 0
+    without_improvement: int = 0
+    plateau: float = 1.0
+    plateau_epochs: int = 0
+    finished: bool = False
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Interruption:
+    """Turns Ctrl-C and SIGTERM into a request that the loop honours between two steps."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def _request(self, number: int, _frame: FrameType | None) -> None:
+        if self.signal is not None:  # asked twice: stop at once
+            raise KeyboardInterrupt
+        self.signal = number
+        log.info("Stopping after this step; the state is saved. (Again to stop at once.)")
+
+    def __enter__(self) -> "Interruption":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._request)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def raise_error(self) -> None:
+        """End the command as its signal asks."""
+        if self.signal == signal.SIGTERM:
+            raise Terminated
+        raise KeyboardInterrupt
+
+
+def resolve_precision(precision: str) -> str:
+    """The dtype policy that "auto" means on this machine.
+
+    bfloat16 needs no loss scaling and is native from compute capability 8 (Ampere); float16 from 7
+    (Volta); everything else trains in float32.
+    """
+    if precision != "auto":
+        return precision
+    devices = tf.config.list_physical_devices("GPU")
+    capabilities = [
+        tf.config.experimental.get_device_details(device).get("compute_capability", (0, 0))
+        for device in devices
+    ]
+    if not capabilities or min(capabilities) < (7, 0):
+        return "float32"
+    return "mixed_bfloat16" if min(capabilities) >= (8, 0) else "mixed_float16"
+
+
+def make_strategy(name: str) -> tf.distribute.Strategy:
+    """Strategy for `--distribute`: "none" or "mirrored" (every GPU of the machine, or the CPUs)."""
+    if name == "none":
+        return tf.distribute.get_strategy()
+    logical = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return tf.distribute.MirroredStrategy([device.name for device in logical])
+
+
+class Trainer:
+    """Trains one network on one dataset into one run folder.
+
+    Args:
+        preset: network and training settings in force.
+        dataset: its train and valid splits are used.
+        run: folder, which exists.
+        columns: numbers of the dataset's targets to train; None for all.
+
+    Raises:
+        InputError: no windows to train or validate on.
+    """
+
+    def __init__(
+        self, preset: Preset, dataset: Dataset, run: Path, *, columns: list[int] | None = None
+    ) -> None:
+        precision = resolve_precision(preset.train.precision)
+        self.config = dataclasses.replace(preset.train, precision=precision)
+        self.model_config = preset.model
+        self.dataset = dataset
+        self.run = run
+        self.columns = columns
+        self.state = State()
+        self.order = Order.of(
+            dataset.train,
+            seed=self.config.seed,
+            limit=self.config.train_limit,
+            data_seed=self.config.data_seed,
+        )
+        if dataset.valid.n_windows == 0:
+            raise InputError(
+                f"{dataset.valid.path}: no windows to validate on. Build the dataset with a "
+                "validation region."
+            )
+        self.strategy = make_strategy(self.config.distribute)
+        with self.strategy.scope():
+            self.model = build_model(self.model_config, seed=self.config.seed, precision=precision)
+            self._logits = logits_model(self.model)
+            self.optimizer = make_optimizer(self.config)
+            self.optimizer.build(self.model.trainable_variables)
+        self.steps_per_epoch = self.order.steps(self.config.batch_size)
+        self.predictor = SplitPredictor(
+            self.model, batch_size=max(100, self.config.batch_size), columns=columns
+        )
+        self._train_step = tf.function(self._distributed_step, reduce_retracing=True)
+
+    # -- one step ---------------------------------------------------------------------------
+
+    def _distributed_step(self, batch: tuple[Any, ...]) -> tf.Tensor:
+        results = self.strategy.run(self._replica_step, args=(batch,))
+        return self.strategy.experimental_local_results(results)[0]
+
+    def _replica_step(self, batch: tuple[Any, ...]) -> tf.Tensor:
+        """One optimizer step; returns loss, samples, gradient norm, clipped (0 or 1)."""
+        replica = tf.distribute.get_replica_context()
+        sequence, labels, valid = self._unpack_batch(batch)
+        n_samples = replica.all_reduce("SUM", tf.cast(tf.shape(labels)[0], tf.float32))
+        n_counted = replica.all_reduce("SUM", tf.reduce_sum(valid))
+        variables = self.model.trainable_variables
+        scaled = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
+        with tf.GradientTape() as tape:
+            logits = self._logits(sequence, training=True)
+            entropies = tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
+            loss = tf.reduce_sum(entropies * valid) / tf.maximum(n_counted, 1.0)
+            objective = self.optimizer.scale_loss(loss) if scaled else loss
+        gradients = tape.gradient(objective, [variable.value for variable in variables])
+        gradients = replica.all_reduce("SUM", gradients)
+        scale = tf.cast(self.optimizer.dynamic_scale.value, tf.float32) if scaled else 1.0
+        norm = global_norm(gradients) / scale
+        clip = self.config.global_clipnorm
+        factor = 1.0 if clip is None else tf.minimum(1.0, clip / norm)
+        # Keras' optimizer sums over the replicas what is already the same sum in each.
+        share = factor / replica.num_replicas_in_sync
+        if clip is not None or replica.num_replicas_in_sync > 1:
+            gradients = [gradient * tf.cast(share, gradient.dtype) for gradient in gradients]
+        self.optimizer.apply(gradients, variables)
+        clipped = 0.0 if clip is None else tf.cast(norm > clip, tf.float32)
+        return tf.stack([replica.all_reduce("SUM", loss), n_samples, norm, clipped])
+
+    def _unpack_batch(self, batch: tuple[Any, ...]) -> tuple[Any, Any, Any]:
+        """One-hot windows, labels and which labels count (1 or 0), float32."""
+        n_targets = self.dataset.train.n_targets
+        sequence, *bits = batch
+        labels, *ignore = (unpack(part, n_targets) for part in bits)
+        valid = 1.0 - ignore[0] if ignore else tf.ones_like(labels)
+        if self.columns is not None:
+            labels = tf.gather(labels, self.columns, axis=1)
+            valid = tf.gather(valid, self.columns, axis=1)
+        return unpack_windows(sequence), labels, valid
+
+    # -- epochs -----------------------------------------------------------------------------
+
+    def resume(self) -> bool:
+        """Load the latest checkpoint, if there is one."""
+        path = latest_checkpoint(self.run / "checkpoints")
+        if path is None:
+            return False
+        self.state = State(**load_checkpoint(path, self.model, self.optimizer))
+        self._reopen_when_longer()
+        log.info(
+            "Resuming at step %d (epoch %d, step %d of %d).",
+            self.state.step,
+            self.state.epoch + 1,
+            self.state.step_in_epoch,
+            self.steps_per_epoch,
+        )
+        return True
+
+    def _reopen_when_longer(self) -> None:
+        stopped_early = self._out_of_patience()
+        if self.state.finished and self.state.epoch < self.config.epochs and not stopped_early:
+            self.state.finished = False
+
+    def _out_of_patience(self) -> bool:
+        patience = self.config.patience
+        return patience is not None and self.state.without_improvement >= patience
+
+    def fit(self) -> None:
+        """Train to the last epoch or until patience is spent.
+
+        Raises:
+            InputError: the loss became NaN or infinite; the step is named.
+            KeyboardInterrupt: Ctrl-C, after saving.
+            Terminated: SIGTERM, after saving.
+        """
+        writer = tf.summary.create_file_writer(str(self.run / "tensorboard"))
+        with Interruption() as interruption, writer.as_default():
+            while not self.state.finished:
+                self._run_epoch(interruption)
+                row = self._validate(interruption)
+                self._finish_epoch(row)
+                self._save()
+        writer.close()
+        log.info(
+            "Best validation loss %.6f in epoch %d.", self.state.best_loss, self.state.best_epoch
+        )
+
+    def _save(self) -> None:
+        save_checkpoint(
+            self.run / "checkpoints", self.model, self.optimizer, dataclasses.asdict(self.state)
+        )
+
+    def _stop(self, interruption: Interruption) -> None:
+        self._save()
+        log.info(
+            "Saved at step %d. Continue with: train_danq.py --out %s --resume and the same data.",
+            self.state.step,
+            self.run,
+        )
+        interruption.raise_error()
+
+    def _run_epoch(self, interruption: Interruption) -> None:
+        state, config = self.state, self.config
+        if state.step_in_epoch == self.steps_per_epoch:
+            return
+        batches = iter(self._batches())
+        pending: list[tuple[int, tf.Tensor]] = []
+        started = time.monotonic()
+        bar = None
+        for batch in batches:
+            self._set_learning_rate()
+            pending.append((state.step, self._train_step(batch)))
+            state.step += 1
+            state.step_in_epoch += 1
+            due = bool(config.checkpoint_steps) and state.step % config.checkpoint_steps == 0
+            last = state.step_in_epoch == self.steps_per_epoch
+            if bar is None:  # the first step compiles: the bar's clock starts after it
+                bar = self._progress_bar()
+            if due or last or interruption.signal or len(pending) >= _DRAIN_EVERY:
+                self._drain(pending)
+                bar.set_postfix(loss=f"{state.sums[0] / state.sums[1]:.4f}", refresh=False)
+            bar.update(min(config.batch_size, self.order.n_samples - bar.n))
+            if (due and not last) or interruption.signal:
+                state.seconds += time.monotonic() - started
+                started = time.monotonic()
+                if interruption.signal:
+                    bar.close()
+                    self._stop(interruption)
+                self._save()
+        state.seconds += time.monotonic() - started
+        if bar is not None:
+            bar.close()
+
+    def _batches(self) -> Any:
+        batches = epoch_batches(
+            self.dataset.train,
+            self.order,
+            self.state.epoch,
+            batch_size=self.config.batch_size,
+            first_step=self.state.step_in_epoch,
+            replicas=self.strategy.num_replicas_in_sync,
+        )
+        if self.strategy.num_replicas_in_sync == 1:
+            return ((batch) for batch in batches)
+        return self.strategy.distribute_datasets_from_function(lambda _context: batches)
+
+    def _progress_bar(self) -> Any:
+        done = min((self.state.step_in_epoch - 1) * self.config.batch_size, self.order.n_samples)
+        return progress(
+            total=self.order.n_samples,
+            initial=done,
+            desc=f"epoch {self.state.epoch + 1}/{self.config.epochs}",
+            unit="samples",
+            leave=False,
+        )
+
+    def _set_learning_rate(self) -> None:
+        rate = learning_rate_at(
+            self.config,
+            self.state.step,
+            total_steps=self.config.epochs * self.steps_per_epoch,
+            plateau=self.state.plateau,
+        )
+        if rate != getattr(self, "_rate", None):
+            inner(self.optimizer).learning_rate.assign(rate)
+            self._rate = rate
+
+    def _drain(self, pending: list[tuple[int, tf.Tensor]]) -> None:
+        """Add the results of finished steps to the epoch's sums."""
+        sums = self.state.sums
+        for step, result in pending:
+            loss, n_samples, norm, clipped = (float(value) for value in result.numpy())
+            if not math.isfinite(loss):
+                raise InputError(
+                    f"The loss became {loss} in step {step} (epoch {self.state.epoch + 1}). "
+                    "Lower the learning rate, clip gradients (--global-clipnorm 1) or train in "
+                    f"float32; the last good state is in {self.run / 'checkpoints'}."
+                )
+            sums[0] += loss * n_samples
+            sums[1] += n_samples
+            if math.isfinite(norm):  # under loss scaling a step may overflow and be skipped
+                sums[2] += norm
+                sums[3] += 1
+            sums[4] += clipped
+        pending.clear()
+
+    def _validate(self, interruption: Interruption) -> dict[str, Any]:
+        prediction = self.predictor(self.dataset.valid, desc="validation")
+        if interruption.signal:  # validation is repeated on resuming
+            self._stop(interruption)
+        figures = metrics.evaluate(prediction.labels, prediction.probs, ignore=prediction.ignore)
+        macro = metrics.macro(figures, self.config.min_positives)
+        pooled = pooled_metrics(prediction.labels, prediction.probs, prediction.ignore)
+        return {
+            "val_loss": prediction.loss,
+            "val_auroc": macro.auroc_mean,
+            "val_auprc": macro.auprc_mean,
+            "val_accuracy": float(pooled.accuracy[0]),
+            "val_f1": float(pooled.f1[0]),
+            "val_best_f1": float(pooled.best_f1[0]),
+        }
+
+    def _finish_epoch(self, validation: dict[str, Any]) -> None:
+        state, sums = self.state, self.state.sums
+        row = {
+            "epoch": state.epoch + 1,
+            "loss": sums[0] / sums[1],
+            **validation,
+            "learning_rate": self._last_rate(),
+            "gradient_norm": sums[2] / max(1.0, sums[3]),
+            "clipped_steps": int(sums[4]),
+            "share_above_epsilon": share_above_epsilon(self.optimizer),
+            "seconds": round(state.seconds, 3),
+            "samples_per_second": round(sums[1] / max(state.seconds, 1e-9), 1),
+        }
+        state.history.append({name: row[name] for name in HISTORY_COLUMNS})
+        self._judge(row["val_loss"])
+        write_history(self.run / "history.csv", state.history)
+        for name in HISTORY_COLUMNS[1:]:
+            tf.summary.scalar(name, row[name], step=state.epoch + 1)
+        self._log_epoch(row)
+        state.epoch += 1
+        state.step_in_epoch, state.sums, state.seconds = 0, [0.0] * 5, 0.0
+        state.finished = state.epoch >= self.config.epochs or self._out_of_patience()
+
+    def _last_rate(self) -> float:
+        return float(inner(self.optimizer).learning_rate.numpy())
+
+    def _judge(self, loss: float) -> None:
+        """Keep the weights of the strictly lowest validation loss; count epochs without one."""
+        state = self.state
+        if loss < state.best_loss:
+            state.best_loss, state.best_epoch = loss, state.epoch + 1
+            state.without_improvement = state.plateau_epochs = 0
+            self.save_model(self.run / "model.keras")
+            return
+        state.without_improvement += 1
+        state.plateau_epochs += 1
+        if self.config.schedule == "plateau" and state.plateau_epochs >= (
+            self.config.plateau_patience
+        ):
+            state.plateau *= self.config.plateau_factor
+            state.plateau_epochs = 0
+
+    def _log_epoch(self, row: dict[str, Any]) -> None:
+        epsilon = getattr(inner(self.optimizer), "epsilon", None)
+        is_rmsprop = self.config.optimizer.lower() == "rmsprop" and epsilon
+        step = f"{row['learning_rate'] / math.sqrt(epsilon):.4g}" if is_rmsprop else "NA"
+        log.info(
+            "epoch %d: loss %.5f, val_loss %.5f%s, val ROC AUC %.4f, PR AUC %.4f, F1 %.3f "
+            "(best %.3f); lr/sqrt(eps) %s, above epsilon %.2g %%, gradient norm %.3g, "
+            "clipped %d; %.0f s, %.0f samples/s",
+            row["epoch"],
+            row["loss"],
+            row["val_loss"],
+            "*" if self.state.best_epoch == row["epoch"] else "",
+            row["val_auroc"],
+            row["val_auprc"],
+            row["val_f1"],
+            row["val_best_f1"],
+            step,
+            100 * row["share_above_epsilon"],
+            row["gradient_norm"],
+            row["clipped_steps"],
+            row["seconds"],
+            row["samples_per_second"],
+        )
+
+    def save_model(self, path: Path) -> None:
+        """Save the network in float32, whatever it is trained in."""
+        model = self.model
+        if self.config.precision != "float32" or self.strategy.num_replicas_in_sync > 1:
+            model = build_model(self.model_config, seed=self.config.seed, initialise=False)
+            model.set_weights(self.model.get_weights())
+        # Keras wants the ending .keras, so the temporary name is not atomic_output's.
+        temporary = path.with_name(f".partial-{path.name}")
+        model.save(temporary)
+        temporary.replace(path)
+
+
+def pooled_metrics(
+    labels: npt.NDArray[np.uint8],
+    probs: npt.NDArray[np.float32],
+    ignore: npt.NDArray[np.uint8] | None,
+) -> metrics.TargetMetrics:
+    """Metrics over all labels of all targets together, as if of one target."""
+    column = (-1, 1)
+    return metrics.evaluate(
+        labels.reshape(column),
+        probs.reshape(column),
+        ignore=None if ignore is None else ignore.reshape(column),
+    )
+
+
+def write_history(path: Path, history: list[dict[str, Any]]) -> None:
+    """Write `history.csv` anew, so that a repeated epoch never stands there twice."""
+    with (
+        atomic_output(path, overwrite=True) as temporary,
+        temporary.open("w", newline="") as file,
+    ):
+        rows = csv.DictWriter(file, HISTORY_COLUMNS)
+        rows.writeheader()
+        for row in history:
+            rows.writerow({key: "NA" if _is_nan(value) else value for key, value in row.items()})
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)

@@ -84,7 +84,7 @@ def add_baselines(table: pd.DataFrame, baselines: Mapping[str, TargetMetrics]) -
     Raises:
         ValueError: a baseline has another number of targets.
     """
-    added = {}
+    added: dict[str, Floats] = {}
     for name, metrics in baselines.items():
         if len(metrics.auroc) != len(table):
             raise ValueError(
@@ -195,7 +195,7 @@ def _numbers(
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise InputError(
-            f"{path}: column {column} holds {rule}. Received {cells[row]!r} in row {row + 2}. "
+            f"{path}: column {column} holds {rule}. Received {str(cells[row])!r} in row {row + 2}. "
             "Write the table again."
         )
     return numbers

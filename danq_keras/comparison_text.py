@@ -187,12 +187,19 @@ def escape(text: str) -> str:
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A pipe table with padded columns, so that it reads well on a terminal too."""
+    """A pipe table with padded columns, so that it reads well on a terminal too.
+
+    The first two columns, which hold texts, stand left, the others right.
+    """
     cells = [[escape(cell) for cell in row] for row in (header, *rows)]
     widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(header))]
     lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        "| " + " | ".join(_pad(cell, widths[i], i) for i, cell in enumerate(row)) + " |"
         for row in cells
     ]
-    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
-    return "\n".join([lines[0], rule, *lines[1:]])
+    ends = ["-" * (width + 1) + ("-" if i < 2 else ":") for i, width in enumerate(widths)]
+    return "\n".join([lines[0], "|" + "|".join(ends) + "|", *lines[1:]])
+
+
+def _pad(cell: str, width: int, column: int) -> str:
+    return cell.ljust(width) if column < 2 else cell.rjust(width)

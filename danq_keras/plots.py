@@ -47,6 +47,7 @@ _STYLE = {
     "legend.frameon": False,
     "svg.fonttype": "none",
 }
+_LIGHT_GRID = "#DDDDDD"
 _PANEL_INCHES = (4.4, 3.3)
 
 
@@ -119,7 +120,9 @@ def by_group(table: pd.DataFrame, column: str, *, xlabel: str) -> str:
             widths=0.6,
             flierprops={"marker": ".", "markersize": 4, "markeredgecolor": _INK},
             medianprops={"color": _INK, "linewidth": 1.5},
-            **{part: {"color": _INK} for part in ("whiskerprops", "capprops", "boxprops")},
+            whiskerprops={"color": _INK},
+            capprops={"color": _INK},
+            boxprops={"color": _INK},
         )
         for patch, name in zip(boxes["boxes"], names, strict=True):
             patch.set(facecolor=colours[name], alpha=0.7)
@@ -166,8 +169,10 @@ def _scatter(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
     low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
     margin = 0.03 * (high - low) or 0.01
     limits = (low - margin, high + margin)
-    axes.plot(limits, limits, "--", color=mpl.rcParams["grid.color"], linewidth=1, zorder=1)
+    axes.plot(limits, limits, "--", color=mpl.rcParams["axes.labelcolor"], linewidth=0.8, zorder=1)
     axes.set(xlim=limits, ylim=limits, aspect="equal")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
 
 
 def _svg(draw: Callable[[Axes], None]) -> str:
@@ -189,7 +194,7 @@ def scatter_png(path: Path, comparisons: Sequence[Comparison]) -> None:
 
     One row of panels for each comparison.
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context({**_STYLE, "grid.color": _LIGHT_GRID}):
         figure = Figure(figsize=(9, 4.4 * len(comparisons)), layout="constrained")
         grid = figure.subplots(len(comparisons), 2, squeeze=False)
         for axes_pair, comparison in zip(np.asarray(grid), comparisons, strict=True):

@@ -171,16 +171,16 @@ def _is_number(text: str) -> bool:
 
 def _explain(path: Path, *, with_signal: bool, error: Exception | None = None) -> NoReturn:
     """Find the first line that is at fault; slow, and only for files already found wrong."""
-    n_columns, used = 0, dict[str, int]()
+    used: dict[str, int] = {}
     with open_bytes(path) as handle:
         for number, line in enumerate(handle, 1):
             fields = _split(line)
-            if not n_columns:
+            if not used:
                 if not line.strip() or fields[0].startswith(_HEADER_WORDS):
                     continue
-                n_columns, used = len(fields), _columns(path, fields, with_signal=with_signal)
+                used = _columns(path, fields, with_signal=with_signal)
             # pandas passes over blank lines too.
-            reason = line.strip() and _fault(fields, used, n_columns)
+            reason = line.strip() and _fault(fields, used)
             if reason:
                 raise InputError(
                     f"{path}, line {number}: {reason}. Received: {' '.join(fields)[:60]!r}. "
@@ -189,10 +189,10 @@ def _explain(path: Path, *, with_signal: bool, error: Exception | None = None) -
     raise InputError(f"{path}: not a BED file ({one_line(error)}). Correct the file.") from error
 
 
-def _fault(fields: list[str], used: dict[str, int], n_columns: int) -> str:
+def _fault(fields: list[str], used: dict[str, int]) -> str:
     """What is wrong with a feature line, "" for nothing."""
-    if len(fields) != n_columns:
-        return f"{len(fields)} columns where the first feature has {n_columns}"
+    if len(fields) <= max(used.values()):
+        return f"{len(fields)} columns, at least {max(used.values()) + 1} are needed"
     if not fields[0]:
         return "no chromosome"
     for name, column in used.items():

@@ -204,7 +204,13 @@ def _noisy_peaks(
     return np.stack([start, end], axis=1)[order]
 
 
-def make_demo(out: Path, *, seed: int = 0, overwrite: bool = False) -> Path:
+def make_demo(
+    out: Path,
+    *,
+    seed: int = 0,
+    overwrite: bool = False,
+    chromosomes: Mapping[str, int] = CHROMOSOMES,
+) -> Path:
     """Simulate the genome and build the demo dataset from its files.
 
     Args:
@@ -212,6 +218,7 @@ def make_demo(out: Path, *, seed: int = 0, overwrite: bool = False) -> Path:
             peaks/*.bed, targets.tsv and README.txt.
         seed: of the simulation; the same seed gives the same sequences and labels.
         overwrite: replace `out` if it is there.
+        chromosomes: lengths in bases of the chromosomes named in `CHROMOSOMES`.
 
     Returns:
         `out`.
@@ -221,7 +228,7 @@ def make_demo(out: Path, *, seed: int = 0, overwrite: bool = False) -> Path:
     """
     with atomic_output(out, overwrite=overwrite) as temporary:
         source = temporary / "source"
-        write_source(source, simulate(seed), seed=seed)
+        write_source(source, simulate(seed, chromosomes=chromosomes), seed=seed)
         spec = GenomeSpec(
             genome=source / "genome.fa",
             targets=source / "targets.tsv",

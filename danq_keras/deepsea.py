@@ -33,11 +33,6 @@ TARGETS_FILE = "targets.tsv"
 TARGETS_HEADER = ("target", "name", *TARGET_COLUMNS)
 PREDICTION_KEY = "testxdata"
 
-# A byte of two bases, either of which has more than one bit.
-_TWO_BASES_AT_ONCE = np.array(
-    [(byte >> 4).bit_count() > 1 or (byte & 15).bit_count() > 1 for byte in range(256)]
-)
-
 
 def _read_table(path: Path) -> pd.DataFrame:
     """A tab-separated table as text: "None" and "NA" are treatments, not missing values."""
@@ -198,9 +193,11 @@ def _side_by_side(sequence: Iterator[Bytes], labels: Iterator[Bytes]) -> Iterato
 
 
 def _check_bases(packed: Bytes, place: Place, first: int) -> None:
-    wrong = _TWO_BASES_AT_ONCE[packed]
+    # Two of the four bits of a base are one, two or three places apart (faster than a table).
+    one, two, three = packed >> 1 & 0x77, packed >> 2 & 0x33, packed >> 3 & 0x11
+    wrong = packed & (one | two | three)
     if wrong.any():
-        row, byte = np.unravel_index(int(wrong.argmax()), wrong.shape)
+        row, byte = np.unravel_index(int((wrong != 0).argmax()), wrong.shape)
         raise InputError(
             f"{place}: a base must have at most one 1 among its four channels. Received: several "
             f"in row {first + int(row)}, base {2 * int(byte)} or the next. Use the original file."

@@ -32,7 +32,8 @@ import scipy.io.matlab
 from danq_keras.console import InputError
 from danq_keras.dna import Bytes
 
-BLOCK_BYTES = 1 << 27
+BLOCK_BYTES = 1 << 26
+DIRECT_BYTES = 1 << 28  # the largest slab of whole chunks that is read at once
 MATLAB5_MAX_BYTES = (1 << 31) - 1  # Source: MATLAB's limit of a variable in a version 5 file
 _CHUNK_SAMPLES = 128
 _COMPRESS_BELOW = 1 << 28  # scipy holds a compressed variable three times in memory
@@ -40,7 +41,7 @@ _MATLAB5_ERRORS = (
     OSError,
     ValueError,
     TypeError,
-    KeyError,
+    LookupError,
     EOFError,
     NotImplementedError,
     zlib.error,
@@ -98,17 +99,21 @@ def pack_bits(rows: npt.NDArray[Any], place: Place, first: int = 0) -> Bytes:
     Raises:
         InputError: a value is neither 0 nor 1.
     """
-    rows = checked_bits(rows, place, first=first, sample_axis=1)
+    return np.ascontiguousarray(_pack_rows(checked_bits(rows, place, first=first, sample_axis=1)).T)
+
+
+def _pack_rows(rows: Bytes) -> Bytes:
+    """(ceil(R/8), n) of checked (R, n)."""
     packed = np.zeros((-(-len(rows) // 8), rows.shape[1]), np.uint8)
-    # A byte row at a time stays in the processor's cache: five times faster than np.packbits here.
+    # A byte row at a time stays in the processor's cache, and adding is faster than shifting:
+    # forty times as fast as np.packbits along this axis.
     for target, begin in zip(packed, range(0, len(rows), 8), strict=True):
-        for k, bits in enumerate(rows[begin : begin + 8]):
-            if k:
-                np.left_shift(target, 1, out=target)
+        for bits in rows[begin : begin + 8]:
+            np.add(target, target, out=target)
             np.bitwise_or(target, bits, out=target)
     if len(rows) % 8:
         packed[-1] <<= 8 - len(rows) % 8
-    return np.ascontiguousarray(packed.T)
+    return packed
 
 
 def checked_bits(
@@ -290,7 +295,8 @@ def _hdf5_blocks(
         yield np.zeros((n_samples, -(-math.prod(dataset.shape[:-1]) // 8)), np.uint8)
         return
     step = _whole_chunks(dataset, axis=-1)
-    if step * dataset.size // n_samples * dataset.dtype.itemsize > 2 * BLOCK_BYTES:
+    slab_bytes = step * dataset.size // n_samples * dataset.dtype.itemsize
+    if dataset.chunks and slab_bytes > DIRECT_BYTES:
         yield from _spilled_blocks(dataset, place, scratch=scratch, advance=advance)
         return
     spans = [(begin, min(begin + step, n_samples)) for begin in range(0, n_samples, step)]
@@ -337,9 +343,9 @@ def _spilled_blocks(
     width = -(-n_rows // 8)
     with tempfile.TemporaryFile(dir=scratch) as spill:
         for byte_row, begin, packed in _packed_by_rows(dataset, place, advance):
-            for k, row in enumerate(packed.T):
+            for k, row in enumerate(packed):
                 spill.seek((byte_row + k) * n_samples + begin)
-                spill.write(np.ascontiguousarray(row).data)
+                spill.write(row.data)
         spill.flush()
         step = max(1, BLOCK_BYTES // 4 // width)
         for begin in range(0, n_samples, step):
@@ -353,7 +359,7 @@ def _spilled_blocks(
 def _packed_by_rows(
     dataset: h5py.Dataset, place: Place, advance: Advance
 ) -> Iterator[tuple[int, int, Bytes]]:
-    """Every value once, chunk after chunk: (first byte row, first sample, packed (n, bytes))."""
+    """Every value once, chunk after chunk: (first byte row, first sample, packed (bytes, n))."""
     per_item = math.prod(dataset.shape[1:-1])  # bits of one step on the first axis
     chunk_items, chunk_samples = dataset.chunks[0], min(dataset.chunks[-1], dataset.shape[-1])
     # Groups must begin at a byte and, so that no chunk is inflated twice, at a chunk.
@@ -374,8 +380,9 @@ def _packed_by_rows(
     reads = ((dataset, (slice(a, b), ..., slice(c, d))) for a, b, c, d in spans)
     with contextlib.closing(_read_ahead(reads, place.path)) as values:
         for (item, _, begin, _), block in zip(spans, values, strict=True):
-            packed = pack_bits(block.reshape(-1, block.shape[-1]), place, begin)
-            yield item * per_item // 8, begin, packed
+            rows = block.reshape(-1, block.shape[-1])
+            rows = checked_bits(rows, place, first=begin, sample_axis=1)
+            yield item * per_item // 8, begin, _pack_rows(rows)
             advance(block.nbytes)
 
 

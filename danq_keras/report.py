@@ -265,9 +265,11 @@ def _table(table: pd.DataFrame) -> dict[str, Any]:
 
     A cell is (text shown, value to sort by: the file's number or lower-case text, "" for NA).
     """
-    wanted = [c for c in COLUMNS if c != "negatives"]
+    parts_of_name = ("cell_type", "assay", "treatment")  # at the end: figures come first
+    wanted = [c for c in COLUMNS if c not in ("negatives", *parts_of_name)]
     wanted += [c for c in INTERVAL_COLUMNS if c in table]
     wanted += [f"baseline_{name}_auroc" for name in baseline_names(table)]
+    wanted += parts_of_name
     columns = [c for c in wanted if not _is_empty(table[c])]
     header = [(_column_label(column), column not in TEXT_COLUMNS) for column in columns]
     rows = [

@@ -11,10 +11,11 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn, Self
 
 from tqdm.auto import tqdm
 
@@ -66,6 +67,54 @@ def progress(*, total: int | None, desc: str, unit: str = "it", **options: Any) 
         file=sys.stderr,
         **options,
     )
+
+
+@contextlib.contextmanager
+def quiet_native_output() -> Iterator[None]:
+    """Hold back what native libraries write to stderr; an error shows it after all."""
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(terminal, 2)
+            held.seek(0)
+            os.write(2, held.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+
+
+class Interruption:
+    """Turns Ctrl-C and SIGTERM into a request that a loop honours between two steps."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def _request(self, number: int, _frame: FrameType | None) -> None:
+        if self.signal is not None:  # asked twice: stop at once
+            raise KeyboardInterrupt
+        self.signal = number
+        log.info("Stopping after this step; the state is saved. (Again to stop at once.)")
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._request)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def raise_error(self) -> NoReturn:
+        """End the command as its signal asks."""
+        if self.signal == signal.SIGTERM:
+            raise Terminated
+        raise KeyboardInterrupt
 
 
 def _temporary_sibling(path: Path) -> Path:

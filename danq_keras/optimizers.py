@@ -102,7 +102,7 @@ def share_above_epsilon(optimizer: keras.optimizers.Optimizer) -> float:
         return math.nan
     bound = epsilon**2 if optimizer.name in _EPSILON_OUTSIDE else epsilon
     above = sum(int(_count_above(mean.value, bound)) for mean in means)
-    return above / sum(math.prod(mean.shape) for mean in means)
+    return float(above / sum(math.prod(mean.shape) for mean in means))
 
 
 def _count_above(values: tf.Tensor, bound: float) -> tf.Tensor:

@@ -72,8 +72,7 @@ class Order:
 
     def permutation(self, epoch: int) -> Integers:
         """(n_samples,) sample numbers in the order of `epoch`: a function of (seed, epoch)."""
-        kind = np.int32 if self.n_samples < 2**31 else np.int64
-        samples = np.arange(self.n_samples, dtype=kind)
+        samples = np.arange(self.n_samples, dtype=np.int64)
         np.random.default_rng([self.seed, epoch]).shuffle(samples)
         return samples
 

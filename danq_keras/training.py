@@ -9,32 +9,24 @@ with bit-identical results, counts clipped steps and measures gradients, and run
 import csv
 import dataclasses
 import math
-import signal
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from danq_keras import metrics
 from danq_keras.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
-from danq_keras.console import InputError, Terminated, atomic_output, log, progress
-from danq_keras.models import build_model, logits_model, unpack, unpack_windows
-from danq_keras.optimizers import (
-    global_norm,
-    inner,
-    learning_rate_at,
-    make_optimizer,
-    share_above_epsilon,
-)
+from danq_keras.console import InputError, Interruption, atomic_output, log, progress
+from danq_keras.models import build_model
+from danq_keras.optimizers import inner, learning_rate_at, share_above_epsilon
 from danq_keras.pipeline import Order, epoch_batches
 from danq_keras.predict import SplitPredictor
 from danq_keras.presets import Preset
+from danq_keras.steps import TrainingStep
 from danq_keras.store import Dataset
 
 HISTORY_COLUMNS = (
@@ -78,61 +70,6 @@ class State:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-class Interruption:
-    """Turns Ctrl-C and SIGTERM into a request that the loop honours between two steps."""
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-        self._previous: dict[int, Any] = {}
-
-    def _request(self, number: int, _frame: FrameType | None) -> None:
-        if self.signal is not None:  # asked twice: stop at once
-            raise KeyboardInterrupt
-        self.signal = number
-        log.info("Stopping after this step; the state is saved. (Again to stop at once.)")
-
-    def __enter__(self) -> "Interruption":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._request)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def raise_error(self) -> None:
-        """End the command as its signal asks."""
-        if self.signal == signal.SIGTERM:
-            raise Terminated
-        raise KeyboardInterrupt
-
-
-def resolve_precision(precision: str) -> str:
-    """The dtype policy that "auto" means on this machine.
-
-    bfloat16 needs no loss scaling and is native from compute capability 8 (Ampere); float16 from 7
-    (Volta); everything else trains in float32.
-    """
-    if precision != "auto":
-        return precision
-    devices = tf.config.list_physical_devices("GPU")
-    capabilities = [
-        tf.config.experimental.get_device_details(device).get("compute_capability", (0, 0))
-        for device in devices
-    ]
-    if not capabilities or min(capabilities) < (7, 0):
-        return "float32"
-    return "mixed_bfloat16" if min(capabilities) >= (8, 0) else "mixed_float16"
-
-
-def make_strategy(name: str) -> tf.distribute.Strategy:
-    """Strategy for `--distribute`: "none" or "mirrored" (every GPU of the machine, or the CPUs)."""
-    if name == "none":
-        return tf.distribute.get_strategy()
-    logical = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    return tf.distribute.MirroredStrategy([device.name for device in logical])
-
-
 class Trainer:
     """Trains one network on one dataset into one run folder.
 
@@ -149,12 +86,10 @@ class Trainer:
     def __init__(
         self, preset: Preset, dataset: Dataset, run: Path, *, columns: list[int] | None = None
     ) -> None:
-        precision = resolve_precision(preset.train.precision)
-        self.config = dataclasses.replace(preset.train, precision=precision)
+        self.config = preset.train
         self.model_config = preset.model
         self.dataset = dataset
         self.run = run
-        self.columns = columns
         self.state = State()
         self.order = Order.of(
             dataset.train,
@@ -167,63 +102,14 @@ class Trainer:
                 f"{dataset.valid.path}: no windows to validate on. Build the dataset with a "
                 "validation region."
             )
-        self.strategy = make_strategy(self.config.distribute)
-        with self.strategy.scope():
-            self.model = build_model(self.model_config, seed=self.config.seed, precision=precision)
-            self._logits = logits_model(self.model)
-            self.optimizer = make_optimizer(self.config)
-            self.optimizer.build(self.model.trainable_variables)
+        self.step = TrainingStep(
+            preset.model, preset.train, n_labels=dataset.train.n_targets, columns=columns
+        )
+        self.model, self.optimizer = self.step.model, self.step.optimizer
         self.steps_per_epoch = self.order.steps(self.config.batch_size)
         self.predictor = SplitPredictor(
             self.model, batch_size=max(100, self.config.batch_size), columns=columns
         )
-        self._train_step = tf.function(self._distributed_step, reduce_retracing=True)
-
-    # -- one step ---------------------------------------------------------------------------
-
-    def _distributed_step(self, batch: tuple[Any, ...]) -> tf.Tensor:
-        results = self.strategy.run(self._replica_step, args=(batch,))
-        return self.strategy.experimental_local_results(results)[0]
-
-    def _replica_step(self, batch: tuple[Any, ...]) -> tf.Tensor:
-        """One optimizer step; returns loss, samples, gradient norm, clipped (0 or 1)."""
-        replica = tf.distribute.get_replica_context()
-        sequence, labels, valid = self._unpack_batch(batch)
-        n_samples = replica.all_reduce("SUM", tf.cast(tf.shape(labels)[0], tf.float32))
-        n_counted = replica.all_reduce("SUM", tf.reduce_sum(valid))
-        variables = self.model.trainable_variables
-        scaled = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
-        with tf.GradientTape() as tape:
-            logits = self._logits(sequence, training=True)
-            entropies = tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
-            loss = tf.reduce_sum(entropies * valid) / tf.maximum(n_counted, 1.0)
-            objective = self.optimizer.scale_loss(loss) if scaled else loss
-        gradients = tape.gradient(objective, [variable.value for variable in variables])
-        gradients = replica.all_reduce("SUM", gradients)
-        scale = tf.cast(self.optimizer.dynamic_scale.value, tf.float32) if scaled else 1.0
-        norm = global_norm(gradients) / scale
-        clip = self.config.global_clipnorm
-        factor = 1.0 if clip is None else tf.minimum(1.0, clip / norm)
-        # Keras' optimizer sums over the replicas what is already the same sum in each.
-        share = factor / replica.num_replicas_in_sync
-        if clip is not None or replica.num_replicas_in_sync > 1:
-            gradients = [gradient * tf.cast(share, gradient.dtype) for gradient in gradients]
-        self.optimizer.apply(gradients, variables)
-        clipped = 0.0 if clip is None else tf.cast(norm > clip, tf.float32)
-        return tf.stack([replica.all_reduce("SUM", loss), n_samples, norm, clipped])
-
-    def _unpack_batch(self, batch: tuple[Any, ...]) -> tuple[Any, Any, Any]:
-        """One-hot windows, labels and which labels count (1 or 0), float32."""
-        n_targets = self.dataset.train.n_targets
-        sequence, *bits = batch
-        labels, *ignore = (unpack(part, n_targets) for part in bits)
-        valid = 1.0 - ignore[0] if ignore else tf.ones_like(labels)
-        if self.columns is not None:
-            labels = tf.gather(labels, self.columns, axis=1)
-            valid = tf.gather(valid, self.columns, axis=1)
-        return unpack_windows(sequence), labels, valid
-
-    # -- epochs -----------------------------------------------------------------------------
 
     def resume(self) -> bool:
         """Load the latest checkpoint, if there is one."""
@@ -294,7 +180,7 @@ class Trainer:
         bar = None
         for batch in batches:
             self._set_learning_rate()
-            pending.append((state.step, self._train_step(batch)))
+            pending.append((state.step, self.step(batch)))
             state.step += 1
             state.step_in_epoch += 1
             due = bool(config.checkpoint_steps) and state.step % config.checkpoint_steps == 0
@@ -323,11 +209,11 @@ class Trainer:
             self.state.epoch,
             batch_size=self.config.batch_size,
             first_step=self.state.step_in_epoch,
-            replicas=self.strategy.num_replicas_in_sync,
+            replicas=self.step.replicas,
         )
-        if self.strategy.num_replicas_in_sync == 1:
+        if self.step.replicas == 1:
             return ((batch) for batch in batches)
-        return self.strategy.distribute_datasets_from_function(lambda _context: batches)
+        return self.step.strategy.distribute_datasets_from_function(lambda _context: batches)
 
     def _progress_bar(self) -> Any:
         done = min((self.state.step_in_epoch - 1) * self.config.batch_size, self.order.n_samples)
@@ -347,7 +233,7 @@ class Trainer:
             plateau=self.state.plateau,
         )
         if rate != getattr(self, "_rate", None):
-            inner(self.optimizer).learning_rate.assign(rate)
+            self.step.set_learning_rate(rate)
             self._rate = rate
 
     def _drain(self, pending: list[tuple[int, tf.Tensor]]) -> None:
@@ -391,7 +277,7 @@ class Trainer:
             "epoch": state.epoch + 1,
             "loss": sums[0] / sums[1],
             **validation,
-            "learning_rate": self._last_rate(),
+            "learning_rate": self.step.learning_rate,
             "gradient_norm": sums[2] / max(1.0, sums[3]),
             "clipped_steps": int(sums[4]),
             "share_above_epsilon": share_above_epsilon(self.optimizer),
@@ -407,9 +293,6 @@ class Trainer:
         state.epoch += 1
         state.step_in_epoch, state.sums, state.seconds = 0, [0.0] * 5, 0.0
         state.finished = state.epoch >= self.config.epochs or self._out_of_patience()
-
-    def _last_rate(self) -> float:
-        return float(inner(self.optimizer).learning_rate.numpy())
 
     def _judge(self, loss: float) -> None:
         """Keep the weights of the strictly lowest validation loss; count epochs without one."""
@@ -429,8 +312,9 @@ class Trainer:
 
     def _log_epoch(self, row: dict[str, Any]) -> None:
         epsilon = getattr(inner(self.optimizer), "epsilon", None)
-        is_rmsprop = self.config.optimizer.lower() == "rmsprop" and epsilon
-        step = f"{row['learning_rate'] / math.sqrt(epsilon):.4g}" if is_rmsprop else "NA"
+        step = "NA"
+        if self.config.optimizer.lower() == "rmsprop" and epsilon:
+            step = f"{row['learning_rate'] / math.sqrt(epsilon):.4g}"
         log.info(
             "epoch %d: loss %.5f, val_loss %.5f%s, val ROC AUC %.4f, PR AUC %.4f, F1 %.3f "
             "(best %.3f); lr/sqrt(eps) %s, above epsilon %.2g %%, gradient norm %.3g, "
@@ -454,7 +338,7 @@ class Trainer:
     def save_model(self, path: Path) -> None:
         """Save the network in float32, whatever it is trained in."""
         model = self.model
-        if self.config.precision != "float32" or self.strategy.num_replicas_in_sync > 1:
+        if self.step.precision != "float32" or self.step.replicas > 1:
             model = build_model(self.model_config, seed=self.config.seed, initialise=False)
             model.set_weights(self.model.get_weights())
         # Keras wants the ending .keras, so the temporary name is not atomic_output's.

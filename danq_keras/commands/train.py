@@ -2,12 +2,12 @@
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from danq_keras import __version__
+from danq_keras.commands.start import start_tensorflow
 from danq_keras.console import InputError, run_command, set_up_logging
 from danq_keras.presets import PRESETS
 
@@ -139,7 +139,7 @@ def main(argv: list[str] | None = None) -> int:
         raise InputError("--resume continues a run and --overwrite deletes it. Give one of them.")
     if args.resume and args.out is None and args.data is None and args.preset is None:
         raise InputError("--resume: say which run with --out RUN.")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    start_tensorflow()
     from danq_keras.commands import training_session
 
     return training_session.run(args, settings)

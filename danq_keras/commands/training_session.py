@@ -24,7 +24,7 @@ from danq_keras.optimizers import describe_steps, make_optimizer, warn_of_scalin
 from danq_keras.predict import load_trained
 from danq_keras.presets import Preset, apply_settings, get_preset
 from danq_keras.store import Dataset, is_dataset, open_dataset
-from danq_keras.training import Trainer, resolve_precision
+from danq_keras.training import Trainer
 
 DEMO_FOLDER = "demo_data"
 
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace, settings: dict[str, Any]) -> int:
     out.mkdir(parents=True, exist_ok=True)
     set_up_logging(out / "run.log")
     write_json(out / "config.json", description)
-    write_json(out / "environment.json", describe_environment(dataset, trainer.config.precision))
+    write_json(out / "environment.json", describe_environment(dataset, trainer.step.precision))
     _print_header(preset, dataset, trainer, out)
     if args.resume and not trainer.resume():
         log.info("No checkpoint yet: starting at step 0.")
@@ -155,8 +155,8 @@ def _print_header(preset: Preset, dataset: Dataset, trainer: Trainer, out: Path)
         f"{trainer.model.count_params():,}",
         preset.model.gates,
         preset.model.dropout_kind,
-        resolve_precision(preset.train.precision),
-        f"{trainer.strategy.num_replicas_in_sync} device(s)",
+        trainer.step.precision,
+        f"{trainer.step.replicas} device(s)",
     )
     log.info("Steps: %s", describe_steps(preset.train))
     log.info(

@@ -1,0 +1,100 @@
+"""`evaluate_danq.py`: the table of AUCs and the report of a trained network on a dataset."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from danq_keras import __version__
+from danq_keras.commands.start import start_tensorflow
+from danq_keras.console import InputError, refuse_existing, run_command, set_up_logging
+
+_EPILOG = """\
+example:
+  bin/evaluate_danq.py runs/danq-mine --data my_dataset --bootstrap 1000 --out evaluation
+"""
+_FILES = ("test_aucs.tsv", "test_summary.json", "report.html", "comparison.md", "comparison.tsv")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="evaluate_danq.py",
+        description="Test a trained network: per-target AUCs, summary, comparison, report.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL", help="run folder or .keras file")
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="dataset folder or DeepSEA bundle"
+    )
+    parser.add_argument("--store", type=Path, metavar="DIR", help="where a bundle's dataset goes")
+    parser.add_argument(
+        "--split",
+        choices=("train", "valid", "test"),
+        default="test",
+        help="split to test on (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--bootstrap",
+        type=int,
+        default=0,
+        metavar="N",
+        help="resamples of 100-kb blocks for 95 %% intervals (default: none)",
+    )
+    parser.add_argument(
+        "--min-positives",
+        type=int,
+        default=1,
+        metavar="N",
+        help="targets with fewer positives are left out of means (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=200, metavar="N", help="windows (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for the files (default: the run folder)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the files in --out")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Evaluate and report.
+
+    Raises:
+        InputError: a user's mistake, such as a network that does not fit the dataset.
+    """
+    args = parser().parse_args(argv)
+    set_up_logging()
+    for name in ("min_positives", "batch_size"):
+        if getattr(args, name) < 1:
+            flag = "--" + name.replace("_", "-")
+            raise InputError(f"{flag}: at least 1. Received: {getattr(args, name)}.")
+    if args.bootstrap < 0:
+        raise InputError(f"--bootstrap: must not be negative. Received: {args.bootstrap}.")
+    out = args.out or (args.model if args.model.is_dir() else Path())
+    for name in _FILES:
+        refuse_existing(out / name, overwrite=args.overwrite)
+    start_tensorflow()
+    from danq_keras.bundle import open_or_convert
+    from danq_keras.experiment import Evaluation, check_fit, finish_evaluation
+    from danq_keras.predict import load_trained
+    from danq_keras.store import open_dataset
+
+    model = load_trained(args.model)
+    dataset = open_dataset(open_or_convert(args.data, args.store))
+    how = Evaluation(
+        split=args.split,
+        bootstrap=args.bootstrap,
+        min_positives=args.min_positives,
+        batch_size=args.batch_size,
+        columns=check_fit(model, dataset, None),
+    )
+    finish_evaluation(model, dataset, out, how=how)
+    return 0
+
+
+def cli() -> None:
+    """Console script."""
+    sys.exit(run_command(main))

@@ -4,6 +4,7 @@ Figures are made without pyplot, so nothing global is left behind. Groups of tar
 colour everywhere.
 """
 
+import hashlib
 import io
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -46,6 +47,7 @@ _STYLE = {
     "grid.linewidth": 0.5,
     "legend.frameon": False,
     "svg.fonttype": "none",
+    "svg.hashsalt": "danq_keras",  # the same plot gives the same text
 }
 _LIGHT_GRID = "#DDDDDD"
 _PANEL_INCHES = (4.4, 3.3)
@@ -186,6 +188,9 @@ def _svg(draw: Callable[[Axes], None]) -> str:
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'\s(?:width|height)="[\d.]+pt"', "", svg, count=2)
+    # many panels share a page: identifiers must not be those of another panel
+    panel = hashlib.sha256(svg.encode()).hexdigest()[:8]
+    svg = re.sub(r'( id="|url\(#|href="#)', rf"\1p{panel}-", svg)
     return svg.replace(_INK, "currentColor").replace(_RULE, "var(--rule)")
 
 

@@ -20,6 +20,7 @@ import contextlib
 import datetime
 import difflib
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +43,7 @@ STRANDS_AS_GIVEN = "as given"
 TARGET_COLUMNS = ("cell_type", "assay", "treatment", "group")
 _CHECKED = ("sequence", "labels", "ignore")
 _VERIFY_BYTES = 1 << 24
+_METADATA_BYTES = 1 << 16  # checksums and what HDF5 adds on closing
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,22 @@ class SplitWriter:
             self._chrom = self._file.create_dataset("chrom", (n_windows,), text)
             self._start = self._file.create_dataset("start", (n_windows,), np.int64)
         self._write_header(header)
+        self._reserve()
+
+    def _reserve(self) -> None:
+        """Take the space of all rows now: HDF5 may crash the process when a disk fills up later."""
+        self._file.flush()
+        path, used = Path(self._file.filename), self._file.id.get_filesize()
+        values = [*self._bits.values(), *((self._chrom, self._start) if self._coordinates else ())]
+        total = used + sum(dataset.nbytes for dataset in values) + _METADATA_BYTES
+        if hasattr(os, "posix_fallocate"):
+            with path.open("r+b") as handle:
+                try:
+                    os.posix_fallocate(handle.fileno(), 0, total)
+                except OSError as error:
+                    handle.truncate(used)
+                    self._file.close()
+                    raise OSError(error.errno, error.strerror, str(path)) from error
 
     def _write_header(self, header: StoreHeader) -> None:
         self._file.attrs.update(
@@ -256,7 +274,9 @@ class SplitWriter:
                 raise ValueError(f"{self.n_written} rows written, {self.n_windows} announced.")
             for name, digest in self._hashes.items():
                 self._file.attrs[f"{name}_sha256"] = digest.hexdigest()
+            path, size = Path(self._file.filename), self._file.id.get_filesize()
             self._file.close()
+            os.truncate(path, size)  # gives back what was reserved for metadata
         else:
             with contextlib.suppress(OSError, RuntimeError):  # the first error is the one to show
                 self._file.close()

@@ -89,7 +89,7 @@ def test_names_that_look_like_missing_values_stay_text(tmp_path: Path) -> None:
         ("chr1\t5\t5\n", "line 1: the end must be above the start"),
         ("chr1\t1\t5\tx\nchr1\t1\n", "line 2: 2 columns, at least 3 are needed"),
         ("chr1\t1\t5\n\t1\t5\n", "line 2: no chromosome"),
-        ("chr1\t1\t5\ntrack again\n", "line 2: 1 columns, at least 3"),
+        ("chr1\t1\t5\ntrack again\n", "line 2: 2 columns, at least 3"),
         (NARROW.replace("15\n", "1x\n"), "the summit must be a whole number"),
         (gzip.compress(b"chr1\t1\t5\n" * 99)[:-12], "truncated gzip"),
         (b"\x00\x01\xff\xfe" * 9, "BED"),

@@ -178,10 +178,11 @@ def test_unwritable_out_is_one_line(tmp_path: Path, sources: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="needs posix_fallocate")
 def test_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, sources: Path) -> None:
+    arguments = genome_arguments(sources, tmp_path / "data")
     code = (
         "import os, sys; from danq_keras.commands import make_dataset\n"
         "def full(*_): raise OSError(28, 'No space left on device')\n"
-        f"os.posix_fallocate = full; sys.argv = [''] + {genome_arguments(sources, tmp_path / 'data')}\n"
+        f"os.posix_fallocate = full; sys.argv = [''] + {arguments!r}\n"
         "make_dataset.cli()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -14,12 +14,14 @@ JSON file, valid as long as the fingerprints of the store's splits stay the same
 import dataclasses
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from danq_keras import dna, metrics, store
 from danq_keras.console import atomic_output, log, progress
@@ -38,6 +40,7 @@ NAMES = {
 }
 _ROWS = 2048
 _ITERATIONS = 60
+_TOLERANCE = 1e-7
 _ROUNDING = 1e-6
 _QUIET = 20_000
 
@@ -83,7 +86,7 @@ def count_kmers(codes: dna.Bytes, maximum_k: int) -> list[npt.NDArray[np.int64]]
     counts = []
     for _ in range(maximum_k):
         known = words[(slice(None), *(slice(4),) * (words.ndim - 1))]
-        counts.append(known.reshape(n_windows, -1))
+        counts.append(known.reshape(n_windows, 4 ** (words.ndim - 1)))
         words = words.sum(axis=-1)
     return counts[::-1]
 
@@ -122,7 +125,7 @@ def _both_strands(counts: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.int64
 
 
 @dataclass(frozen=True)
-class _Examples:
+class Examples:
     """Features (N, D) float32, labels (N, T) float32 and what counts (N, T) or None."""
 
     features: Matrix
@@ -130,7 +133,8 @@ class _Examples:
     keep: npt.NDArray[np.bool_] | None
 
     @classmethod
-    def read(cls, split: store.Split, rows: npt.NDArray[np.int64]) -> "_Examples":
+    def read(cls, split: store.Split, rows: npt.NDArray[np.int64]) -> "Examples":
+        """The rows (n,) of a split, in the order given."""
         packed = split.sequence[rows]
         labels = dna.unpack_labels(split.labels[rows], split.n_targets)
         ignore = None if split.ignore is None else split.ignore[rows]
@@ -156,7 +160,7 @@ class LogisticRegression:
         return logits.astype(np.float32, copy=False)
 
 
-class _Problem:
+class KmerProblem:
     """Penalised logistic regressions of all targets at once, in well-conditioned coordinates.
 
     For each target the mean cross-entropy plus `penalty`/2 times the squared weights of the
@@ -166,13 +170,14 @@ class _Problem:
     that L-BFGS solves in few steps, whatever the features' correlations.
     """
 
-    def __init__(self, data: _Examples) -> None:
+    def __init__(self, data: Examples) -> None:
         x = data.features
         self.mean = x.mean(axis=0, dtype=np.float64).astype(np.float32)
         deviation = x.std(axis=0, dtype=np.float64).astype(np.float32)
         self.scale = np.where(deviation > 0, deviation, 1).astype(np.float32)
         x = (x - self.mean) / self.scale
-        values, vectors = np.linalg.eigh((x.T @ x / len(x)).astype(np.float64))
+        gram = (x.T @ x / len(x)).astype(np.float64)
+        values, vectors = np.linalg.eigh(gram)
         axes = values > _ROUNDING * values[-1]
         self.axes = vectors[:, axes].astype(np.float32)
         self.values = values[axes]
@@ -196,26 +201,29 @@ class _Problem:
         start = np.vstack([self.weights, self.bias]) * scale
 
         def function(point: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-            value, gradient = self._objective(point.reshape(scale.shape) / scale, penalty)
+            value, gradient = self._objective(point.reshape(scale.shape) / scale, penalty, pool)
             return value, (gradient / scale).ravel()
 
-        options = {"maxiter": _ITERATIONS, "ftol": 1e-7, "gtol": 1e-7, "maxcor": 8}
-        found = optimize.minimize(
-            function, start.ravel(), jac=True, method="L-BFGS-B", options=options
-        )
+        # Threads over blocks of rows, each with single-threaded BLAS, also share out exp and log.
+        options = {"maxiter": _ITERATIONS, "ftol": _TOLERANCE, "gtol": _TOLERANCE, "maxcor": 8}
+        with ThreadPoolExecutor(metrics.n_threads()) as pool:
+            found = optimize.minimize(
+                function, start.ravel(), jac=True, method="L-BFGS-B", options=options
+            )
         solution = found.x.reshape(scale.shape) / scale
         self.weights, self.bias = solution[:-1], solution[-1]
         weights = (self.axes @ self.weights.astype(np.float32)) / self.scale[:, None]
         return LogisticRegression(self.mean, weights, self.bias.astype(np.float32))
 
     def _objective(
-        self, parameters: npt.NDArray[np.float64], penalty: float
+        self, parameters: npt.NDArray[np.float64], penalty: float, pool: ThreadPoolExecutor
     ) -> tuple[float, npt.NDArray[np.float64]]:
         """Sum over targets of the penalised mean loss, and its gradient (D+1, T)."""
         weights, bias = parameters[:-1].astype(np.float32), parameters[-1].astype(np.float32)
         gradient = np.zeros(parameters.shape)
         loss = np.zeros(len(bias))
-        for begin in range(0, len(self.features), _ROWS):
+
+        def block(begin: int) -> tuple[npt.NDArray[np.float64], Matrix, npt.NDArray[np.float64]]:
             part = slice(begin, begin + _ROWS)
             x, y = self.features[part], self.data.labels[part]
             logits = x @ weights + bias
@@ -225,9 +233,14 @@ class _Problem:
             if self.data.keep is not None:
                 losses *= self.data.keep[part]
                 residual *= self.data.keep[part]
-            loss += losses.sum(axis=0, dtype=np.float64)
-            gradient[:-1] += x.T @ residual
-            gradient[-1] += residual.sum(axis=0, dtype=np.float64)
+            total = losses.sum(axis=0, dtype=np.float64)
+            return total, x.T @ residual, residual.sum(axis=0, dtype=np.float64)
+
+        # In the order of the rows, so that the same data give the same bits.
+        for losses, slopes, residuals in pool.map(block, range(0, len(self.features), _ROWS)):
+            loss += losses
+            gradient[:-1] += slopes
+            gradient[-1] += residuals
         gradient /= self.n_counted
         gradient[:-1] += penalty * parameters[:-1]
         gradient[:, self.constant] = 0
@@ -268,9 +281,12 @@ def compute_baselines(
     if len(rows) < dataset.train.n_windows:
         drawn += f" (drawn with seed {seed})"
     if len(rows):
-        train = _Examples.read(dataset.train, rows)
-        regression, chosen = fit_kmers(train, dataset.valid, n_targets=scored.n_targets)
-        probs["kmer"] = _predict(regression, scored)
+        train = Examples.read(dataset.train, rows)
+        # One BLAS thread each in threads of ours: on a busy machine OpenBLAS's own wait for each
+        # other, and a decomposition of a tenth of a second was seen to take six.
+        with threadpool_limits(1, "blas"):
+            regression, chosen = fit_kmers(train, dataset.valid, n_targets=scored.n_targets)
+            probs["kmer"] = _predict(regression, scored)
         notes["kmer"] = f"counts of all 1- to 5-mers; trained on {drawn}; {chosen}"
         probs["gc"] = _gc_scores(train, dataset.train.sequence[rows], scored.sequence)
         notes["gc"] = f"share of G and C; its direction from {drawn}"
@@ -313,7 +329,7 @@ def _gc_share(packed: dna.Bytes) -> Matrix:
     return share
 
 
-def _gc_scores(train: _Examples, train_packed: dna.Bytes, packed: dna.Bytes) -> Matrix:
+def _gc_scores(train: Examples, train_packed: dna.Bytes, packed: dna.Bytes) -> Matrix:
     """GC share (N, T), or its complement for targets whose training positives are poor in GC."""
     share = _gc_share(train_packed)[:, None]
     counts = np.ones_like(train.labels) if train.keep is None else train.keep
@@ -327,28 +343,35 @@ def _gc_scores(train: _Examples, train_packed: dna.Bytes, packed: dna.Bytes) -> 
 def _predict(regression: LogisticRegression, split: store.Split) -> Matrix:
     """Probabilities (N, T) float32 of a split, block by block."""
     probs = np.empty((split.n_windows, split.n_targets), np.float32)
-    with progress(
-        total=len(probs), desc="k-mer baseline, scoring", unit="window", disable=len(probs) < _QUIET
-    ) as bar:
-        for begin in range(0, len(probs), _ROWS):
-            part = slice(begin, begin + _ROWS)
-            features = kmer_features(split.sequence[part], both_strands=split.both_strands)
-            logits = regression.logits(features)
-            small = np.exp(-np.abs(logits))
-            probs[part] = np.where(logits >= 0, 1, small) / (1 + small)
-            bar.update(len(features))
+
+    def block(begin: int) -> int:
+        part = slice(begin, begin + _ROWS)
+        features = kmer_features(split.sequence[part], both_strands=split.both_strands)
+        logits = regression.logits(features)
+        small = np.exp(-np.abs(logits))
+        probs[part] = np.where(logits >= 0, 1, small) / (1 + small)
+        return len(features)
+
+    with (
+        progress(
+            total=len(probs), desc="k-mer scoring", unit="window", disable=len(probs) < _QUIET
+        ) as bar,
+        ThreadPoolExecutor(metrics.n_threads()) as pool,
+    ):
+        for n_done in pool.map(block, range(0, len(probs), _ROWS)):
+            bar.update(n_done)
     return probs
 
 
 def fit_kmers(
-    train: _Examples, valid: store.Split, *, n_targets: int
+    train: Examples, valid: store.Split, *, n_targets: int
 ) -> tuple[LogisticRegression, str]:
     """The k-mer regressions at the penalty that does best on the validation split, and a note.
 
     Penalties are tried from strong to weak until the macro average precision falls; without
     usable validation rows the default is taken.
     """
-    problem = _Problem(train)
+    problem = KmerProblem(train)
     labels = dna.unpack_labels(valid.labels, n_targets)
     ignore = None if valid.ignore is None else dna.unpack_labels(valid.ignore, n_targets)
     best: tuple[float, float, LogisticRegression] | None = None
@@ -388,7 +411,7 @@ def load_or_compute(dataset: store.Dataset, cache: Path, *, split: str = "test")
     beside = cache_path(dataset, split)
     for path in (beside, cache):
         found = _read(path, dataset.fingerprints())
-        if found is not None:
+        if found is not None and found.split == split:
             return found
     computed = compute_baselines(dataset, split=split)
     path = beside if os.access(dataset.folder, os.W_OK) else cache

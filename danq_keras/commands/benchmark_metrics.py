@@ -53,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
     theirs = scikit_learn(labels[:, :n_timed], probs[:, :n_timed])
     yardstick = (time.perf_counter() - begin) * args.targets / n_timed
 
-    difference = np.abs(theirs - np.array([ours.auroc[:n_timed], ours.auprc[:n_timed]]))
+    differences = np.abs(theirs - np.array([ours.auroc[:n_timed], ours.auprc[:n_timed]]))
+    largest = np.max(differences[~np.isnan(differences)], initial=0)
     scaled = "" if n_timed == args.targets else f" (scaled from {n_timed} targets)"
     print(
         f"{args.targets:,} targets x {args.windows:,} windows, simulated, "
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"danq_keras.metrics.evaluate, all figures:        {seconds:8.2f} s")
     print(f"scikit-learn, ROC AUC and average precision:     {yardstick:8.2f} s{scaled}")
     print(f"ratio:                                           {yardstick / seconds:8.1f} x faster")
-    print(f"largest difference of the areas:                 {np.max(difference[~np.isnan(difference)], initial=0):8.1e}")
+    print(f"largest difference of the areas:                 {largest:8.1e}")
     return 0
 
 

@@ -116,7 +116,7 @@ class Genome:
         if not fresh and not os.access(plain.parent, os.W_OK):
             index = self._temporary_folder() / "genome.fa.fai"
         if not fresh and plain.stat().st_size > _SLOW_TO_INDEX:
-            log.info("%s: making its index, which takes about a minute a gigabyte.", self.path)
+            log.info("%s: making its index.", self.path)
         try:
             return pyfaidx.Fasta(str(plain), indexname=str(index), as_raw=True)
         except (pyfaidx.FastaIndexingError, ValueError, AssertionError) as error:

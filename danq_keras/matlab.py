@@ -13,7 +13,9 @@ Nothing here knows what the bits mean: `deepsea` does.
 
 import contextlib
 import datetime
+import errno
 import math
+import os
 import tempfile
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -434,7 +436,10 @@ def write_matlab73(
 
     `attributes` of the file itself are for other readers; MATLAB does not show them.
     """
-    with h5py.File(path, "x", userblock_size=512) as file:
+    # Without a chunk cache a full disk shows when a chunk is written: HDF5 crashes when it cannot
+    # write the cached ones as it closes the file.
+    new_file = h5py.File(path, "x", userblock_size=512, rdcc_nbytes=0)
+    with _complete_hdf5(new_file) as file:
         file.attrs.update(attributes or {})
         for variable in variables:
             shape = (*variable.inner, variable.n_samples)
@@ -448,6 +453,24 @@ def write_matlab73(
                 dataset[..., samples] = values
     with path.open("r+b") as raw:
         raw.write(_matlab73_header())
+
+
+@contextlib.contextmanager
+def _complete_hdf5(file: h5py.File) -> Iterator[h5py.File]:
+    """Close a file that is being written, so that a full disk shows as an OSError that names it.
+
+    On a full disk closing fails too, and not as an OSError.
+    """
+    path = file.filename
+    try:
+        yield file
+        file.close()
+    except BaseException as error:
+        with contextlib.suppress(OSError, RuntimeError):  # the first error is the one to show
+            file.close()
+        if f"errno = {errno.ENOSPC}" in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path) from error
+        raise
 
 
 def _matlab73_header() -> bytes:

@@ -107,12 +107,14 @@ def pack_onehot(onehot: npt.NDArray[np.generic]) -> Bytes:
             f"One-hot DNA has 4 channels on its last axis. Received shape: {onehot.shape}."
         )
     _require_even(onehot.shape[-2])
-    return np.packbits(onehot.reshape(*onehot.shape[:-2], -1).astype(bool), axis=-1)
+    # Sizes are written out, since -1 has no meaning for an array without rows.
+    bits = onehot.reshape(*onehot.shape[:-2], onehot.shape[-2] * 4)
+    return np.packbits(bits.astype(bool), axis=-1)
 
 
 def unpack_onehot(packed: Bytes) -> Bytes:
     """One-hot (..., L, 4) uint8, channels A,G,C,T, of packed rows (..., L/2)."""
-    return np.unpackbits(packed, axis=-1).reshape(*packed.shape[:-1], -1, 4)
+    return np.unpackbits(packed, axis=-1).reshape(*packed.shape[:-1], packed.shape[-1] * 2, 4)
 
 
 def reverse_complement(packed: Bytes) -> Bytes:

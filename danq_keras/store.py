@@ -433,11 +433,7 @@ def _read_split(path: Path, file: h5py.File) -> Split:
         ignore=_map(path, file["ignore"]) if "ignore" in file else None,
         chrom=np.array(_text(file["chrom"]), np.str_) if "chrom" in file else None,
         start=file["start"][:] if "start" in file else None,
-        checksums={
-            name: attributes[f"{name}_sha256"]
-            for name in _CHECKED
-            if f"{name}_sha256" in attributes
-        },
+        checksums={name: attributes[f"{name}_sha256"] for name in _CHECKED if name in file},
         created=attributes["created"],
         package_version=attributes["package_version"],
     )

@@ -9,6 +9,7 @@ under Keras 0.2.0 defaults; Zhou & Troyanskaya, Nature Methods 12:931, 2015, for
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -93,9 +94,10 @@ class TrainConfig:
     batch_size: int = 100
     optimizer: str = "rmsprop"
     learning_rate: float = 0.001
-    rho: float = 0.9
-    epsilon: float = 1e-6
-    momentum: float = 0.0
+    # Of the optimizer where it has them; none: the optimizer's own default.
+    rho: float | None = 0.9
+    epsilon: float | None = 1e-6
+    momentum: float | None = None
     weight_decay: float = 0.0
     global_clipnorm: float | None = None
     schedule: str = "constant"
@@ -120,16 +122,15 @@ class TrainConfig:
         _choice("distribute", self.distribute, ("none", "mirrored"))
         for name in ("epochs", "batch_size", "plateau_patience", "min_positives"):
             _positive(name, getattr(self, name))
-        for name in ("patience", "train_limit", "global_clipnorm"):
+        for name in ("patience", "train_limit", "global_clipnorm", "epsilon"):
             if getattr(self, name) is not None:
                 _positive(name, getattr(self, name))
-        for name in ("learning_rate", "epsilon"):
-            _positive(name, getattr(self, name))
+        _positive("learning_rate", self.learning_rate)
         for name in ("seed", "data_seed", "checkpoint_steps", "warmup_steps", "weight_decay"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name}: must not be negative. Received: {getattr(self, name)}.")
         for name in ("rho", "momentum"):
-            if not 0 <= getattr(self, name) < 1:
+            if not 0 <= (getattr(self, name) or 0) < 1:
                 raise InputError(f"{name}: must be in [0, 1). Received: {getattr(self, name)}.")
         if not 0 < self.plateau_factor < 1:
             raise InputError(f"plateau_factor: must be in (0, 1). Received: {self.plateau_factor}.")
@@ -158,8 +159,8 @@ def _positive(name: str, value: float) -> None:
 
 
 def _check_rate(name: str, rate: Rate) -> None:
-    low, high = rate if isinstance(rate, tuple) else (rate, rate)
-    if not 0 <= low <= high < 1:
+    rates = rate if isinstance(rate, tuple) else (rate, rate)
+    if len(rates) != 2 or not 0 <= rates[0] <= rates[1] < 1:
         raise InputError(
             f"{name}: a rate in [0, 1) or a pair low,high of such rates. Received: {rate}."
         )
@@ -204,7 +205,7 @@ PRESETS: Mapping[str, Preset] = {
                 epochs=55,
                 learning_rate=1e-5,
                 rho=0.99,
-                epsilon=1e-8,
+                epsilon=1e-16,  # PyTorch's 1e-8 stands outside the root, Keras' inside
                 global_clipnorm=1.0,
                 patience=None,
             ),
@@ -214,7 +215,9 @@ PRESETS: Mapping[str, Preset] = {
             "DanQ on 39 ChIP-seq targets of mouse MEL cells: Adam (its rate is not given: 0.001), "
             "batch 200, 30 epochs, convolution uniform ±0.05",
             ModelConfig(dropout_kind="inverted"),
-            TrainConfig(epochs=30, batch_size=200, optimizer="adam", epsilon=1e-7, patience=None),
+            TrainConfig(
+                epochs=30, batch_size=200, optimizer="adam", rho=None, epsilon=None, patience=None
+            ),
         ),
         Preset(
             "random-dropout",
@@ -241,7 +244,8 @@ PRESETS: Mapping[str, Preset] = {
                 batch_size=100,
                 optimizer="adam",
                 learning_rate=0.002,
-                epsilon=1e-7,
+                rho=None,
+                epsilon=None,
                 patience=4,
             ),
         ),
@@ -278,7 +282,7 @@ def apply_settings(preset: Preset, settings: Mapping[str, Any]) -> Preset:
     Raises:
         InputError: an unknown key (the nearest is named) or a value of the wrong kind.
     """
-    changes: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+    changes: list[dict[str, Any]] = [{}, {}]
     for key, value in settings.items():
         if key in MODEL_FIELDS:
             changes[0][key] = _convert(key, value, _field_types(ModelConfig)[key])
@@ -288,6 +292,9 @@ def apply_settings(preset: Preset, settings: Mapping[str, Any]) -> Preset:
             nearest = difflib.get_close_matches(key, MODEL_FIELDS + TRAIN_FIELDS, n=1, cutoff=0.3)
             hint = f" Nearest: {nearest[0]}." if nearest else ""
             raise InputError(f"Unknown setting {key!r}.{hint}")
+    if changes[1].get("optimizer", preset.train.optimizer) != preset.train.optimizer:
+        # The preset's numbers belong to its optimizer: another one starts from its own defaults.
+        changes[1] = {"rho": None, "epsilon": None, "momentum": None, **changes[1]}
     return dataclasses.replace(
         preset,
         model=dataclasses.replace(preset.model, **changes[0]),
@@ -299,9 +306,10 @@ def _convert(key: str, value: Any, kind: Any) -> Any:
     """`value` as the type of the field, from text or from JSON."""
     options = _flatten(kind)
     optional = type(None) in options
-    if value is None or (isinstance(value, str) and value.lower() == "none"):
-        if optional:
-            return None
+    none = value is None or (isinstance(value, str) and value.lower() == "none")
+    if none and optional:
+        return None
+    if value is None or (none and str not in options):  # distribute=none is a text
         raise InputError(f"{key}: a value is needed. Received: none.")
     parts = value.split(",") if isinstance(value, str) else value
     try:
@@ -331,7 +339,7 @@ def _scalar(value: Any, kind: type) -> Any:
     if isinstance(value, bool) or (kind is not str and not isinstance(value, (int, float, str))):
         raise TypeError(value)
     converted = kind(value)
-    if kind is float and converted != converted:
+    if kind is float and not math.isfinite(converted):
         raise ValueError(value)
     return converted
 

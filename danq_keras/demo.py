@@ -34,7 +34,7 @@ CHROMOSOMES: Mapping[str, int] = {
 }
 OPEN_TARGET = "synthetic_open"
 
-_ELEMENT_EVERY = (350, 750)
+_ELEMENT_EVERY = (300, 600)
 _PEAK_WIDTH = (360, 440)
 _PEAK_JITTER = 20
 _MISSED = 0.03

@@ -216,7 +216,7 @@ def test_full_size():
     assert sum(demo.CHROMOSOMES.values()) == 2_400_000
     genome = demo.simulate(0)
     n_elements = len(genome.peaks[demo.OPEN_TARGET]["synthetic1"])
-    assert n_elements == pytest.approx(1_400_000 / 550, rel=0.03)
+    assert n_elements == pytest.approx(1_400_000 / 450, rel=0.03)
     for target in demo.target_names():
         for name, length in demo.CHROMOSOMES.items():
             assert len(genome.peaks[target][name]) > length / 10_000

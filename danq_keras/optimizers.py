@@ -28,7 +28,6 @@ OPTIMIZERS: dict[str, type[keras.optimizers.Optimizer]] = {
     "lion": keras.optimizers.Lion,
     "lamb": keras.optimizers.Lamb,
 }
-_EPSILON_OUTSIDE = ("adam", "adamw", "nadam")
 
 
 def make_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
@@ -93,14 +92,15 @@ def share_above_epsilon(optimizer: keras.optimizers.Optimizer) -> float:
     """Share of the weights whose mean squared gradient exceeds epsilon.
 
     Those are the weights whose steps the optimizer normalises. Where epsilon stands outside the
-    root (Adam) its square is the bound. NaN for optimizers without such a mean.
+    root (all but RMSprop) its square is the bound. NaN for optimizers without such a mean.
     """
     optimizer = inner(optimizer)
     means = getattr(optimizer, "_velocities", None)
     epsilon = getattr(optimizer, "epsilon", None)
     if means is None or epsilon is None:
         return math.nan
-    bound = epsilon**2 if optimizer.name in _EPSILON_OUTSIDE else epsilon
+    inside = isinstance(optimizer, keras.optimizers.RMSprop)
+    bound = epsilon if inside else epsilon**2
     above = sum(int(_count_above(mean.value, bound)) for mean in means)
     return float(above / sum(math.prod(mean.shape) for mean in means))
 

@@ -1,7 +1,6 @@
 """DeepSEA's bundle of .mat files ↔ a dataset of stores.
 
-A bundle is a folder with train.mat, valid.mat and test.mat, with or without the inner folder
-`deepsea_train/`, or a .tar(.gz) of it. A file whose second half is the reverse complement of its
+What a bundle is: see `bundle_files`. A file whose second half is the reverse complement of its
 first, with equal labels, becomes its forward half with strands "both"; every row is compared.
 Otherwise the rows are stored "as given". A bundle knows no coordinates.
 
@@ -14,16 +13,14 @@ import dataclasses
 import errno
 import itertools
 import json
-import tarfile
-import tempfile
-import zlib
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
+from danq_keras.bundle_files import file_states, mat_folder
 from danq_keras.console import InputError, atomic_output, log, progress, refuse_existing
 from danq_keras.deepsea import (
     BIN_ATTRIBUTE,
@@ -36,12 +33,7 @@ from danq_keras.deepsea import (
     write_targets,
 )
 from danq_keras.dna import Bytes, reverse_complement
-from danq_keras.matlab import (
-    MATLAB5_MAX_BYTES,
-    BitVariable,
-    write_matlab5,
-    write_matlab73,
-)
+from danq_keras.matlab_writer import MATLAB5_MAX_BYTES, BitVariable, write_matlab5, write_matlab73
 from danq_keras.store import (
     SPLITS,
     STRANDS_AS_GIVEN,
@@ -56,10 +48,8 @@ from danq_keras.store import (
     open_dataset,
 )
 
-INNER_FOLDER = "deepsea_train"
 STORE_FOLDER = "danq_store"
 RECORD_FILE = "bundle.json"
-MAT_FILES = tuple(f"{split}.mat" for split in SPLITS)
 _BLOCK_ROWS = 1 << 13
 
 
@@ -79,8 +69,8 @@ def bundle_to_dataset(bundle: Path, out: Path, *, overwrite: bool = False) -> No
             exists.
     """
     refuse_existing(out, overwrite=overwrite)
-    record = _record(bundle)
-    with new_dataset(out, overwrite=overwrite) as temporary, _mat_folder(bundle, temporary) as mats:
+    record = file_states(bundle)
+    with new_dataset(out, overwrite=overwrite) as temporary, mat_folder(bundle, temporary) as mats:
         with contextlib.ExitStack() as stack:
             splits = [
                 stack.enter_context(open_split_mat(mats / f"{name}.mat", name, temporary))
@@ -214,134 +204,7 @@ def _compare_reverse(forward: h5py.File, blocks: Iterator[Rows]) -> tuple[int, R
     return begin, None
 
 
-# ── folder or tar ──
-
-
-def is_bundle(path: Path) -> bool:
-    """Whether `path` looks like a bundle: a file, or a folder with one of the .mat files."""
-    return path.is_file() or any((_inner(path) / name).is_file() for name in MAT_FILES)
-
-
-def _inner(folder: Path) -> Path:
-    """The folder that holds the .mat files."""
-    nested = folder / INNER_FOLDER
-    if nested.is_dir() and not (folder / MAT_FILES[0]).is_file():
-        return nested
-    return folder
-
-
-@contextlib.contextmanager
-def _mat_folder(bundle: Path, beside: Path) -> Iterator[Path]:
-    """The folder of the .mat files; those of a tar are unpacked inside `beside` meanwhile."""
-    if bundle.is_dir():
-        _require_mats(_inner(bundle), bundle)
-        yield _inner(bundle)
-        return
-    with tempfile.TemporaryDirectory(dir=beside, prefix=".unpacked-") as name:
-        folder = Path(name)
-        _unpack(bundle, folder)
-        _require_mats(folder, bundle)
-        yield folder
-
-
-def _require_mats(folder: Path, bundle: Path) -> None:
-    missing = [name for name in MAT_FILES if not (folder / name).is_file()]
-    if missing:
-        raise InputError(
-            f"{bundle}: a DeepSEA bundle holds {', '.join(MAT_FILES)}. Missing: "
-            f"{', '.join(missing)}. Unpack deepsea_train_bundle again."
-        )
-
-
-def _unpack(bundle: Path, folder: Path) -> None:
-    """Copy the wanted members of a tar, whatever their folder, into `folder`."""
-    wanted = {*MAT_FILES, TARGETS_FILE}
-    left_out = 0
-    try:
-        with (
-            bundle.open("rb") as raw,
-            tarfile.open(fileobj=raw, mode="r|*") as tar,
-            progress(
-                total=bundle.stat().st_size,
-                desc=f"unpack {bundle.name}",
-                unit="B",
-                unit_scale=True,
-            ) as bar,
-        ):
-            for member in tar:
-                _refuse_outside(member, bundle)
-                path = folder / PurePosixPath(member.name).name
-                if not member.isfile() or path.name not in wanted:
-                    left_out += not member.isdir()
-                    continue
-                if path.exists():
-                    raise InputError(
-                        f"{bundle}: holds {path.name} twice. Unpack it and give the folder."
-                    )
-                for _ in _copy_member(tar, member, path):
-                    bar.update(raw.tell() - bar.n)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        reason = str(error) or "it ends too early"
-        raise InputError(
-            f"{bundle}: expected a folder or a complete .tar.gz, cannot read it ({reason}). "
-            "Get the file again."
-        ) from error
-    if left_out:
-        log.info("%s: %d other members were left out", bundle, left_out)
-
-
-def _copy_member(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> Iterator[None]:
-    """Copy a file out of a tar; comes back after each piece."""
-    source = tar.extractfile(member)
-    if source is None:
-        raise tarfile.ReadError(f"{member.name} cannot be read")
-    with source, path.open("xb") as target:
-        while block := source.read(1 << 22):
-            target.write(block)
-            yield
-
-
-def _refuse_outside(member: tarfile.TarInfo, bundle: Path) -> None:
-    """Refuse a tar that is made to write elsewhere, even where the member is not wanted."""
-    path = PurePosixPath(member.name)
-    names = [path]
-    if member.issym():
-        names.append(path.parent / member.linkname)
-    elif member.islnk():
-        names.append(PurePosixPath(member.linkname))
-    for name in names:
-        depth = 0
-        for part in name.parts:
-            depth += -1 if part == ".." else 1
-            if depth < 0 or name.is_absolute():
-                raise InputError(
-                    f"{bundle}: the member {member.name!r} points outside the archive. "
-                    "Do not use this file; get the bundle from its publisher."
-                )
-
-
 # ── once, then reuse ──
-
-
-def _record(bundle: Path) -> dict[str, Any]:
-    """Where a bundle is, and size and time of its files: equal means unchanged.
-
-    Raises:
-        InputError: there is no such file or folder.
-    """
-    if bundle.is_dir():
-        folder = _inner(bundle)
-        files = [folder / name for name in (*MAT_FILES, TARGETS_FILE)]
-        files = [file for file in files if file.is_file()]
-    elif bundle.is_file():
-        files = [bundle]
-    else:
-        raise InputError(f"{bundle}: no such file or folder. Check the path.")
-    states = {file.name: file.stat() for file in files}
-    return {
-        "bundle": str(bundle.resolve()),
-        "files": {name: [state.st_size, state.st_mtime_ns] for name, state in states.items()},
-    }
 
 
 def open_or_convert(data: Path, store_dir: Path | None = None) -> Path:
@@ -359,7 +222,7 @@ def open_or_convert(data: Path, store_dir: Path | None = None) -> Path:
     """
     if is_dataset(data):
         return data
-    record = _record(data)
+    record = file_states(data)
     store = store_dir or _default_store(data)
     known = _known_record(store)
     if known is not None and known["files"] == record["files"]:

@@ -1,4 +1,4 @@
-"""0/1 variables of MATLAB files as packed rows, and back: MATLAB 7.3 (HDF5) and MATLAB 5.
+"""0/1 variables of MATLAB files as packed rows: MATLAB 7.3 (HDF5) and MATLAB 5.
 
 A variable has the samples on MATLAB's first axis, (N, ...), so they are the *last* axis on disk:
 h5py sees MATLAB 7.3 as (..., N), scipy gives MATLAB 5 in Fortran order. Either way it is a table
@@ -8,17 +8,14 @@ HDF5 variables are streamed: at most two blocks of `BLOCK_BYTES` are in memory, 
 is read while one is packed. Where the chunks are too long for that, the packed bits go through a
 temporary file once. MATLAB 5 variables are read whole, one at a time.
 
-Nothing here knows what the bits mean: `deepsea` does.
+Nothing here knows what the bits mean: `deepsea` does. `matlab_writer` is the way back.
 """
 
 import contextlib
-import datetime
-import errno
 import math
-import os
 import tempfile
 import zlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,9 +33,6 @@ from danq_keras.dna import Bytes
 
 BLOCK_BYTES = 1 << 26
 DIRECT_BYTES = 1 << 28  # the largest slab of whole chunks that is read at once
-MATLAB5_MAX_BYTES = (1 << 31) - 1  # Source: MATLAB's limit of a variable in a version 5 file
-_CHUNK_SAMPLES = 128
-_COMPRESS_BELOW = 1 << 28  # scipy holds a compressed variable three times in memory
 _MATLAB5_ERRORS = (
     OSError,
     ValueError,
@@ -53,7 +47,7 @@ _MATLAB5_ERRORS = (
 Advance = Callable[[int], object]
 
 
-def _ignore_progress(_n_bytes: int) -> None:
+def ignore_progress(_n_bytes: int) -> None:
     """Stand in for a progress bar."""
 
 
@@ -230,7 +224,7 @@ class MatFile:
     ) -> None:
         self.close()
 
-    def blocks(self, key: str, advance: Advance = _ignore_progress) -> Generator[Bytes, None, None]:
+    def blocks(self, key: str, advance: Advance = ignore_progress) -> Generator[Bytes, None, None]:
         """Packed rows of a variable with samples on MATLAB's first axis.
 
         Args:
@@ -394,112 +388,3 @@ def _with_cache(dataset: h5py.Dataset, n_bytes: int) -> h5py.Dataset:
     access.set_chunk_cache(521, n_bytes + (1 << 20), 1.0)
     name = dataset.name.encode()
     return h5py.Dataset(h5py.h5d.open(dataset.file.id, name, access))
-
-
-@dataclass(frozen=True)
-class BitVariable:
-    """A 0/1 variable to write.
-
-    `inner` is what h5py shows before the sample axis: (L, 4) or (T,); `blocks` packed rows
-    (n, ceil(R/8)) uint8, `n_samples` in all.
-    """
-
-    key: str
-    inner: tuple[int, ...]
-    n_samples: int
-    blocks: Iterable[Bytes]
-
-    @property
-    def n_bytes(self) -> int:
-        """Size as uint8, one value a byte."""
-        return math.prod(self.inner) * self.n_samples
-
-    def unpacked(self, advance: Advance) -> Iterator[tuple[slice, Bytes]]:
-        """Blocks (..., n) uint8 with the samples they stand for."""
-        begin = 0
-        for packed in self.blocks:
-            end = begin + len(packed)
-            bits = np.unpackbits(packed, axis=1, count=math.prod(self.inner))
-            yield slice(begin, end), np.ascontiguousarray(bits.T).reshape(*self.inner, -1)
-            advance(bits.size)
-            begin = end
-
-
-def write_matlab73(
-    path: Path,
-    variables: Iterable[BitVariable],
-    *,
-    attributes: Mapping[str, Any] | None = None,
-    advance: Advance = _ignore_progress,
-) -> None:
-    """Write uint8 variables as a MATLAB 7.3 file: chunked and compressed HDF5.
-
-    `attributes` of the file itself are for other readers; MATLAB does not show them.
-    """
-    # Without a chunk cache a full disk shows when a chunk is written: HDF5 crashes when it cannot
-    # write the cached ones as it closes the file.
-    new_file = h5py.File(path, "x", userblock_size=512, rdcc_nbytes=0)
-    with _complete_hdf5(new_file) as file:
-        file.attrs.update(attributes or {})
-        for variable in variables:
-            shape = (*variable.inner, variable.n_samples)
-            layout: dict[str, Any] = {}
-            if variable.n_samples:
-                chunk = (*variable.inner, min(_CHUNK_SAMPLES, variable.n_samples))
-                layout = {"chunks": chunk, "compression": "gzip", "compression_opts": 1}
-            dataset = file.create_dataset(variable.key, shape, np.uint8, **layout)
-            dataset.attrs["MATLAB_class"] = np.bytes_("uint8")
-            for samples, values in variable.unpacked(advance):
-                dataset[..., samples] = values
-    with path.open("r+b") as raw:
-        raw.write(_matlab73_header())
-
-
-@contextlib.contextmanager
-def _complete_hdf5(file: h5py.File) -> Iterator[h5py.File]:
-    """Close a file that is being written, so that a full disk shows as an OSError that names it.
-
-    On a full disk closing fails too, and not as an OSError.
-    """
-    path = file.filename
-    try:
-        yield file
-        file.close()
-    except BaseException as error:
-        with contextlib.suppress(OSError, RuntimeError):  # the first error is the one to show
-            file.close()
-        if f"errno = {errno.ENOSPC}" in str(error):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path) from error
-        raise
-
-
-def _matlab73_header() -> bytes:
-    """Return the first 128 bytes of the user block, by which MATLAB knows its own."""
-    created = datetime.datetime.now(datetime.UTC).strftime("%a %b %d %H:%M:%S %Y")
-    text = f"MATLAB 7.3 MAT-file, Platform: danq_keras, Created on: {created} HDF5 schema 1.00 ."
-    # Source: MATLAB's MAT-file format: text, subsystem offset, version 0x0200, byte order
-    return text.encode().ljust(116) + bytes(8) + b"\x00\x02" + b"IM"
-
-
-def write_matlab5(
-    path: Path, variables: Iterable[BitVariable], *, advance: Advance = _ignore_progress
-) -> None:
-    """Write uint8 variables as a MATLAB 5 file, one at a time.
-
-    Raises:
-        InputError: a variable is larger than the format allows.
-    """
-    with path.open("xb") as stream:
-        for variable in variables:
-            if variable.n_bytes > MATLAB5_MAX_BYTES:
-                raise InputError(
-                    f"{path}: a variable of a MATLAB 5 file holds at most {MATLAB5_MAX_BYTES} "
-                    f"bytes, {variable.key!r} has {variable.n_bytes}. Use a smaller split."
-                )
-            values = np.empty((*variable.inner, variable.n_samples), np.uint8)
-            for samples, block in variable.unpacked(advance):
-                values[..., samples] = block
-            # scipy writes the header at the beginning of a stream and appends further on.
-            compress = values.size < _COMPRESS_BELOW
-            scipy.io.savemat(stream, {variable.key: values.T}, do_compression=compress)
-            del values

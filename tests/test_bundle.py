@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from danq_keras import bundle, dna, matlab, store
+from danq_keras import bundle, bundle_files, dna, matlab, matlab_writer, store
 from danq_keras.bundle import bundle_to_dataset, dataset_to_bundle, open_or_convert
 from danq_keras.commands import benchmark
 from danq_keras.console import InputError, log
@@ -226,7 +226,7 @@ def test_exported_files_are_deepseas(tmp_path, rng):
 
 
 def test_uncompressed_matlab5(tmp_path, rng, monkeypatch):
-    monkeypatch.setattr(matlab, "_COMPRESS_BELOW", 0)
+    monkeypatch.setattr(matlab_writer, "_COMPRESS_BELOW", 0)
     before = make_dataset(tmp_path / "before", rng)
     dataset_to_bundle(tmp_path / "before", tmp_path / "mats")
     bundle_to_dataset(tmp_path / "mats", tmp_path / "after")
@@ -251,7 +251,7 @@ def test_export_of_a_split_too_large_for_matlab5(tmp_path, rng, monkeypatch):
         tmp_path / "mats",
     )
     monkeypatch.setattr(bundle, "MATLAB5_MAX_BYTES", 1 << 31)
-    monkeypatch.setattr(matlab, "MATLAB5_MAX_BYTES", 500)
+    monkeypatch.setattr(matlab_writer, "MATLAB5_MAX_BYTES", 500)
     refused(
         "a MATLAB 5 file holds at most 500 bytes, 'testxdata' has 864",
         dataset_to_bundle,
@@ -306,7 +306,7 @@ def test_shapes_of_a_bundle(tmp_path, mats, kind, messages):
             inner="" if kind.startswith("flat") else "deepsea_train/",
             mode="w:gz" if kind.endswith("gz") else "w",
         )
-    assert bundle.is_bundle(source)
+    assert bundle_files.is_bundle(source)
     bundle_to_dataset(source, tmp_path / "out")
     expected, received = (store.open_dataset(tmp_path / name) for name in ("expected", "out"))
     assert received.fingerprints() == expected.fingerprints()
@@ -517,7 +517,7 @@ def test_read_only_bundle(mats, monkeypatch):
 
 
 def test_neither_dataset_nor_bundle(tmp_path):
-    assert not bundle.is_bundle(tmp_path)
+    assert not bundle_files.is_bundle(tmp_path)
     refused("no such file or folder", open_or_convert, tmp_path / "nowhere")
     refused("Missing: train.mat, valid.mat, test.mat", open_or_convert, tmp_path)
 

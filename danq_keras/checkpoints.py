@@ -60,11 +60,12 @@ def load_checkpoint(
     """
     try:
         with h5py.File(path, "r") as file:
-            for group, variables in (
-                ("model", model.variables),
-                ("optimizer", optimizer.variables),
-            ):
-                _assign(path, file[group], variables)
+            groups = (("model", model.variables), ("optimizer", optimizer.variables))
+            for group, variables in groups:  # all of them first: a refusal changes nothing
+                _check_shapes(path, file[group], variables)
+            for group, variables in groups:
+                for name, variable in zip(file[group], variables, strict=True):
+                    variable.assign(np.asarray(file[group][name]))
             state: dict[str, Any] = json.loads(file.attrs["state"])
     except (OSError, KeyError) as error:
         raise InputError(
@@ -74,12 +75,10 @@ def load_checkpoint(
     return state
 
 
-def _assign(path: Path, stored: h5py.Group, variables: list[Any]) -> None:
+def _check_shapes(path: Path, stored: h5py.Group, variables: list[Any]) -> None:
     shapes = [tuple(stored[name].shape) for name in stored]
     if shapes != [tuple(variable.shape) for variable in variables]:
         raise InputError(
             f"{path}: the checkpoint is of another network or optimizer ({len(shapes)} arrays, "
             f"{len(variables)} expected, or of other shapes). Resume with the run's own settings."
         )
-    for name, variable in zip(stored, variables, strict=True):
-        variable.assign(np.asarray(stored[name]))

@@ -246,7 +246,7 @@ PRESETS: Mapping[str, Preset] = {
                 learning_rate=0.002,
                 rho=None,
                 epsilon=None,
-                patience=4,
+                patience=None,  # the first epochs look like a plateau: patience would end there
             ),
         ),
     )

@@ -1,7 +1,6 @@
 """`train_danq.py`: train, validate every epoch, test, compare, report."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -109,21 +108,6 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
             raise InputError(f"{key} is given twice: {settings[key]} and {value}. Give it once.")
         settings[key] = value
     return settings
-
-
-def read_settings_file(path: Path) -> dict[str, Any]:
-    """A JSON file of settings, such as a run's config.json.
-
-    Raises:
-        InputError: it is not one.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a JSON file ({error}). Give a run's config.json.") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected a JSON object of settings. Give a run's config.json.")
-    return content
 
 
 def main(argv: list[str] | None = None) -> int:

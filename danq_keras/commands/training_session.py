@@ -2,11 +2,11 @@
 
 import argparse
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
 from danq_keras.bundle import open_or_convert
-from danq_keras.commands.train import read_settings_file
 from danq_keras.console import InputError, log, refuse_existing, set_up_logging
 from danq_keras.demo import make_demo
 from danq_keras.experiment import (
@@ -78,13 +78,28 @@ def _preset(
                 f"{args.preset}. Leave --preset out, or start a new run."
             )
     elif args.config is not None:
-        content = read_settings_file(args.config)
+        content = _read_settings_file(args.config)
         if args.preset is not None:
             content["preset"] = args.preset
         base = preset_from_config(content)
     else:
         base = get_preset(_preset_name(args))
     return apply_settings(base, settings)
+
+
+def _read_settings_file(path: Path) -> dict[str, Any]:
+    """A JSON file of settings, such as a run's config.json.
+
+    Raises:
+        InputError: it is not one.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a JSON file ({error}). Give a run's config.json.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a JSON object of settings. Give a run's config.json.")
+    return content
 
 
 def _preset_name(args: argparse.Namespace) -> str:

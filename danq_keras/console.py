@@ -128,14 +128,17 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
     """Stop before any work when an output is already there.
 
     Raises:
         InputError: `path` exists (an empty folder does not count) and may not be overwritten.
     """
-    empty_folder = path.is_dir() and not any(path.iterdir())
-    if path.exists() and not empty_folder and not overwrite:
+    if path.exists() and not _is_empty_folder(path) and not overwrite:
         raise InputError(f"{path}: already exists. Choose another name, or pass --overwrite.")
 
 
@@ -158,8 +161,8 @@ def atomic_output(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     _remove(temporary)
     try:
         yield temporary
-        if temporary.is_dir() and path.exists():
-            _remove(path)
+        if path.exists() and (temporary.is_dir() or _is_empty_folder(path)):
+            _remove(path)  # renaming replaces a file by a file only
         temporary.replace(path)
     finally:
         _remove(temporary)

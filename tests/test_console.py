@@ -155,6 +155,15 @@ def test_atomic_folder(tmp_path: Path) -> None:
     assert names(tmp_path) == ["set"]
 
 
+def test_file_in_the_place_of_an_empty_folder(tmp_path: Path) -> None:
+    """It does not count as existing, so it must not spoil the end of a long job."""
+    path = tmp_path / "x.tsv"
+    path.mkdir()
+    with atomic_output(path) as temporary:
+        temporary.write_text("done")
+    assert path.read_text() == "done"
+
+
 @pytest.mark.parametrize("error", [RuntimeError("no"), KeyboardInterrupt(), console.Terminated()])
 @pytest.mark.parametrize("folder", [False, True])
 def test_nothing_is_left_behind(tmp_path: Path, error: BaseException, folder: bool) -> None:

@@ -159,24 +159,36 @@ def _danq_body(inputs: Any, config: ModelConfig, policy: Any, seeds: _Seeds) -> 
     ]
     for number in range(config.lstm_layers):
         suffix = "" if number == 0 else f"_{number + 1}"
-        hidden = _blstm(dropped[0], dropped[-1], config, policy, suffix)
+        hidden = _blstm(dropped, config, policy=policy, seeds=seeds, suffix=suffix)
         dropped = [hidden]
     return _dropout(
         hidden, config.dropout_lstm, config, policy=policy, seeds=seeds, name="dropout_lstm"
     )
 
 
-def _blstm(forward: Any, backward: Any, config: ModelConfig, policy: Any, suffix: str) -> Any:
-    """Two LSTM layers that return sequences in reading order, side by side."""
+def _blstm(
+    inputs: list[Any], config: ModelConfig, *, policy: Any, seeds: _Seeds, suffix: str
+) -> Any:
+    """Two LSTM layers that return sequences in reading order, side by side.
+
+    `inputs`: one for each direction, or one for both.
+    """
     options: dict[str, Any] = {
         "recurrent_activation": old_hard_sigmoid if config.gates == "hard" else "sigmoid",
         "return_sequences": True,
         "dtype": policy,
     }
-    ahead = layers.LSTM(config.lstm_units, name=f"lstm_forward{suffix}", **options)(forward)
+    # The seeds are not used, as nothing is dropped inside; unset they differ from run to run.
+    ahead = layers.LSTM(
+        config.lstm_units, name=f"lstm_forward{suffix}", seed=seeds.next(), **options
+    )(inputs[0])
     back = layers.LSTM(
-        config.lstm_units, go_backwards=True, name=f"lstm_backward{suffix}", **options
-    )(backward)
+        config.lstm_units,
+        go_backwards=True,
+        name=f"lstm_backward{suffix}",
+        seed=seeds.next(),
+        **options,
+    )(inputs[-1])
     back = ops.flip(back, axis=1)
     return layers.Concatenate(dtype=policy, name=f"blstm{suffix}")([ahead, back])
 
@@ -276,4 +288,4 @@ def _assign_motifs(model: keras.Model, config: ModelConfig, seed: int) -> None:
     motifs = resolve_motifs(config.motif_file)
     kernel, bias, placement = motif_kernels(motifs, conv.get_weights()[0], seed=seed)
     conv.set_weights([kernel, bias])
-    log.info("First-layer kernels from motifs: %s", placement)
+    log.info("First-layer kernels from motifs: %s", placement.summary())

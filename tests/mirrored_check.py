@@ -1,0 +1,44 @@
+"""Two replicas share a batch and take the same steps as one device, clipping included."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+import tiny
+
+from danq_keras.pipeline import Order, epoch_batches
+from danq_keras.steps import TrainingStep
+
+
+def main() -> None:
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    with tempfile.TemporaryDirectory() as folder:
+        data = tiny.make_dataset(Path(folder) / "tiny", ignore=True)
+        results = [steps_and_weights(data, distribute) for distribute in ("none", "mirrored")]
+    (one, one_weights), (two, two_weights) = results
+    np.testing.assert_allclose(two, one, rtol=1e-4)
+    assert len(one) == 9
+    assert one[:, 3].any()
+    for a, b in zip(one_weights, two_weights, strict=True):
+        np.testing.assert_allclose(b, a, atol=1e-5)
+
+
+def steps_and_weights(data, distribute):
+    config = tiny.preset(
+        distribute=distribute, dropout_pool=0.0, dropout_lstm=0.0, global_clipnorm=0.3
+    )
+    step = TrainingStep(config.model, config.train)
+    print("replicas:", step.replicas)
+    order = Order.of(data.train, seed=0)
+    batches = epoch_batches(data.train, order, 0, batch_size=10, replicas=step.replicas)
+    if step.replicas > 1:
+        local = batches
+        batches = step.strategy.distribute_datasets_from_function(lambda _: local)
+    results = np.array([step(batch).numpy() for batch in batches])
+    return results, step.model.get_weights()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""A dataset and a network small enough to train in a test."""
+
+from pathlib import Path
+
+import numpy as np
+
+from danq_keras import dna
+from danq_keras.presets import Preset, apply_settings, get_preset
+from danq_keras.store import (
+    Dataset,
+    Rows,
+    SplitWriter,
+    StoreHeader,
+    Targets,
+    new_dataset,
+    open_dataset,
+)
+
+WINDOW = 60
+SETTINGS = {
+    "filters": 4,
+    "kernel_size": 8,
+    "pool_size": 5,
+    "lstm_units": 3,
+    "dense_units": 6,
+    "batch_size": 10,
+    "checkpoint_steps": 3,
+}
+
+
+def make_dataset(
+    folder: Path, *, n_train: int = 43, n_targets: int = 3, ignore: bool = False, seed: int = 0
+) -> Dataset:
+    """Random windows whose first target is whether they hold GATTACA."""
+    rng = np.random.default_rng(seed)
+    targets = Targets(tuple(f"target{number}" for number in range(n_targets)))
+    header = StoreHeader(WINDOW, 20, "both", targets, "synthetic, for tests")
+    with new_dataset(folder) as temporary:
+        for name, n in (("train", n_train), ("valid", 20), ("test", 20)):
+            codes = rng.integers(0, 4, (n, WINDOW), dtype=np.uint8)
+            labels = rng.random((n, n_targets)) < 0.4
+            codes[labels[:, 0], 25:32] = dna.encode("GATTACA")
+            rows = Rows(
+                dna.pack_codes(codes),
+                dna.pack_labels(labels),
+                ignore=dna.pack_labels(rng.random(labels.shape) < 0.2) if ignore else None,
+                chrom=np.full(n, "chr1"),
+                start=np.arange(n, dtype=np.int64) * 200,
+            )
+            path = temporary / f"{name}.h5"
+            with SplitWriter(
+                path, header, n_windows=n, with_ignore=ignore, chrom_width=4
+            ) as writer:
+                writer.append(rows)
+    return open_dataset(folder)
+
+
+def preset(name: str = "danq", n_targets: int = 3, **settings: object) -> Preset:
+    """A preset with the tiny network."""
+    filters = (4, 4, 4) if name == "deepsea" else SETTINGS["filters"]
+    tiny = {**SETTINGS, "filters": filters, "window": WINDOW, "n_targets": n_targets}
+    if name == "deepsea":
+        tiny |= {"kernel_size": 4, "pool_size": 2}
+    return apply_settings(get_preset(name), {**tiny, **settings})

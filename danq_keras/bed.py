@@ -5,8 +5,10 @@ their starts (m,), ascending, and one length; they may overlap. Nothing here kno
 or splits.
 """
 
+import itertools
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NoReturn
@@ -14,6 +16,7 @@ from typing import IO, NoReturn
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyranges
 
 from danq_keras.console import InputError
 from danq_keras.genome import Positions, one_line, open_bytes, shorten
@@ -230,14 +233,38 @@ def in_genome(bed: Bed, lengths: dict[str, int]) -> npt.NDArray[np.bool_]:
     return known
 
 
+def merge_each(
+    intervals: Sequence[tuple[Positions, Positions]],
+) -> list[tuple[Positions, Positions]]:
+    """The union of each set of intervals, by pyranges.
+
+    Args:
+        intervals: sets of interval starts (n,) and ends (n,), in any order.
+
+    Returns:
+        For each set its disjoint intervals, ascending, none touching another.
+    """
+    sizes = [len(starts) for starts, _ in intervals]
+    if not sum(sizes):
+        return list(intervals)
+    frame = pd.DataFrame(
+        {
+            "Chromosome": "any",
+            "Start": np.concatenate([starts for starts, _ in intervals]),
+            "End": np.concatenate([ends for _, ends in intervals]),
+            "Set": np.repeat(np.arange(len(sizes)), sizes),
+        }
+    )
+    merged = pyranges.PyRanges(frame, int64=True).merge(by="Set").df
+    merged = merged.sort_values(["Set", "Start"])
+    edges = np.searchsorted(merged["Set"].to_numpy(), np.arange(len(sizes) + 1))
+    starts, ends = (merged[name].to_numpy(np.int64) for name in ("Start", "End"))
+    return [(starts[first:last], ends[first:last]) for first, last in itertools.pairwise(edges)]
+
+
 def merge(starts: Positions, ends: Positions) -> tuple[Positions, Positions]:
     """Union of intervals as disjoint ones, ascending, none touching another."""
-    if not len(starts):
-        return starts, ends
-    order = np.argsort(starts, kind="stable")
-    starts, reach = starts[order], np.maximum.accumulate(ends[order])
-    begins = np.concatenate([[True], starts[1:] > reach[:-1]])
-    return starts[begins], reach[np.concatenate([begins[1:], [True]])]
+    return merge_each([(starts, ends)])[0]
 
 
 def overlapped(

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from danq_keras.bed import Bed, covered_bases, in_genome, merge, overlapped, read_bed
+from danq_keras.bed import Bed, covered_bases, in_genome, merge_each, overlapped, read_bed
 from danq_keras.console import InputError, log, progress
 from danq_keras.dna import Bytes, unpack_labels
 from danq_keras.genome import Positions, one_line, shorten
@@ -233,8 +233,9 @@ def label_bins(
     """
     packed = np.zeros((len(bins), -(-len(peaks) // 8)), np.uint8)
     positive, peak_bins = [], []
+    disjoint = merge_each(peaks)
     for target, (starts, ends) in enumerate(peaks):
-        covered = covered_bases(*merge(starts, ends), bins=bins, length=length)
+        covered = covered_bases(*disjoint[target], bins=bins, length=length)
         indices = np.flatnonzero(covered > above)
         packed[indices, target // 8] |= np.uint8(0x80 >> (target % 8))
         positive.append(indices)

@@ -23,6 +23,7 @@ log = logging.getLogger("danq_keras")
 
 EXIT_INPUT = 2
 EXIT_INTERRUPT = 130
+EXIT_PIPE = 141
 EXIT_TERMINATE = 143
 
 
@@ -177,13 +178,16 @@ def run_command(main: Callable[[list[str] | None], int | None]) -> int:
 
     Returns:
         0, or what `main` returned; 2 after a user's mistake or a disk that is full or not
-        writable; 130 after Ctrl-C; 143 after SIGTERM.
+        writable; 130 after Ctrl-C; 141 when the reader of stdout went away; 143 after SIGTERM.
     """
     signal.signal(signal.SIGTERM, _raise_terminated)
     try:
         return main(None) or 0
     except InputError as error:
         message = str(error)
+    except BrokenPipeError:  # such as `| head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE
     except OSError as error:
         message = _describe_os_error(error)
     except KeyboardInterrupt:

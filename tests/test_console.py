@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -330,3 +331,14 @@ def test_native_messages_are_shown_with_an_error(capfd: pytest.CaptureFixture[st
         fail()
     os.write(2, b"after\n")
     assert capfd.readouterr().err == "the reason\nafter\n"
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    code = (
+        "import sys; from danq_keras.console import run_command; "
+        "sys.exit(run_command(lambda _: sum(print('x' * 99) or 0 for _ in range(99999))))"
+    )
+    command = f'{sys.executable} -c "{code}" | head -1; echo ${{PIPESTATUS[0]}}'
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines() == ["x" * 99, "141"]
+    assert result.stderr == ""

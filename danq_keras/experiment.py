@@ -26,7 +26,7 @@ from danq_keras.baseline import load_or_compute
 from danq_keras.comparison import AucTable, compare_with_paper, has_deepsea_targets
 from danq_keras.comparison_text import write_comparison
 from danq_keras.console import InputError, atomic_output, log
-from danq_keras.predict import SplitPrediction, SplitPredictor, TrainedModel
+from danq_keras.predict import SplitPrediction, SplitPredictor, TrainedModel, without_tf32
 from danq_keras.presets import MODEL_FIELDS, TRAIN_FIELDS, Preset, apply_settings, get_preset
 from danq_keras.report import write_report
 from danq_keras.store import Dataset
@@ -196,9 +196,10 @@ def evaluate_model(
         raise InputError(f"{split.path}: the split has no windows. Evaluate another with --split.")
     predictor = SplitPredictor(model.network, batch_size=how.batch_size, columns=columns)
     thresholds = None
-    if dataset.valid.n_windows:
-        thresholds = choose_thresholds(predictor(dataset.valid, desc="thresholds"))
-    prediction = predictor(split, desc=f"predict {how.split}")
+    with without_tf32():
+        if dataset.valid.n_windows:
+            thresholds = choose_thresholds(predictor(dataset.valid, desc="thresholds"))
+        prediction = predictor(split, desc=f"predict {how.split}")
     numbers = list(range(dataset.train.n_targets)) if columns is None else columns
     baselines = load_or_compute(dataset, out / f"baselines_{how.split}.json", split=how.split)
     chosen = {name: each.subset(numbers) for name, each in baselines.figures.items()}

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from danq_keras.comparison import Comparison
 
@@ -100,6 +100,9 @@ def by_positives(table: pd.DataFrame, column: str, *, ylabel: str) -> str:
     def draw(axes: Axes) -> None:
         _points(axes, table, "positives", column)
         axes.set(xlabel="positives in the split", ylabel=ylabel, xscale="log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        axes.xaxis.set_minor_locator(NullLocator())
 
     return _svg(draw)
 
@@ -153,7 +156,7 @@ def _points(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
         axes.scatter(
             members[x],
             members[y],
-            s=9,
+            s=9 if len(shown) > 200 else 20,
             color=colours[group],
             alpha=0.6,
             linewidths=0,

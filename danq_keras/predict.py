@@ -4,7 +4,9 @@ In: models that take one-hot (N, L, 4), A,G,C,T; splits of a store. Out: probabi
 float32, in the split's order.
 """
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,17 @@ from danq_keras.store import Split, Targets
 
 Floats = npt.NDArray[np.float32]
 N_DEEPSEA = 919
+
+
+@contextlib.contextmanager
+def without_tf32() -> Iterator[None]:
+    """Exact float32 products: by default TensorFlow rounds their factors to TF32 on newer GPUs."""
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
 @dataclass(frozen=True, eq=False)

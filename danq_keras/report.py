@@ -156,8 +156,9 @@ def _curves(history: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """Sections of settings as text; the list of targets is only counted."""
+    """Sections of settings as text; the targets, which have a table, are only counted."""
     single = {key: value for key, value in config.items() if not isinstance(value, dict)}
+    single.pop("target_numbers", None)
     if isinstance(single.get("targets"), list):
         single["targets"] = len(single["targets"])
     sections = {"run": _flat(single)}

@@ -8,8 +8,9 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
+import tensorflow as tf
 
-from danq_keras import dna, store
+from danq_keras import dna, predict, store
 from danq_keras.console import InputError
 from danq_keras.deepsea import deepsea_targets
 from danq_keras.predict import SplitPredictor, load_trained
@@ -241,3 +242,11 @@ def test_model_of_other_shape(tmp_path: Path) -> None:
     model.save(tmp_path / "x.keras")
     with pytest.raises(InputError, match=r"maps \(N, L, 4\) to \(N, T\)\. Received: \(None, 8\)"):
         load_trained(tmp_path / "x.keras")
+
+
+def test_exact_float32_is_asked_for_and_given_back():
+    enabled = tf.config.experimental.tensor_float_32_execution_enabled
+    before = enabled()
+    with predict.without_tf32():
+        assert not enabled()
+    assert enabled() == before

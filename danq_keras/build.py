@@ -364,7 +364,7 @@ def _label_genome(plan: _Plan) -> list[_Kept]:
         plan.bins_left_out[FOREIGN] += int(np.isin(plan.bins.chrom, codes).sum())
     total = sum(lengths[chrom] for chrom in plan.peaks.by_chrom)
     kept = []
-    with progress(total=total, desc="label", unit="b", unit_scale=True, delay=2) as bar:
+    with progress(total=total, desc="label", unit="b", unit_scale=True) as bar:
         for chrom in plan.peaks.by_chrom:
             kept.append(_label_chromosome(plan, chrom))
             bar.update(lengths[chrom])
@@ -472,7 +472,6 @@ def _write(folder: Path, plan: _Plan, kept: list[_Kept], n_windows: dict[str, in
                 desc="write",
                 unit="window",
                 unit_scale=True,
-                delay=2,
             )
         )
         for part in kept:

@@ -57,12 +57,18 @@ class _TerminalHandler(logging.Handler):
 
 
 def progress(*, total: int | None, desc: str, unit: str = "it", **options: Any) -> "tqdm[Any]":
-    """A progress bar on stderr; without a terminal it prints at most a line each ten seconds."""
+    """A progress bar on stderr for what takes over a second.
+
+    On a terminal it goes when it is done; elsewhere it writes at most every ten seconds and its
+    last state stays.
+    """
     on_terminal = sys.stderr.isatty()
     return tqdm(
         total=total,
         desc=desc,
         unit=unit,
+        delay=1,
+        leave=not on_terminal,
         mininterval=0.2 if on_terminal else 10,
         dynamic_ncols=on_terminal,
         file=sys.stderr,

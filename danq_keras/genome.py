@@ -101,7 +101,7 @@ class Genome:
 
     def _unpack(self, source: IO[bytes], target: IO[bytes]) -> None:
         with progress(
-            total=None, desc=f"unpack {self.path.name}", unit="B", unit_scale=True, delay=2
+            total=None, desc=f"unpack {self.path.name}", unit="B", unit_scale=True
         ) as bar:
             while block := source.read(_UNPACK_BYTES):
                 target.write(block)

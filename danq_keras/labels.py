@@ -180,7 +180,7 @@ def load_peaks(
     loaded = Peaks({chrom: [(none, none)] * len(files.paths) for chrom in chroms})
     foreign: Counter[str] = Counter()
     n_read = 0
-    with progress(total=len(files.paths), desc="read peaks", unit="file", delay=2) as bar:
+    with progress(total=len(files.paths), desc="read peaks", unit="file") as bar:
         for target, path in enumerate(files.paths):
             bed = read_bed(path, with_signal=min_signal is not None)
             keep = in_genome(bed, lengths)

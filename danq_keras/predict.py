@@ -145,7 +145,7 @@ class SplitPredictor:
             ignore = None if ignore is None else ignore[:, self.columns]
         probs = np.empty(labels.shape, np.float32)
         total = 0.0
-        with progress(total=split.n_windows, desc=desc, unit="windows", leave=False) as bar:
+        with progress(total=split.n_windows, desc=desc, unit="windows") as bar:
             for begin in range(0, split.n_windows, self.batch_size):
                 rows = slice(begin, begin + self.batch_size)
                 batch = tf.constant(labels[rows], tf.float32)

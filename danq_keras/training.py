@@ -222,7 +222,6 @@ class Trainer:
             initial=done,
             desc=f"epoch {self.state.epoch + 1}/{self.config.epochs}",
             unit="samples",
-            leave=False,
         )
 
     def _set_learning_rate(self) -> None:
@@ -316,9 +315,9 @@ class Trainer:
         if self.config.optimizer.lower() == "rmsprop" and epsilon:
             step = f"{row['learning_rate'] / math.sqrt(epsilon):.4g}"
         log.info(
-            "epoch %d: loss %.5f, val_loss %.5f%s, val ROC AUC %.4f, PR AUC %.4f, F1 %.3f "
-            "(best %.3f); lr/sqrt(eps) %s, above epsilon %.2g %%, gradient norm %.3g, "
-            "clipped %d; %.0f s, %.0f samples/s",
+            "epoch %d: loss %.5f, val_loss %.5f%s, ROC AUC %.4f, PR AUC %.4f, F1 %.3f (best %.3f)\n"
+            "  steps: lr/sqrt(eps) %s, above epsilon %.3g %%, gradient norm %.3g, clipped %d; "
+            "%.0f s, %.0f samples/s",
             row["epoch"],
             row["loss"],
             row["val_loss"],

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -302,15 +303,19 @@ def test_logging_goes_to_terminal_and_files(
     assert not console.log.propagate  # the root logger would print it again
 
 
-def test_progress_is_calm_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seconds", [0.0, 1.2])
+def test_progress_without_a_terminal_is_calm_and_stays(
+    monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     with console.progress(total=5000, desc="convert", unit="rows") as bar:
-        for _ in range(5000):
+        for _ in range(4999):
             bar.update()
+        time.sleep(seconds)
+        bar.update()
         assert bar.n == 5000
     text = sys.stderr.getvalue()
-    assert "convert" in text
-    assert "5000/5000" in text
+    assert ("5000/5000" in text) == (seconds > 1)  # what is done at once needs no bar
     assert text.count("\r") <= 3
 
 

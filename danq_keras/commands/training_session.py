@@ -171,7 +171,7 @@ def _print_header(preset: Preset, dataset: Dataset, trainer: Trainer, out: Path)
         preset.model.gates,
         preset.model.dropout_kind,
         trainer.step.precision,
-        f"{trainer.step.replicas} device(s)",
+        "1 device" if trainer.step.replicas == 1 else f"{trainer.step.replicas} devices",
     )
     log.info("Steps: %s", describe_steps(preset.train))
     log.info(

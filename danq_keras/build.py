@@ -134,6 +134,8 @@ class GenomeSpec:
             raise InputError(f"--max-unknown: must be in [0, 1]. Received: {self.max_unknown}.")
         if self.resize_peaks is not None and self.resize_peaks < 1:
             raise InputError(f"--resize-peaks: must be above zero. Received: {self.resize_peaks}.")
+        if self.min_signal is not None and not math.isfinite(self.min_signal):
+            raise InputError(f"--min-signal: must be a finite number. Received: {self.min_signal}.")
         if self.keep_if and self.keep_unlabelled:
             raise InputError("--keep-if and --keep-unlabelled exclude each other. Give one.")
         if self.split_table and (self.test_chroms or self.valid_region):
@@ -266,7 +268,7 @@ def build_dataset(out: Path, spec: GenomeSpec, *, overwrite: bool = False) -> Bu
             for code, name in enumerate(SPLITS)
         }
         if not sum(n_windows.values()):
-            reasons = ", ".join(f"{n} {why}" for why, n in plan.bins_left_out.most_common())
+            reasons = ", ".join(f"{n} {why}" for why, n in (+plan.bins_left_out).most_common())
             raise InputError(f"No bin is left ({reasons}). Check the peaks and the options.")
         with new_dataset(out, overwrite=overwrite) as folder:
             _write(folder, plan, kept, n_windows)

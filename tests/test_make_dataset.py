@@ -161,7 +161,7 @@ def test_used_out_is_refused_and_overwrite_replaces_only_datasets(
     before = (dataset / "train.h5").stat().st_ino
     assert make_dataset.main([*genome_arguments(sources, dataset), "--overwrite"]) == 0
     assert (dataset / "train.h5").stat().st_ino != before
-    with pytest.raises(InputError, match="this folder holds other files"):
+    with pytest.raises(InputError, match="replaces only what"):
         make_dataset.main([*genome_arguments(sources, sources), "--overwrite"])
     assert (sources / "x.bed").is_file()
 
@@ -261,3 +261,30 @@ def test_version_and_bad_flags() -> None:
     assert run("--version").stdout.startswith("make_dataset.py ")
     assert run("genome", "out").returncode == 2
     assert run("genome", "out", "--genome", "g", "--chroms", ",").returncode == 2
+
+
+def test_overwrite_never_removes_what_the_command_did_not_write(
+    tmp_path: Path, dataset: Path, sources: Path
+) -> None:
+    """The easiest slips: OUT is the source itself, or another file of the user."""
+    bundle = tmp_path / "bundle"
+    assert make_dataset.main(["export-mat", str(bundle), "--dataset", str(dataset)]) == 0
+    slips = [
+        ["deepsea", bundle, "--bundle", bundle],
+        ["export-mat", dataset, "--dataset", dataset],
+        genome_arguments(sources, sources / "x.bed"),
+        genome_arguments(sources, bundle),
+    ]
+    before = sorted(tmp_path.rglob("*")), sorted(dataset.iterdir()), sorted(sources.iterdir())
+    for slip in slips:
+        with pytest.raises(InputError, match="--overwrite replaces only what"):
+            make_dataset.main([*map(str, slip), "--overwrite"])
+    after = sorted(tmp_path.rglob("*")), sorted(dataset.iterdir()), sorted(sources.iterdir())
+    assert after == before
+    again = ["export-mat", str(bundle), "--dataset", str(dataset), "--overwrite"]
+    assert make_dataset.main(again) == 0
+
+
+def test_minimal_signal_must_be_a_number(tmp_path: Path, sources: Path) -> None:
+    with pytest.raises(InputError, match=r"--min-signal: must be a finite number\. Received: nan"):
+        make_dataset.main([*genome_arguments(sources, tmp_path / "d"), "--min-signal", "nan"])

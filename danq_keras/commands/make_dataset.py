@@ -1,6 +1,7 @@
 """`make_dataset.py`: make datasets, export them, and look at them."""
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,11 @@ _EXAMPLES = {
     "export-mat": "bin/make_dataset.py export-mat yeast_mat --dataset data/yeast",
     "info": "bin/make_dataset.py info data/yeast --targets",
     "verify": "bin/make_dataset.py verify data/yeast",
+}
+_DATASET_FILES = r"(train|valid|test)\.h5|bundle\.json|baselines_\w+\.json"
+_WRITTEN = {
+    "demo": rf"{_DATASET_FILES}|source",
+    "export-mat": r"(train|valid|test)\.mat|targets\.tsv",
 }
 
 
@@ -257,21 +263,23 @@ def main(argv: list[str] | None = None) -> int:
     }
     if "out" in args:
         refuse_existing(args.out, overwrite=args.overwrite)
-        _refuse_foreign(args.out)
+        _refuse_foreign(args.out, args.command)
     handlers[args.command](args)
     return 0
 
 
-def _refuse_foreign(out: Path) -> None:
-    """Do not let --overwrite remove a folder that no command of ours wrote."""
-    ours = {f"train{suffix}" for suffix in (".h5", ".mat")}
-    if out.is_dir():
-        names = {path.name for path in out.iterdir()}
-        if names and not names & ours:
-            raise InputError(
-                f"{out}: --overwrite replaces a dataset, this folder holds other files. "
-                "Choose another name."
-            )
+def _refuse_foreign(out: Path, command: str) -> None:
+    """Do not let --overwrite remove anything but what the command writes itself."""
+    if not out.exists():
+        return
+    pattern = _WRITTEN.get(command, _DATASET_FILES)
+    names = [path.name for path in out.iterdir()] if out.is_dir() else [out.name]
+    foreign = sorted(name for name in names if not re.fullmatch(pattern, name))
+    if foreign or not out.is_dir():
+        raise InputError(
+            f"{out}: --overwrite replaces only what '{command}' writes. Received: "
+            f"{', '.join(foreign[:3]) or 'a file'}. Choose another name."
+        )
 
 
 def _deepsea(args: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ Output is written under a temporary name beside the final one and renamed when c
 
 import contextlib
 import errno
+import fcntl
 import logging
 import os
 import shutil
@@ -168,11 +169,39 @@ def atomic_output(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     _remove(temporary)
     try:
         yield temporary
+        refuse_existing(path, overwrite=overwrite)  # somebody else may have been quicker
         if path.exists() and (temporary.is_dir() or _is_empty_folder(path)):
             _remove(path)  # renaming replaces a file by a file only
         temporary.replace(path)
+    except OSError as error:
+        if isinstance(error.filename, str):  # the user knows the final name only
+            error.filename = error.filename.replace(str(temporary), str(path))
+        raise
     finally:
         _remove(temporary)
+
+
+@contextlib.contextmanager
+def claimed_folder(folder: Path) -> Iterator[None]:
+    """Keep other processes from working in the same folder; the system ends it with the process.
+
+    Raises:
+        InputError: another process holds the folder.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"{folder}: another process is at work there. Wait for its end, or choose another "
+                "folder."
+            ) from error
+        except OSError as error:  # some network file systems cannot lock folders
+            log.debug("%s: cannot be locked (%s)", folder, error)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _raise_terminated(_signal: int, _frame: FrameType | None) -> None:
@@ -211,8 +240,9 @@ def _describe_os_error(error: OSError) -> str:
     advice = {
         errno.ENOSPC: "the disk is full. Free some space or choose another place",
         errno.EDQUOT: "the disk quota is used up. Free some space or choose another place",
-        errno.EACCES: "permission denied. Choose a place that you may write to",
-        errno.EPERM: "permission denied. Choose a place that you may write to",
+        errno.EACCES: "permission denied. Change the rights of the place, or choose another",
+        errno.EPERM: "permission denied. Change the rights of the place, or choose another",
+        errno.EEXIST: "something of this name is in the way. Choose another name",
         errno.EROFS: "the file system is read-only. Choose another place",
         errno.ENOENT: "no such file or folder. Check the path",
         errno.EISDIR: "this is a folder, a file was expected. Check the path",

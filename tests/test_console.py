@@ -353,3 +353,34 @@ def test_a_reader_that_leaves_early_is_no_error():
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert result.stdout.splitlines() == ["x" * 99, "141"]
     assert result.stderr == ""
+
+
+def test_atomic_output_refuses_what_appeared_meanwhile(tmp_path: Path) -> None:
+    path = tmp_path / "set"
+    output = atomic_output(path)
+    output.__enter__().mkdir()
+    path.mkdir()
+    (path / "of another process").touch()
+    with pytest.raises(InputError, match="already exists"):
+        output.__exit__(None, None, None)
+    assert names(path) == ["of another process"]
+    assert names(tmp_path) == ["set"]
+
+
+def test_atomic_output_names_the_final_path_in_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "x.tsv"
+    with pytest.raises(OSError, match="No such file") as caught, atomic_output(path) as temporary:
+        (temporary / "inside").touch()
+    assert caught.value.filename == str(path / "inside")
+
+
+def test_claimed_folder_is_refused_to_others_until_it_is_let_go(tmp_path: Path) -> None:
+    another = console.claimed_folder(tmp_path)
+    with (
+        console.claimed_folder(tmp_path),
+        pytest.raises(InputError, match="another process is at work there"),
+    ):
+        another.__enter__()
+    with console.claimed_folder(tmp_path):
+        pass
+    assert names(tmp_path) == []

@@ -44,7 +44,10 @@ def mat_folder(bundle: Path, beside: Path) -> Iterator[Path]:
         folder = Path(name)
         _unpack(bundle, folder)
         _require_mats(folder, bundle)
-        yield folder
+        try:
+            yield folder
+        except InputError as error:  # the unpacked files will be gone
+            raise InputError(str(error).replace(str(folder), str(bundle))) from error
 
 
 def _require_mats(folder: Path, bundle: Path) -> None:

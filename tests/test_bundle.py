@@ -535,3 +535,14 @@ def test_benchmark_convert(tmp_path, capsys, monkeypatch, layout):
     printed = capsys.readouterr().out
     assert {"ratio", "peak", "converted"} <= {line.split()[0] for line in printed.splitlines()}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_member_of_a_tar_is_named_by_the_tar(tmp_path, mats):
+    """Not by the place where it was unpacked, which is gone by then."""
+    data = (mats / "valid.mat").read_bytes()
+    (mats / "valid.mat").write_bytes(data[: len(data) // 3])
+    path = make_tar(tmp_path / "b.tar.gz", mats)
+    with pytest.raises(InputError) as caught:
+        bundle_to_dataset(path, tmp_path / "set")
+    assert str(caught.value).startswith(f"{path}/valid.mat: ")
+    assert "partial" not in str(caught.value)

@@ -120,8 +120,8 @@ class Targets:
         if text.isdecimal():
             raise InputError(f"Target number {text} is not in 0 … {len(self) - 1}.")
         nearest = difflib.get_close_matches(text, self.names, n=3, cutoff=0.3)
-        hint = f" Nearest: {', '.join(nearest)}." if nearest else ""
-        raise InputError(f"Unknown target {text!r}.{hint}")
+        hint = f"Nearest: {', '.join(nearest)}" if nearest else f"Give one of 0 … {len(self) - 1}"
+        raise InputError(f"Unknown target {text!r}. {hint}.")
 
 
 @dataclass(frozen=True)
@@ -386,6 +386,8 @@ def open_split(path: Path) -> Split:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file. Build the dataset with bin/make_dataset.py.")
+    with path.open("rb"):  # says why, where h5py would only say no
+        pass
     try:
         with h5py.File(path, "r") as file:
             return _read_split(path, file)
@@ -467,6 +469,15 @@ class Dataset:
         """The split called train, valid or test."""
         split: Split = getattr(self, name)
         return split
+
+    def verify(self) -> None:
+        """Read every byte of every split and compare the checksums.
+
+        Raises:
+            InputError: a checksum differs.
+        """
+        for name in SPLITS:
+            self.split(name).verify()
 
     def fingerprints(self) -> dict[str, str]:
         """Split name → fingerprint of its content."""

@@ -438,3 +438,15 @@ def test_splits_that_disagree(tmp_path: Path, name: str, key: str, change: dict)
     write_dataset(tmp_path / "set", **{name: dataclasses.replace(HEADER, **change)})
     with pytest.raises(InputError, match=rf"{name}\.h5: its {key} differs from that of train"):
         store.open_dataset(tmp_path / "set")
+
+
+def test_unreadable_split_is_not_called_damaged(tmp_path, monkeypatch):
+    path = tmp_path / "train.h5"
+    path.touch()
+
+    def refuse(*_arguments):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(PermissionError):
+        store.open_split(path)

@@ -99,7 +99,10 @@ def read_targets(path: Path) -> Targets:
         tuple(table[name]) if name in table.columns and table[name].any() else ()
         for name in TARGET_COLUMNS
     ]
-    return Targets(tuple(table["name"]), *columns)
+    try:
+        return Targets(tuple(table["name"]), *columns)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def write_targets(path: Path, targets: Targets) -> None:

@@ -121,7 +121,8 @@ class Genome:
             return pyfaidx.Fasta(str(plain), indexname=str(index), as_raw=True)
         except (pyfaidx.FastaIndexingError, ValueError, AssertionError) as error:
             raise InputError(
-                f"{self.path}: not a usable FASTA file ({one_line(error)}). Check --genome."
+                f"{self.path}: not a usable FASTA file ({one_line(error)}). Check --genome"
+                f"{f', or delete its index {index.name}' if fresh else ''}."
             ) from error
 
     def codes(self, chrom: str) -> Bytes:

@@ -109,7 +109,7 @@ def test_targets_without_a_table(tmp_path):
         (b"\xff\xfe\x00", "not a tab-separated table"),
         (b"target\tlabel\n0\ta\n", "Missing: name"),
         (b"target\tname\n1\ta\n0\tb\n", "must count 0, 1, 2"),
-        (b"target\tname\n0\ta\n1\ta\n", "must be unique"),
+        (b"target\tname\n0\ta\n1\ta\n", "targets.tsv: Target names must be unique"),
     ],
 )
 def test_bad_targets_table(tmp_path, content, message):

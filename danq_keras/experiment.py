@@ -27,13 +27,15 @@ from danq_keras.comparison import AucTable, compare_with_paper, has_deepsea_targ
 from danq_keras.comparison_text import write_comparison
 from danq_keras.console import InputError, atomic_output, log
 from danq_keras.predict import SplitPrediction, SplitPredictor, TrainedModel, without_tf32
-from danq_keras.presets import MODEL_FIELDS, TRAIN_FIELDS, Preset, apply_settings, get_preset
+from danq_keras.presets import Preset, apply_settings, get_preset
 from danq_keras.report import write_report
 from danq_keras.store import Dataset
 from danq_keras.training import pooled_metrics
 
 MIN_VALIDATION_POSITIVES = 25  # below it a target shares the threshold of all targets
 _MAY_GROW = "epochs"
+_SECTIONS = ("preset", "dataset", "model", "train", "targets")
+_DESCRIPTION = (*_SECTIONS, "source", "synthetic", "target_numbers")
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,13 @@ def read_config(run: Path) -> dict[str, Any]:
     path = run / "config.json"
     if not path.is_file():
         raise InputError(f"{run}: no run to resume (config.json is missing). Leave out --resume.")
-    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        complete = all(section in config for section in _SECTIONS)
+    except (ValueError, TypeError):
+        complete = False
+    if not complete:
+        raise InputError(f"{path}: not the settings of a run, or damaged. Start a new run.")
     return config
 
 
@@ -121,9 +129,12 @@ def preset_from_config(config: Mapping[str, Any]) -> Preset:
         InputError: an unknown preset or setting.
     """
     base = get_preset(config.get("preset", "danq"))
-    settings = {**config.get("model", {}), **config.get("train", {})}
-    known = {*MODEL_FIELDS, *TRAIN_FIELDS}
-    settings |= {key: value for key, value in config.items() if key in known and key != "targets"}
+    settings: dict[str, Any] = {}
+    for section in ("model", "train"):
+        if not isinstance(config.get(section, {}), dict):
+            raise InputError(f"{section!r}: expected an object of settings in the JSON file.")
+        settings |= config.get(section, {})
+    settings |= {key: value for key, value in config.items() if key not in _DESCRIPTION}
     stated = dataclasses.replace(base.train, optimizer=settings.get("optimizer", "rmsprop"))
     return apply_settings(dataclasses.replace(base, train=stated), settings)
 
@@ -162,8 +173,8 @@ def check_resumable(config: Mapping[str, Any], wanted: Mapping[str, Any], run: P
         )
 
 
-def clear_run(run: Path) -> None:
-    """Remove an old run, and nothing that is not one.
+def require_run(run: Path) -> None:
+    """Make sure that --overwrite will remove a run, and nothing that is not one.
 
     Raises:
         InputError: the folder holds something else.
@@ -173,7 +184,29 @@ def clear_run(run: Path) -> None:
             f"{run}: --overwrite replaces only a run folder (with config.json), and this is none. "
             "Choose another --out."
         )
-    shutil.rmtree(run)
+    read_config(run)
+
+
+def clear_run(run: Path, *, keep: Path) -> None:
+    """Empty a run folder.
+
+    Args:
+        run: the folder.
+        keep: what in it leads to this path stays: the data of the new run.
+
+    Raises:
+        InputError: the run folder itself is to be kept.
+    """
+    kept = keep.resolve()
+    if kept == run.resolve():
+        raise InputError(f"{run}: the data are there. Choose another --out.")
+    for child in run.iterdir():
+        if kept.is_relative_to(child.resolve()):
+            continue
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child)
+        else:
+            child.unlink()
 
 
 def evaluate_model(

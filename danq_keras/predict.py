@@ -75,19 +75,28 @@ def load_trained(path: Path) -> TrainedModel:
     except (ValueError, OSError, TypeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{file}: not a readable Keras model ({reason}).") from error
-    if len(network.input_shape) != 3 or len(network.output_shape) != 2:
+    shapes = network.input_shape, network.output_shape
+    if [len(shape) for shape in shapes] != [3, 2] or network.input_shape[2] != 4:
         raise InputError(
             f"{file}: a model maps (N, L, 4) to (N, T). Received: {network.input_shape} to "
             f"{network.output_shape}."
         )
     config_path = file.parent / "config.json"
-    config = json.loads(config_path.read_text()) if config_path.is_file() else {}
+    config = _read_config(config_path) if config_path.is_file() else {}
     return TrainedModel(network, _target_names(network.output_shape[1], config), path, config)
 
 
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not a JSON file ({error}). Restore or remove it.") from error
+    return config if isinstance(config, dict) else {}
+
+
 def _target_names(n_targets: int, config: dict[str, Any]) -> Targets:
-    names = config.get("targets", [])
-    if len(names) == n_targets:
+    names = config.get("targets")
+    if isinstance(names, list) and len(names) == n_targets:
         return Targets(tuple(names))
     if n_targets == N_DEEPSEA:
         return deepsea_targets()

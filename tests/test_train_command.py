@@ -210,10 +210,20 @@ def test_used_out_is_refused_and_overwrite_replaces_only_runs(finished, data, tm
     status, err = command(train.main, *arguments, "--out", precious, "--overwrite")
     assert (status, "only a run folder" in err) == (2, True)
     assert (precious / "thesis.tex").exists()
+    (precious / "config.json").write_text('{"chapters": 7}')
+    status, err = command(train.main, *arguments, "--out", precious, "--overwrite")
+    assert (status, "not the settings of a run" in err) == (2, True)
+    assert (precious / "thesis.tex").exists()
     copy = tmp_path / "copy"
     shutil.copytree(finished, copy)
-    assert command(train.main, *arguments, "--out", copy, "--overwrite")[0] == 0
+    mistake = ["--data", tmp_path / "typo", "--out", copy, "--overwrite"]
+    assert command(train.main, *mistake)[0] == 2
+    assert history(copy) == history(finished)  # nothing is removed before all is checked
+    shutil.copytree(data, copy / "demo_data")
+    inside = ["--data", copy / "demo_data", "--out", copy, *arguments[2:], "--overwrite"]
+    assert command(train.main, *inside)[0] == 0
     assert len(history(copy)) == 1
+    assert (copy / "demo_data" / "train.h5").is_file()
 
 
 def test_config_json_starts_the_same_run_again(finished, data, tmp_path, command):
@@ -263,3 +273,108 @@ def test_evaluate_refuses_a_dataset_that_does_not_fit(finished, data, tmp_path, 
     assert (status, "not a readable Keras model" in err) == (2, True)
     status, err = command(evaluate.main, finished, "--data", data)
     assert (status, "already exists" in err) == (2, True)
+
+
+def test_negative_bootstrap_is_refused_before_training(data, tmp_path, command):
+    out = tmp_path / "run"
+    status, err = command(train.main, "--data", data, "--out", out, "--bootstrap", "-1")
+    assert (status, err) == (2, "Error: --bootstrap: must not be negative. Received: -1.\n")
+    assert not out.exists()
+
+
+def test_damaged_data_are_noticed_before_training(data, tmp_path, command):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(data, damaged)
+    split = open_dataset(damaged).valid
+    bytes_ = bytearray(split.path.read_bytes())
+    bytes_[split.labels.offset] ^= 0x80
+    split.path.write_bytes(bytes_)
+    out = tmp_path / "run"
+    status, err = command(train.main, "--data", damaged, "--out", out, "--set", *SETTINGS)
+    assert status == 2
+    assert "valid.h5: wrong checksum of 'labels'" in err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("arguments", [["--resume"], ["--overwrite"]])
+def test_a_run_at_work_is_left_alone(finished, data, tmp_path, command, arguments):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    (run / "report.html").unlink()
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    more = ["--data", data, "--out", run, "--epochs", "2", "--set", *SETTINGS, *arguments]
+    with console.claimed_folder(run):
+        status, err = command(train.main, *more)
+    assert (status, "another process is at work there" in err) == (2, True)
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+def test_a_longer_run_that_is_interrupted_is_not_complete(finished, tmp_path, command, monkeypatch):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+
+    def interrupted(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("danq_keras.training.Trainer.fit", interrupted)
+        assert command(train.main, "--out", run, "--resume", "--epochs", "3")[0] == 130
+    status, err = command(train.main, "--out", run, "--resume")
+    assert status == 0
+    assert "Resuming" in err
+    assert len(history(run)) == 3
+    assert (run / "report.html").is_file()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "7", '{"preset": "danq"}'])
+def test_damaged_config_is_one_line(finished, tmp_path, command, content):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    (run / "config.json").write_text(content)
+    status, err = command(train.main, "--out", run, "--resume")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "config.json: not the settings of a run" in err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"epoch": 3}', "Unknown setting 'epoch'. Nearest: epochs"),
+        ('{"train": 3}', "'train': expected an object of settings"),
+        ('{"preset": "dank"}', "Nearest: danq"),
+    ],
+)
+def test_settings_file_is_checked(data, tmp_path, command, content, message):
+    file = tmp_path / "settings.json"
+    file.write_text(content)
+    out = tmp_path / "run"
+    status, err = command(train.main, "--data", data, "--out", out, "--config", file)
+    assert (status, message in err) == (2, True)
+    assert not out.exists()
+
+
+def test_unwritable_out_is_said_before_the_data_are_read(data, tmp_path, command):
+    (tmp_path / "file").touch()
+    status, err = command(train.main, "--data", tmp_path / "typo", "--out", tmp_path / "file/run")
+    assert (status, "not a folder" in err) == (2, True)
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "nowhere" / "at all")
+    status, err = command(train.main, "--data", data, "--out", link, "--set", *SETTINGS)
+    assert (status, "in the way" in err) == (2, True)
+
+
+def test_demo_data_of_an_interrupted_start_are_used(data, tmp_path, command):
+    out = tmp_path / "run"
+    shutil.copytree(data, out / "demo_data")
+    status, err = command(train.main, "--out", out, "--epochs", "1", "--set", *SETTINGS)
+    assert (status, "already exists" in err) == (0, False)
+    assert len(history(out)) == 1
+
+
+def test_evaluate_leaves_the_files_of_another_run_alone(finished, data, tmp_path, command):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_text("of another run")
+    status, err = command(evaluate.main, finished, "--data", data, "--out", other)
+    assert (status, "config.json: already exists" in err) == (2, True)
+    assert [path.name for path in other.iterdir()] == ["config.json"]

@@ -13,6 +13,7 @@ example:
   bin/evaluate_danq.py runs/danq-mine --data my_dataset --bootstrap 1000 --out evaluation
 """
 _FILES = ("test_aucs.tsv", "test_summary.json", "report.html", "comparison.md", "comparison.tsv")
+_COPIED = ("config.json", "environment.json", "history.csv")  # of the run, beside its report
 
 
 def parser() -> argparse.ArgumentParser:
@@ -73,8 +74,10 @@ def main(argv: list[str] | None = None) -> int:
             raise InputError(f"{flag}: at least 1. Received: {getattr(args, name)}.")
     if args.bootstrap < 0:
         raise InputError(f"--bootstrap: must not be negative. Received: {args.bootstrap}.")
+    run = args.model if args.model.is_dir() else args.model.parent
     out = args.out or (args.model if args.model.is_dir() else Path())
-    for name in _FILES:
+    copied = () if out.resolve() == run.resolve() else _COPIED
+    for name in (*_FILES, *copied):
         refuse_existing(out / name, overwrite=args.overwrite)
     start_tensorflow()
     from danq_keras.bundle import open_or_convert
@@ -84,6 +87,7 @@ def main(argv: list[str] | None = None) -> int:
 
     model = load_trained(args.model)
     dataset = open_dataset(open_or_convert(args.data, args.store))
+    dataset.verify()
     how = Evaluation(
         split=args.split,
         bootstrap=args.bootstrap,

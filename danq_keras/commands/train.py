@@ -119,6 +119,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     set_up_logging()
     settings = _settings(args)
+    if args.bootstrap < 0:
+        raise InputError(f"--bootstrap: must not be negative. Received: {args.bootstrap}.")
     if args.resume and args.overwrite:
         raise InputError("--resume continues a run and --overwrite deletes it. Give one of them.")
     if args.resume and args.out is None and args.data is None and args.preset is None:

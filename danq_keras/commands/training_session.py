@@ -2,12 +2,14 @@
 
 import argparse
 import dataclasses
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from danq_keras.bundle import open_or_convert
-from danq_keras.console import InputError, log, refuse_existing, set_up_logging
+from danq_keras.console import InputError, claimed_folder, log, refuse_existing, set_up_logging
 from danq_keras.demo import make_demo
 from danq_keras.experiment import (
     Evaluation,
@@ -18,6 +20,7 @@ from danq_keras.experiment import (
     finish_run,
     preset_from_config,
     read_config,
+    require_run,
     write_json,
 )
 from danq_keras.optimizers import describe_steps, make_optimizer, warn_of_scaling
@@ -35,10 +38,10 @@ def run(args: argparse.Namespace, settings: dict[str, Any]) -> int:
     config = read_config(out) if args.resume else None
     preset = _preset(args, settings, config)
     make_optimizer(preset.train)  # an unknown one is said before anything is read or written
-    if not args.resume:
+    if not args.resume and _is_used(out):
         refuse_existing(out, overwrite=args.overwrite)
-        if args.overwrite and out.exists() and any(out.iterdir()):
-            clear_run(out)
+        require_run(out)
+    _require_writable(out)
     dataset = open_dataset(_data_folder(args, out, config))
     preset, columns = _fit_to_data(preset, dataset, settings)
     description = describe_run(preset, dataset, columns)
@@ -47,8 +50,47 @@ def run(args: argparse.Namespace, settings: dict[str, Any]) -> int:
         if _is_complete(out, config, preset):
             print(f"{out}: this run is complete. Its report: {out / 'report.html'}")
             return 0
+    dataset.verify()
     trainer = Trainer(preset, dataset, out, columns=columns)
     out.mkdir(parents=True, exist_ok=True)
+    with claimed_folder(out):
+        _make_room(args, out, dataset)
+        _train(args, preset, trainer, description)
+    return 0
+
+
+def _make_room(args: argparse.Namespace, out: Path, dataset: Dataset) -> None:
+    """Leave nothing of an earlier run but what is continued, and never the data."""
+    if args.resume:
+        (out / "report.html").unlink(missing_ok=True)  # written last: it marks a complete run
+    elif _is_used(out):  # without --overwrite by a process that began a moment ago
+        refuse_existing(out, overwrite=args.overwrite)
+        clear_run(out, keep=dataset.folder)
+
+
+def _is_used(out: Path) -> bool:
+    """Whether something is there but demo data, which an interrupted start may have left."""
+    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    return bool(names - {DEMO_FOLDER}) or (out.exists() and not out.is_dir())
+
+
+def _require_writable(out: Path) -> None:
+    """Say now what would otherwise be said after the data have been converted.
+
+    Raises:
+        OSError: `out` cannot be written or made.
+    """
+    place = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not place.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(out))
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(out))
+
+
+def _train(
+    args: argparse.Namespace, preset: Preset, trainer: Trainer, description: dict[str, Any]
+) -> None:
+    out, dataset = trainer.run, trainer.dataset
     set_up_logging(out / "run.log")
     write_json(out / "config.json", description)
     write_json(out / "environment.json", describe_environment(dataset, trainer.step.precision))
@@ -60,10 +102,9 @@ def run(args: argparse.Namespace, settings: dict[str, Any]) -> int:
         bootstrap=args.bootstrap,
         min_positives=preset.train.min_positives,
         seed=preset.train.seed,
-        columns=columns,
+        columns=trainer.step.columns,
     )
     finish_run(load_trained(out), dataset, out, how=how)
-    return 0
 
 
 def _preset(

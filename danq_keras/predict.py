@@ -120,7 +120,7 @@ class SplitPredictor:
         self.columns = columns
         self._has_logits = any(layer.name == "logits" for layer in model.layers)
         self._network = logits_model(model) if self._has_logits else model
-        self._step = tf.function(self._predict, reduce_retracing=True)
+        self._step = tf.function(self._predict, autograph=False, reduce_retracing=True)
 
     def _predict(
         self, packed: tf.Tensor, labels: tf.Tensor, valid: tf.Tensor, both: bool

@@ -168,6 +168,8 @@ def read_text_table(path: Path) -> pd.DataFrame:
     if not rows:
         raise InputError(f"{path}: an AUC table starts with a header. Received an empty file.")
     header, body = rows[0], rows[1:]
+    if not body:
+        raise InputError(f"{path}: a table has a row a target. Received a header only, or less.")
     for line, row in enumerate(body, 2):
         if len(row) != len(header):
             raise InputError(

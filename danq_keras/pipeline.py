@@ -142,6 +142,7 @@ def epoch_batches(
     sequence_shape = (width, 4) if unpacked else (width // 2,)
     shapes: Sequence[tuple[int, ...]] = [sequence_shape, *[split.labels.shape[1:]] * (n_parts - 1)]
 
+    @tf.autograph.experimental.do_not_convert  # it reads sources, which may have changed
     def load_tensors(address: tf.Tensor) -> tuple[tf.Tensor, ...]:
         parts = tf.numpy_function(load, [address], kinds, stateful=False)
         for part, shape in zip(parts, shapes, strict=True):

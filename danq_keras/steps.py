@@ -73,7 +73,7 @@ class TrainingStep:
             self.optimizer = make_optimizer(dataclasses.replace(config, precision=self.precision))
             self.optimizer.build(self.model.trainable_variables)
         self._scaled = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
-        self._compiled = tf.function(self._distributed_step, reduce_retracing=True)
+        self._compiled = tf.function(self._distributed_step, autograph=False, reduce_retracing=True)
 
     @property
     def replicas(self) -> int:

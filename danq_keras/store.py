@@ -42,6 +42,7 @@ STRANDS_BOTH = "both"
 STRANDS_AS_GIVEN = "as given"
 TARGET_COLUMNS = ("cell_type", "assay", "treatment", "group")
 _CHECKED = ("sequence", "labels", "ignore")
+_DAMAGED = (OSError, LookupError, ValueError, TypeError, RuntimeError)  # what h5py may say of it
 _VERIFY_BYTES = 1 << 24
 _METADATA_BYTES = 1 << 16  # checksums and what HDF5 adds on closing
 
@@ -391,9 +392,12 @@ def open_split(path: Path) -> Split:
     try:
         with h5py.File(path, "r") as file:
             return _read_split(path, file)
-    except (OSError, KeyError) as error:
+    except InputError:
+        raise
+    except _DAMAGED as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"{path}: not a readable store ({str(error).splitlines()[0]}). Build the dataset again."
+            f"{path}: not a readable store ({reason}). Build the dataset again."
         ) from error
 
 
@@ -427,6 +431,12 @@ def _read_split(path: Path, file: h5py.File) -> Split:
             f"{path}: sequence {sequence.shape} and labels {labels.shape} do not fit a window of "
             f"{header.window} and {len(targets)} targets. Build the dataset again."
         )
+    for name in ("ignore", "chrom", "start"):
+        if name in file and len(file[name]) != len(labels):
+            raise InputError(
+                f"{path}: {len(file[name])} values of {name!r} for {len(labels)} windows. Build the "
+                "dataset again."
+            )
     return Split(
         path=path,
         header=header,

@@ -13,6 +13,7 @@ Source: Quang & Xie 2016 and its scripts under Keras 0.2.0; Zhou & Troyanskaya 2
 """
 
 import math
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -145,6 +146,18 @@ def logits_model(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, model.get_layer("logits").output, name=f"{model.name}_logits")
 
 
+def save_model(model: keras.Model, path: Path) -> None:
+    """Write a .keras file, whole or not at all, in place of an earlier one."""
+    # Keras wants the ending .keras, so the temporary name is not atomic_output's.
+    temporary = path.with_name(f".partial-{path.name}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        model.save(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def _danq_body(inputs: Any, config: ModelConfig, policy: Any, seeds: _Seeds) -> Any:
     filters = config.filters if isinstance(config.filters, int) else config.filters[0]
     hidden = layers.Conv1D(
@@ -184,12 +197,13 @@ def _blstm(
     )(inputs[0])
     back = layers.LSTM(
         config.lstm_units,
-        go_backwards=True,
+        go_backwards=config.wrapper == "time",
         name=f"lstm_backward{suffix}",
         seed=seeds.next(),
         **options,
     )(inputs[-1])
-    back = ops.flip(back, axis=1)
+    if config.wrapper == "time":
+        back = ops.flip(back, axis=1)
     return layers.Concatenate(dtype=policy, name=f"blstm{suffix}")([ahead, back])
 
 

@@ -47,6 +47,9 @@ class ModelConfig:
     # DIFFERS: the original's gates are clip(0.2 x + 0.5, 0, 1); the fused GPU kernel has only the
     # true sigmoid. `gates=hard` gives the original's.
     gates: str = "sigmoid"
+    # "time": the second LSTM reads backward; "seya": as the first published form of the wrapper
+    # that the original used, it reads forward like the first.
+    wrapper: str = "time"
     conv_init: str = "uniform"
     recurrent_gain: float = 1.1
     motif_file: str | None = None
@@ -56,6 +59,7 @@ class ModelConfig:
         _choice("architecture", self.architecture, ("danq", "deepsea"))
         _choice("dropout_kind", self.dropout_kind, ("classic", "inverted"))
         _choice("gates", self.gates, ("sigmoid", "hard"))
+        _choice("wrapper", self.wrapper, ("time", "seya"))
         _choice("conv_init", self.conv_init, ("uniform", "glorot"))
         _choice("dropout_redraw", self.dropout_redraw, ("step", "run"))
         sizes = ("window", "n_targets", "kernel_size", "pool_size", "lstm_units", "lstm_layers")

@@ -21,7 +21,7 @@ import tensorflow as tf
 from danq_keras import metrics
 from danq_keras.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from danq_keras.console import InputError, Interruption, atomic_output, log, progress
-from danq_keras.models import build_model
+from danq_keras.models import build_model, save_model
 from danq_keras.optimizers import inner, learning_rate_at, share_above_epsilon
 from danq_keras.pipeline import Order, epoch_batches
 from danq_keras.predict import SplitPredictor
@@ -340,10 +340,7 @@ class Trainer:
         if self.step.precision != "float32" or self.step.replicas > 1:
             model = build_model(self.model_config, seed=self.config.seed, initialise=False)
             model.set_weights(self.model.get_weights())
-        # Keras wants the ending .keras, so the temporary name is not atomic_output's.
-        temporary = path.with_name(f".partial-{path.name}")
-        model.save(temporary)
-        temporary.replace(path)
+        save_model(model, path)
 
 
 def pooled_metrics(

@@ -254,6 +254,29 @@ def _check_window(place: Place, window: int) -> None:
         )
 
 
+def sequences_shape(path: Path) -> tuple[int, int]:
+    """Number of rows N and window length L of a prediction file; see `sequence_blocks`.
+
+    Raises:
+        InputError: truncated, or another key or shape.
+    """
+    with MatFile(path) as file:
+        return _sequences_shape(file)
+
+
+def _sequences_shape(file: MatFile) -> tuple[int, int]:
+    place = Place(file.path, PREDICTION_KEY)
+    shape = file.shape(place.key)
+    if len(shape) != 3 or shape[1] != 4:
+        raise InputError(
+            f"{file.path}: expected {place.key!r} of shape (N, 4, L), received {shape}. Turn the "
+            "axes: rows, channels A,G,C,T, positions."
+        )
+    n_rows, window = (shape[2], shape[0]) if file.samples_last(place.key) else (shape[0], shape[2])
+    _check_window(place, window)
+    return n_rows, window
+
+
 def sequence_blocks(path: Path) -> Generator[Bytes, None, None]:
     """Sequences of a prediction file, streamed.
 
@@ -268,17 +291,10 @@ def sequence_blocks(path: Path) -> Generator[Bytes, None, None]:
         InputError: truncated, or another key, shape or value.
     """
     with MatFile(path) as file:
+        _sequences_shape(file)
         place = Place(path, PREDICTION_KEY)
-        shape = file.shape(place.key)
-        samples_last = file.samples_last(place.key)
-        if len(shape) != 3 or shape[1] != 4:
-            raise InputError(
-                f"{path}: expected {place.key!r} of shape (N, 4, L), received {shape}. Turn the "
-                "axes: rows, channels A,G,C,T, positions."
-            )
-        _check_window(place, shape[0] if samples_last else shape[2])
         begin = 0
-        if file.is_hdf5 and not samples_last:
+        if file.is_hdf5 and not file.samples_last(place.key):
             blocks = _row_major(file, place)
         else:
             blocks = file.blocks(place.key)

@@ -24,9 +24,9 @@ LINES: dict[str, str] = {
     "NumPy only": "dna metrics resources console presets",
     "files": "store deepsea matlab matlab_writer genome bed motifs",
     "composition": "build labels splits bundle bundle_files demo baseline auc_tables comparison "
-    "comparison_text plots report",
-    "TensorFlow and Keras": "pipeline models optimizers checkpoints legacy steps predict training "
-    "experiment variants explain",
+    "comparison_text plots report inputs",
+    "TensorFlow and Keras": "pipeline models optimizers checkpoints legacy steps predict "
+    "predict_stream training experiment variants explain",
     "commands": "commands.*",
 }
 FIRST_HEAVY_LINE = list(LINES).index("TensorFlow and Keras")

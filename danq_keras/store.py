@@ -434,8 +434,8 @@ def _read_split(path: Path, file: h5py.File) -> Split:
     for name in ("ignore", "chrom", "start"):
         if name in file and len(file[name]) != len(labels):
             raise InputError(
-                f"{path}: {len(file[name])} values of {name!r} for {len(labels)} windows. Build the "
-                "dataset again."
+                f"{path}: {len(file[name])} values of {name!r} for {len(labels)} windows. "
+                "Build the dataset again."
             )
     return Split(
         path=path,

@@ -140,6 +140,8 @@ def read_auc_table(path: Path) -> pd.DataFrame:
             f"{path}: an AUC table has the columns {', '.join(COLUMNS)}. Missing: "
             f"{', '.join(missing)}. Write it with evaluate_danq.py."
         )
+    if text.empty:
+        raise InputError(f"{path}: a table has a row a target. Received only a header.")
     extra = [column for column in text.columns if column not in COLUMNS]
     table = text[[*COLUMNS, *extra]].copy()
     for column in ("target", *COUNT_COLUMNS):
@@ -168,8 +170,6 @@ def read_text_table(path: Path) -> pd.DataFrame:
     if not rows:
         raise InputError(f"{path}: an AUC table starts with a header. Received an empty file.")
     header, body = rows[0], rows[1:]
-    if not body:
-        raise InputError(f"{path}: a table has a row a target. Received a header only, or less.")
     for line, row in enumerate(body, 2):
         if len(row) != len(header):
             raise InputError(

@@ -191,3 +191,10 @@ def test_summary_of_baselines_counts_the_same_targets() -> None:
 def test_baseline_of_other_targets_is_refused() -> None:
     with pytest.raises(ValueError, match="4 targets for a table of 2"):
         auc_tables.add_baselines(table().head(2), {"kmer": metrics()})
+
+
+def test_table_without_rows_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "test_aucs.tsv"
+    path.write_text("\t".join(auc_tables.COLUMNS) + "\n")
+    with pytest.raises(InputError, match="a row a target"):
+        auc_tables.read_auc_table(path)

@@ -174,8 +174,8 @@ def atomic_output(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             _remove(path)  # renaming replaces a file by a file only
         temporary.replace(path)
     except OSError as error:
-        if isinstance(error.filename, str):  # the user knows the final name only
-            error.filename = error.filename.replace(str(temporary), str(path))
+        # The user knows the final name only, and writing names none at all.
+        error.filename = str(error.filename or path).replace(str(temporary), str(path))
         raise
     finally:
         _remove(temporary)

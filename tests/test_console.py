@@ -384,3 +384,10 @@ def test_claimed_folder_is_refused_to_others_until_it_is_let_go(tmp_path: Path) 
     with console.claimed_folder(tmp_path):
         pass
     assert names(tmp_path) == []
+
+
+def test_a_disk_that_fills_up_names_the_output(tmp_path: Path) -> None:
+    path = tmp_path / "x.tsv"
+    with pytest.raises(OSError, match="No space") as caught, atomic_output(path):
+        raise OSError(errno.ENOSPC, "No space left on device")  # as file.write does
+    assert caught.value.filename == str(path)

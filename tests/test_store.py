@@ -450,3 +450,25 @@ def test_unreadable_split_is_not_called_damaged(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(PermissionError):
         store.open_split(path)
+
+
+def test_damaged_metadata_is_one_line(split_path: Path) -> None:
+    edit(split_path, strands="sideways")
+    assert "not a readable store (strands is" in refusal(split_path)
+
+
+@pytest.mark.parametrize("name", ["ignore", "chrom", "start"])
+def test_parts_of_other_lengths_are_refused(split_path: Path, name: str) -> None:
+    with h5py.File(split_path, "r+") as file:
+        values = file[name][:-1]
+        del file[name]
+        file[name] = values
+    message = refusal(split_path)
+    assert f"{len(values)} values of '{name}' for {len(values) + 1} windows" in message
+
+
+def test_targets_that_are_no_texts_are_refused(split_path: Path) -> None:
+    with h5py.File(split_path, "r+") as file:
+        del file["targets"]
+        file["targets"] = np.arange(11)
+    assert "not a readable store" in refusal(split_path)

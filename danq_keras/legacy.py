@@ -11,6 +11,7 @@ Source: Keras 0.2.0 and Theano 0.8.2, read and run; the golden file in tests/dat
 """
 
 import dataclasses
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,10 @@ def read_old_weights(path: Path, preset: str) -> dict[str, Array]:
     Raises:
         InputError: not such a file, an array is missing, extra, misshapen or not finite.
     """
-    if path.suffix == ".keras" or path.name.endswith(".weights.h5"):
+    if not path.exists():
+        raise InputError(f"{path}: no such file. Check the path.")
+    # By its content too, as a .keras is a zip archive under any name.
+    if path.suffix == ".keras" or path.name.endswith(".weights.h5") or zipfile.is_zipfile(path):
         raise InputError(
             f"{path}: this is a file of today's Keras. The importer reads weights saved by Keras "
             "0.2.0; a .keras file is used as it is by every command."
@@ -81,9 +85,7 @@ def read_old_weights(path: Path, preset: str) -> dict[str, Array]:
     try:
         with h5py.File(path, "r") as file:
             return _read(path, file, preset)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file. Check the path.") from error
-    except OSError as error:
+    except (OSError, KeyError, RuntimeError) as error:  # h5py has all three for damaged files
         raise InputError(
             f"{path}: not a readable HDF5 file ({str(error).splitlines()[0]}). Give the .hdf5 "
             "that the old stack saved."
@@ -93,37 +95,53 @@ def read_old_weights(path: Path, preset: str) -> dict[str, Array]:
 def _read(path: Path, file: h5py.File, preset: str) -> dict[str, Array]:
     if "nb_layers" not in file.attrs:
         modern = "layers" in file or "_layer_checkpoint_dependencies" in file
+        later = "layer_names" in file.attrs or "model_weights" in file
         hint = " It looks like a .weights.h5 of today's Keras." if modern else ""
+        hint = " It looks like a file of Keras 1 or 2." if later else hint
         raise InputError(
             f"{path}: a weight file of Keras 0.2.0 has the attribute 'nb_layers'; this one has "
             f"not.{hint} Give the .hdf5 that the old stack saved."
         )
     n_layers, places = LAYERS[preset]
-    found = int(file.attrs["nb_layers"])
-    if found != n_layers:
-        others = [name for name, (n, _) in LAYERS.items() if n == found]
+    found = str(file.attrs["nb_layers"])
+    if found != str(n_layers):
+        others = [name for name, (n, _) in LAYERS.items() if found == str(n)]
         hint = f" Try --preset {others[0]}." if others else ""
         raise InputError(f"{path}: expected {n_layers} layers ({preset}), received {found}.{hint}")
     expected = dict(zip(places, array_names(), strict=True))
     arrays: dict[str, Array] = {}
     for number in range(n_layers):
-        group = f"layer_{number}"
-        if group not in file:
-            raise InputError(f"{path}: the group {group!r} is missing. Is the file complete?")
-        names = expected.get(number, ())
-        stored = sorted(file[group], key=lambda name: int(name.removeprefix("param_") or -1))
-        wanted = [f"param_{i}" for i in range(len(names))]
-        if stored != wanted:
-            odd = sorted(set(stored) ^ set(wanted))
+        group = file.get(f"layer_{number}")
+        if not isinstance(group, h5py.Group):
             raise InputError(
-                f"{path}: {group} ({preset}) has {len(wanted)} arrays, received {len(stored)}; "
-                f"missing or extra: {', '.join(odd[:4])}. Is it a file of another network?"
+                f"{path}: the group 'layer_{number}' is missing. Is the file complete?"
             )
-        for name, param in zip(names, wanted, strict=True):
-            arrays[name] = np.asarray(file[group][param], np.float32)
+        arrays |= _read_layer(path, group, expected.get(number, ()))
     extra = sorted(set(file) - {f"layer_{number}" for number in range(n_layers)})
     if extra:
         raise InputError(f"{path}: unexpected group {extra[0]!r}. Is it a file of another network?")
+    return arrays
+
+
+def _read_layer(path: Path, group: h5py.Group, names: tuple[str, ...]) -> dict[str, Array]:
+    """The arrays of a layer, which must be those of `names` and no others."""
+    layer = group.name.lstrip("/")
+    wanted = [f"param_{i}" for i in range(len(names))]
+    if set(group) != set(wanted):
+        odd = sorted(set(group) ^ set(wanted))
+        raise InputError(
+            f"{path}: {layer}: expected {len(wanted)} arrays, received {len(group)}; missing or "
+            f"extra: {', '.join(odd[:4])}. Is it a file of another network?"
+        )
+    arrays: dict[str, Array] = {}
+    for name, param in zip(names, wanted, strict=True):
+        stored = group[param]
+        if not isinstance(stored, h5py.Dataset) or stored.dtype.kind != "f" or not stored.size:
+            raise InputError(
+                f"{path}: {layer}/{param} ({name}): expected an array of floating-point numbers, "
+                f"received {stored!r}. Is it a file of another network?"
+            )
+        arrays[name] = np.asarray(stored, np.float32)
     return arrays
 
 
@@ -135,13 +153,17 @@ def check_arrays(arrays: dict[str, Array], path: Path) -> Sizes:
             not finite; named with expected and received shape.
     """
     for name in ("conv.W", "forward.W_i", "dense.W", "output.W"):
-        if arrays[name].ndim != (4 if name == "conv.W" else 2):
-            raise InputError(f"{path}: {name} has {arrays[name].ndim} axes. Is it DanQ's?")
+        expected = "(filters, 4, width, 1)" if name == "conv.W" else "(in, out)"
+        if arrays[name].ndim != expected.count(",") + 1:
+            raise InputError(
+                f"{path}: {name}: expected shape {expected}, received {arrays[name].shape}. Is it "
+                "a file of another network?"
+            )
     filters, channels, width, last = arrays["conv.W"].shape
     if (channels, last) != (4, 1):
         raise InputError(
             f"{path}: conv.W: expected shape (filters, 4, width, 1), received "
-            f"{arrays['conv.W'].shape}."
+            f"{arrays['conv.W'].shape}. Is it a file of another network?"
         )
     units = arrays["forward.W_i"].shape[1]
     flat, dense = arrays["dense.W"].shape
@@ -149,13 +171,14 @@ def check_arrays(arrays: dict[str, Array], path: Path) -> Sizes:
     if rest:
         raise InputError(
             f"{path}: dense.W: expected a multiple of {2 * units} rows (two directions of {units} "
-            f"units), received shape {arrays['dense.W'].shape}."
+            f"units), received shape {arrays['dense.W'].shape}. Is it a file of another network?"
         )
     sizes = Sizes(filters, width, units, dense, arrays["output.W"].shape[1], steps)
     for name, shape in _shapes(sizes):
         if arrays[name].shape != shape:
             raise InputError(
-                f"{path}: {name}: expected shape {shape}, received {arrays[name].shape}."
+                f"{path}: {name}: expected shape {shape}, received {arrays[name].shape}. Is it a "
+                "file of another network?"
             )
         if not np.isfinite(arrays[name]).all():
             raise InputError(f"{path}: {name} holds NaN or infinite values. The file is damaged.")

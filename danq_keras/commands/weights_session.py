@@ -31,9 +31,12 @@ def import_old(args: argparse.Namespace) -> int:
     """Old file → .keras, after comparing its predictions with NumPy's."""
     arrays = read_old_weights(args.source, args.preset)
     sizes = check_arrays(arrays, args.source)
-    base = dataclasses.replace(get_preset(args.preset).model, window=args.window)
-    if args.pool_size is not None:
-        base = dataclasses.replace(base, pool_size=args.pool_size)
+    preset = get_preset(args.preset).model
+    pool = preset.pool_size if args.pool_size is None else args.pool_size
+    # At once, as the preset's own kernel may not fit into a short window.
+    base = dataclasses.replace(
+        preset, window=args.window, kernel_size=sizes.kernel_size, pool_size=pool
+    )
     config = config_of(sizes, base, wrapper=args.wrapper, path=args.source)
     model = model_from_old(arrays, config)
     difference = self_check(model, arrays, config)

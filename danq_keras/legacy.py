@@ -181,7 +181,7 @@ def check_arrays(arrays: dict[str, Array], path: Path) -> Sizes:
                 "file of another network?"
             )
         if not np.isfinite(arrays[name]).all():
-            raise InputError(f"{path}: {name} holds NaN or infinite values. The file is damaged.")
+            raise InputError(f"{path}: {name} holds NaN or infinite values. Copy the file anew.")
     return sizes
 
 

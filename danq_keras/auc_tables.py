@@ -20,7 +20,7 @@ import pandas as pd
 
 from danq_keras.console import InputError, atomic_output
 from danq_keras.metrics import BootstrapIntervals, TargetMetrics
-from danq_keras.store import TARGET_COLUMNS, Targets
+from danq_keras.targets import TARGET_COLUMNS, Targets
 
 TEXT_COLUMNS = ("name", *TARGET_COLUMNS)
 COUNT_COLUMNS = ("positives", "negatives")

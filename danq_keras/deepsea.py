@@ -24,7 +24,8 @@ from danq_keras.console import InputError
 from danq_keras.dna import Bytes, pack_onehot
 from danq_keras.matlab import Advance, MatFile, Place, checked_bits
 from danq_keras.resources import resource_path
-from danq_keras.store import TARGET_COLUMNS, Rows, Targets
+from danq_keras.store import Rows
+from danq_keras.targets import TARGET_COLUMNS, Targets
 
 N_TARGETS = 919
 BIN = 200

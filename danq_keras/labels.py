@@ -18,7 +18,8 @@ from danq_keras.bed import Bed, covered_bases, in_genome, merge_each, overlapped
 from danq_keras.console import InputError, log, progress
 from danq_keras.dna import Bytes, unpack_labels
 from danq_keras.genome import Positions, one_line, shorten
-from danq_keras.store import TARGET_COLUMNS, Split, Targets
+from danq_keras.store import Split
+from danq_keras.targets import TARGET_COLUMNS, Targets
 
 _PEAK_SUFFIXES = (".gz", ".bed", ".narrowpeak", ".broadpeak")
 

@@ -20,7 +20,8 @@ from danq_keras.console import InputError, progress
 from danq_keras.deepsea import deepsea_targets
 from danq_keras.dna import Bytes, unpack_labels
 from danq_keras.models import logits_model, unpack_windows
-from danq_keras.store import Split, Targets
+from danq_keras.store import Split
+from danq_keras.targets import Targets
 
 Floats = npt.NDArray[np.float32]
 N_DEEPSEA = 919

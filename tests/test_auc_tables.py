@@ -9,7 +9,7 @@ import pytest
 from danq_keras import auc_tables
 from danq_keras.console import InputError
 from danq_keras.metrics import BootstrapIntervals, TargetMetrics
-from danq_keras.store import Targets
+from danq_keras.targets import Targets
 
 TARGETS = Targets(
     ("K562|CTCF|NA", 'odd "name"\twith tab', "K562|BRF1|None", "plain"),

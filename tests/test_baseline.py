@@ -9,6 +9,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from danq_keras import baseline, dna, metrics, store
+from danq_keras.targets import Targets
 
 WINDOW = 60
 TARGETS = ("planted", "noise", "empty", "rich")
@@ -38,7 +39,7 @@ def plant(rng, n_windows):
 
 
 def write_dataset(folder, rng, *, sizes=(600, 150, 200), strands=store.STRANDS_BOTH, ignore=False):
-    header = store.StoreHeader(WINDOW, 20, strands, store.Targets(TARGETS), "simulated")
+    header = store.StoreHeader(WINDOW, 20, strands, Targets(TARGETS), "simulated")
     with store.new_dataset(folder) as temporary:
         for name, size in zip(store.SPLITS, sizes, strict=True):
             codes, labels = plant(rng, size)

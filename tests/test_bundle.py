@@ -14,6 +14,7 @@ from danq_keras import bundle, bundle_files, dna, matlab, matlab_writer, store
 from danq_keras.bundle import bundle_to_dataset, dataset_to_bundle, open_or_convert
 from danq_keras.commands import benchmark
 from danq_keras.console import InputError, log
+from danq_keras.targets import Targets
 
 WINDOW = 12
 
@@ -105,7 +106,7 @@ def test_919_targets_are_deepseas(tmp_path, rng):
 
 
 def convert_rows(tmp_path, sequence, labels):
-    targets = store.Targets(tuple("abcdefghijk"))
+    targets = Targets(tuple("abcdefghijk"))
     header = store.StoreHeader(WINDOW, 200, store.STRANDS_AS_GIVEN, targets, "test")
     blocks = (
         store.Rows(sequence[i : i + 3], labels[i : i + 3]) for i in range(0, len(sequence), 3)
@@ -156,9 +157,7 @@ def test_odd_number_of_rows(tmp_path, rng):
 
 
 def make_dataset(folder, rng, *, sizes=(40, 10, 9), strands=("both", "as given", "both"), **extra):
-    targets = store.Targets(
-        tuple(f"t|{i}|None" for i in range(11)), treatment=("None", "NA", *[""] * 9)
-    )
+    targets = Targets(tuple(f"t|{i}|None" for i in range(11)), treatment=("None", "NA", *[""] * 9))
     with store.new_dataset(folder) as temporary:
         for name, n, strand in zip(store.SPLITS, sizes, strands, strict=True):
             header = store.StoreHeader(WINDOW, 4, strand, targets, "test")

@@ -9,7 +9,7 @@ import scipy.io
 
 from danq_keras import deepsea, dna, matlab
 from danq_keras.console import InputError
-from danq_keras.store import Targets
+from danq_keras.targets import Targets
 
 WINDOW = 10
 N_TARGETS = 11

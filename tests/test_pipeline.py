@@ -9,6 +9,7 @@ import pytest
 from danq_keras import dna, store
 from danq_keras.console import InputError
 from danq_keras.pipeline import Order, epoch_batches, read_batch
+from danq_keras.targets import Targets
 
 N_WINDOWS, WINDOW, N_TARGETS = 23, 16, 11
 
@@ -18,7 +19,7 @@ def make_split(
 ) -> store.Split:
     rng = np.random.default_rng(5)
     header = store.StoreHeader(
-        WINDOW, 4, strands, store.Targets(tuple(f"t{i}" for i in range(N_TARGETS))), "random"
+        WINDOW, 4, strands, Targets(tuple(f"t{i}" for i in range(N_TARGETS))), "random"
     )
     labels, ignore = rng.integers(0, 2, (2, n_windows, N_TARGETS), dtype=np.uint8)
     with store.SplitWriter(path, header, n_windows=n_windows, with_ignore=with_ignore) as writer:

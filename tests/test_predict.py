@@ -14,6 +14,7 @@ from danq_keras import dna, predict, store
 from danq_keras.console import InputError
 from danq_keras.deepsea import deepsea_targets
 from danq_keras.predict import SplitPredictor, load_trained
+from danq_keras.targets import Targets
 
 N_WINDOWS, WINDOW, N_TARGETS = 37, 12, 5
 TOLERANCE = 2e-6  # of float32 probabilities
@@ -39,7 +40,7 @@ def make_network(
 
 def make_split(path: Path, *, strands: str = "both", with_ignore: bool = False) -> store.Split:
     rng = np.random.default_rng(6)
-    targets = store.Targets(tuple(f"t{i}" for i in range(N_TARGETS)))
+    targets = Targets(tuple(f"t{i}" for i in range(N_TARGETS)))
     header = store.StoreHeader(WINDOW, 4, strands, targets, "random")
     labels, ignore = rng.integers(0, 2, (2, N_WINDOWS, N_TARGETS), dtype=np.uint8)
     with store.SplitWriter(path, header, n_windows=N_WINDOWS, with_ignore=with_ignore) as writer:

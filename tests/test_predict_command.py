@@ -23,6 +23,7 @@ from danq_keras.inputs import open_windows
 from danq_keras.models import build_model, save_model
 from danq_keras.predict import TrainedModel
 from danq_keras.predict_stream import WindowPredictor, write_predictions
+from danq_keras.targets import Targets
 
 BIN = Path(__file__).resolve().parents[1] / "bin"
 TOLERANCE = 2e-6  # of float32 probabilities
@@ -81,7 +82,7 @@ def write_mat73(path, codes):
 
 
 def write_split(path, codes, strands, *, coordinates=True):
-    targets = store.Targets(("a", "b"))
+    targets = Targets(("a", "b"))
     header = store.StoreHeader(tiny.WINDOW, 20, strands, targets, "random")
     n = len(codes)
     rows = store.Rows(  # the writer leaves out coordinates where the split has none
@@ -245,7 +246,7 @@ def wide_network(n_targets):
 
 def test_memory_does_not_grow_with_the_rows(tmp_path, monkeypatch):
     monkeypatch.setattr(matlab, "BLOCK_BYTES", 1 << 16)
-    targets = store.Targets(tuple(str(i) for i in range(200)))
+    targets = Targets(tuple(str(i) for i in range(200)))
     model = TrainedModel(wide_network(len(targets)), targets, tmp_path / "m", {})
     peaks = []
     for n in (300, 600, 9600):  # the first one pays for tracing
@@ -416,7 +417,7 @@ def test_a_full_disk_is_found_before_the_first_batch(network, h5, tmp_path, monk
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     monkeypatch.setattr(WindowPredictor, "__call__", lambda *_: pytest.fail("predicted"))
-    model = TrainedModel(network, store.Targets(("a", "b", "c")), tmp_path / "m", {})
+    model = TrainedModel(network, Targets(("a", "b", "c")), tmp_path / "m", {})
     with pytest.raises(OSError, match="No space left") as caught:
         write_predictions(model, open_windows(h5), tmp_path / "out.h5", strands="forward")
     assert caught.value.filename == str(tmp_path / "out.h5")

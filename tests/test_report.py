@@ -12,7 +12,7 @@ from danq_keras import auc_tables, comparison_text, plots, report
 from danq_keras.comparison import AucTable, compare
 from danq_keras.console import InputError
 from danq_keras.metrics import TargetMetrics
-from danq_keras.store import Targets
+from danq_keras.targets import Targets
 
 HOSTILE = '<script>alert("1")</script>|&"\'$x$'
 VOID = {"meta", "link", "input", "br", "hr", "img", "path", "use"}

@@ -14,9 +14,10 @@ import pytest
 import danq_keras
 from danq_keras import dna, store
 from danq_keras.console import InputError
+from danq_keras.targets import Targets
 
 WINDOW, BIN, N_TARGETS, N_WINDOWS = 12, 4, 11, 9
-TARGETS = store.Targets(
+TARGETS = Targets(
     tuple(f"cell{i}|TF{i}|None" for i in range(N_TARGETS)),
     cell_type=tuple(f"cell{i}" for i in range(N_TARGETS)),
     group=("",) * (N_TARGETS - 1) + ("TF é",),
@@ -126,7 +127,7 @@ def test_attributes_on_disk(split_path: Path) -> None:
 
 def test_optional_parts_are_absent(tmp_path: Path) -> None:
     path = tmp_path / "train.h5"
-    header = dataclasses.replace(HEADER, targets=store.Targets(TARGETS.names))
+    header = dataclasses.replace(HEADER, targets=Targets(TARGETS.names))
     write_split(path, make_rows(1, 3, full=False), header=header)
     with h5py.File(path) as file:
         assert set(file) == {"sequence", "labels", "targets"}
@@ -190,7 +191,7 @@ def test_fingerprint_is_of_bits_and_names(tmp_path: Path) -> None:
     headers = {
         "same": HEADER,
         "again": dataclasses.replace(HEADER, source="elsewhere"),
-        "renamed": dataclasses.replace(HEADER, targets=store.Targets(TARGETS.names[::-1])),
+        "renamed": dataclasses.replace(HEADER, targets=Targets(TARGETS.names[::-1])),
     }
     prints = {}
     for name, header in headers.items():
@@ -431,7 +432,7 @@ def test_open_dataset_needs_all_splits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("key", "change"),
-    [("bin", {"bin": 2}), ("targets", {"targets": store.Targets(TARGETS.names[::-1])})],
+    [("bin", {"bin": 2}), ("targets", {"targets": Targets(TARGETS.names[::-1])})],
 )
 @pytest.mark.parametrize("name", ["valid", "test"])
 def test_splits_that_disagree(tmp_path: Path, name: str, key: str, change: dict) -> None:

@@ -6,15 +6,8 @@ import numpy as np
 
 from danq_keras import dna
 from danq_keras.presets import Preset, apply_settings, get_preset
-from danq_keras.store import (
-    Dataset,
-    Rows,
-    SplitWriter,
-    StoreHeader,
-    Targets,
-    new_dataset,
-    open_dataset,
-)
+from danq_keras.store import Dataset, Rows, SplitWriter, StoreHeader, new_dataset, open_dataset
+from danq_keras.targets import Targets
 
 WINDOW = 60
 SETTINGS = {

@@ -14,15 +14,8 @@ import numpy.typing as npt
 
 from danq_keras.commands.start import start_tensorflow
 from danq_keras.dna import pack_codes, unpack_onehot
-from danq_keras.store import (
-    STRANDS_BOTH,
-    Rows,
-    Split,
-    SplitWriter,
-    StoreHeader,
-    Targets,
-    open_split,
-)
+from danq_keras.store import STRANDS_BOTH, Rows, Split, SplitWriter, StoreHeader, open_split
+from danq_keras.targets import Targets
 
 _MAT_CHUNK = 100  # samples a chunk of the generated train.mat
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from danq_keras import store
 from danq_keras.console import InputError
+from danq_keras.targets import Targets
 
-NAMES = store.Targets(
+NAMES = Targets(
     ("K562|CTCF|None", "K562|CTCF|None#2", "K562|NRSF|None", "8988T|DNase|None", "REB1#2")
 )
 
@@ -30,7 +30,7 @@ def test_find_keeps_the_wanted_order() -> None:
 
 
 def test_find_prefers_names_to_numbers() -> None:
-    assert store.Targets(("2", "1", "0")).find(["2", "0"]) == [0, 2]
+    assert Targets(("2", "1", "0")).find(["2", "0"]) == [0, 2]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_find_refuses(wanted: list[str], message: str) -> None:
 
 
 def test_subset_keeps_columns_together() -> None:
-    targets = store.Targets(
+    targets = Targets(
         tuple(f"t{i}" for i in range(11)),
         cell_type=tuple(f"cell{i}" for i in range(11)),
         group=("",) * 10 + ("TF é",),
@@ -69,9 +69,9 @@ def test_subset_keeps_columns_together() -> None:
 
 def test_names_must_be_unique() -> None:
     with pytest.raises(InputError, match=r"must be unique\. Received twice: a, b\."):
-        store.Targets(("b", "a", "c", "a", "b"))
+        Targets(("b", "a", "c", "a", "b"))
 
 
 def test_columns_must_be_complete() -> None:
     with pytest.raises(ValueError, match="assay has 1 values for 2 targets"):
-        store.Targets(("a", "b"), assay=("x",))
+        Targets(("a", "b"), assay=("x",))

@@ -23,8 +23,8 @@ LINES: dict[str, str] = {
     "package": "__init__",
     "NumPy only": "dna metrics resources console presets",
     "files": "targets store deepsea matlab matlab_writer genome bed motifs",
-    "composition": "build build_summary labels splits bundle bundle_files demo baseline auc_tables comparison "
-    "comparison_text plots report inputs",
+    "composition": "build build_summary labels splits bundle bundle_files demo baseline auc_tables "
+    "comparison comparison_text plots report inputs",
     "TensorFlow and Keras": "pipeline models optimizers checkpoints legacy steps predict "
     "predict_stream training experiment variants explain",
     "commands": "commands.*",

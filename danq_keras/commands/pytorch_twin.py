@@ -90,6 +90,6 @@ def make_step(preset: Preset, sequence: Any, labels: Any) -> Callable[[], float]
             torch._foreach_addcmul_(means, gradients, gradients, 1 - rho)
             roots = torch._foreach_sqrt(torch._foreach_add(means, epsilon))
             torch._foreach_addcdiv_(parameters, gradients, roots, -rate)
-        return float(loss)
+        return float(loss.detach())
 
     return step

@@ -27,7 +27,7 @@ from danq_keras.comparison import AucTable, compare_with_paper, has_deepsea_targ
 from danq_keras.comparison_text import write_comparison
 from danq_keras.console import InputError, atomic_output, log
 from danq_keras.predict import SplitPrediction, SplitPredictor, TrainedModel, without_tf32
-from danq_keras.presets import Preset, apply_settings, get_preset
+from danq_keras.presets import Preset, apply_settings, changed_settings, get_preset
 from danq_keras.report import write_report
 from danq_keras.store import Dataset
 from danq_keras.training import pooled_metrics
@@ -35,7 +35,7 @@ from danq_keras.training import pooled_metrics
 MIN_VALIDATION_POSITIVES = 25  # below it a target shares the threshold of all targets
 _MAY_GROW = "epochs"
 _SECTIONS = ("preset", "dataset", "model", "train", "targets")
-_DESCRIPTION = (*_SECTIONS, "source", "synthetic", "target_numbers")
+_DESCRIPTION = ("changed", *_SECTIONS, "source", "synthetic", "target_numbers")
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,10 @@ def describe_run(preset: Preset, dataset: Dataset, columns: list[int] | None) ->
     return {
         "preset": preset.name,
         "source": preset.source,
+        "changed": {
+            key: f"{now} (preset: {before})"
+            for key, (before, now) in changed_settings(preset).items()
+        },
         "synthetic": "synthetic" in header.source.lower(),
         "dataset": {
             "path": str(dataset.folder.resolve()),

@@ -306,6 +306,21 @@ def apply_settings(preset: Preset, settings: Mapping[str, Any]) -> Preset:
     )
 
 
+def changed_settings(preset: Preset) -> dict[str, tuple[Any, Any]]:
+    """Settings in which a recipe differs from the preset of its name: key → (preset's, its own).
+
+    Window and number of targets are the data's and do not count.
+    """
+    original = get_preset(preset.name)
+    changed = {}
+    for before, now in ((original.model, preset.model), (original.train, preset.train)):
+        for field in dataclasses.fields(before):
+            values = getattr(before, field.name), getattr(now, field.name)
+            if values[0] != values[1] and field.name not in ("window", "n_targets"):
+                changed[field.name] = values
+    return changed
+
+
 def _convert(key: str, value: Any, kind: Any) -> Any:
     """`value` as the type of the field, from text or from JSON."""
     options = _flatten(kind)

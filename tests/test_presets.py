@@ -16,6 +16,7 @@ from danq_keras.presets import (
     Preset,
     TrainConfig,
     apply_settings,
+    changed_settings,
     get_preset,
 )
 
@@ -331,3 +332,11 @@ def test_shortest_window_of_danq(window: int, fits: bool) -> None:
 def test_defaults_are_danq() -> None:
     assert DANQ.model == ModelConfig()
     assert dataclasses.replace(DANQ.train, epochs=60, patience=6) == TrainConfig()
+
+
+def test_changed_settings_are_those_that_differ_from_the_preset():
+    preset = apply_settings(
+        get_preset("danq"), {"epochs": 8, "epsilon": "1e-8", "window": 600, "seed": 0}
+    )
+    assert changed_settings(preset) == {"epsilon": (1e-6, 1e-8), "epochs": (60, 8)}
+    assert changed_settings(get_preset("danq-jaspar")) == {}

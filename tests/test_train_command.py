@@ -79,6 +79,8 @@ def test_a_run_leaves_every_file(finished, data):
     config = json.loads((finished / "config.json").read_text())
     assert config["preset"] == "danq"
     assert config["synthetic"] is True
+    assert config["changed"]["epochs"] == "2 (preset: 60)"
+    assert "window" not in config["changed"]
     assert config["model"]["n_targets"] == 3
     assert config["model"]["window"] == tiny.WINDOW
     assert config["train"]["epochs"] == 2

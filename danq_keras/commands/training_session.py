@@ -25,7 +25,7 @@ from danq_keras.experiment import (
 )
 from danq_keras.optimizers import describe_steps, make_optimizer, warn_of_scaling
 from danq_keras.predict import load_trained
-from danq_keras.presets import Preset, apply_settings, get_preset
+from danq_keras.presets import Preset, apply_settings, changed_settings, get_preset
 from danq_keras.store import Dataset, is_dataset, open_dataset
 from danq_keras.training import Trainer
 
@@ -197,6 +197,10 @@ def _print_header(preset: Preset, dataset: Dataset, trainer: Trainer, out: Path)
         f"{dataset.split(name).n_windows:,} {name}" for name in ("train", "valid", "test")
     )
     log.info("Run %s: preset %s (%s)", out, preset.name, preset.source)
+    changed = changed_settings(preset)
+    if changed:
+        listed = ", ".join(f"{key} {now} (not {before})" for key, (before, now) in changed.items())
+        log.info("Changed from the preset: %s", listed)
     log.info(
         "Data %s%s: %s windows of %d bases, strands %s, %d targets",
         dataset.folder,

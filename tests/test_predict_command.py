@@ -430,7 +430,13 @@ def test_interrupted_in_the_middle_leaves_nothing(number, status, model_path, co
     source = write_h5(tmp_path / "long.h5", np.repeat(codes, 2000, axis=0)[:20000])
     out = tmp_path / "out.h5"
     script = [sys.executable, BIN / "predict_danq.py", model_path, source, out, "--batch-size", "1"]
-    process = subprocess.Popen(script, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        script,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test run in the background may have inherited a Ctrl-C that is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 90
     while not list(tmp_path.glob(".out.h5.partial-*")):
         assert process.poll() is None, process.communicate()[1]

@@ -30,7 +30,6 @@ from danq_keras.predict import SplitPrediction, SplitPredictor, TrainedModel, wi
 from danq_keras.presets import Preset, apply_settings, changed_settings, get_preset
 from danq_keras.report import write_report
 from danq_keras.store import Dataset
-from danq_keras.training import pooled_metrics
 
 MIN_VALIDATION_POSITIVES = 25  # below it a target shares the threshold of all targets
 _MAY_GROW = "epochs"
@@ -245,12 +244,12 @@ def evaluate_model(
     summary = summarise(
         table, min_positives=how.min_positives, loss=prediction.loss, notes=baselines.notes
     )
-    pooled = pooled_metrics(prediction.labels, prediction.probs, prediction.ignore)
+    pooled = metrics.evaluate_pooled(prediction.labels, prediction.probs, ignore=prediction.ignore)
     summary["split"] = how.split
     summary["overall"]["accuracy_pooled"] = _number(pooled.accuracy[0])
     summary["overall"]["f1_pooled"] = _number(pooled.f1[0])
     write_json(out / "test_summary.json", summary)
-    if len(table) == len(numbers) and has_deepsea_targets(table):
+    if has_deepsea_targets(table):
         ours = AucTable(label=out.resolve().name, frame=table)
         found = compare_with_paper(ours, min_positives=how.min_positives)
         write_comparison(found, out, overwrite=True)
@@ -298,7 +297,7 @@ def choose_thresholds(prediction: SplitPrediction) -> np.ndarray[Any, np.dtype[n
     """(T,) thresholds of the highest F1 on the validation split."""
     labels, probs, ignore = prediction.labels, prediction.probs, prediction.ignore
     figures = metrics.evaluate(labels, probs, ignore=ignore)
-    shared = pooled_metrics(labels, probs, ignore).best_threshold[0]
+    shared = metrics.evaluate_pooled(labels, probs, ignore=ignore).best_threshold[0]
     enough = (figures.positives >= MIN_VALIDATION_POSITIVES) & ~np.isnan(figures.best_threshold)
     return np.where(enough, figures.best_threshold, shared)
 

@@ -244,6 +244,16 @@ def _interpolated(at: Ints, precision: Floats, true_positives: Ints, above: Ints
     return float(np.sum(at * (before + precision)) / (2 * true_positives[0]))
 
 
+def evaluate_pooled(labels: Flags, probs: Scores, *, ignore: Flags | None = None) -> TargetMetrics:
+    """Figures over all labels of all targets together, as if of one target; see `evaluate`."""
+    column = (-1, 1)
+    return evaluate(
+        labels.reshape(column),
+        probs.reshape(column),
+        ignore=None if ignore is None else ignore.reshape(column),
+    )
+
+
 def f1_at(
     labels: Flags, probs: Scores, thresholds: Floats, *, ignore: Flags | None = None
 ) -> Floats:

@@ -109,16 +109,26 @@ def _count_above(values: tf.Tensor, bound: float) -> tf.Tensor:
     return tf.reduce_sum(tf.cast(values > bound, tf.int64))
 
 
+def linear_step(optimizer: keras.optimizers.Optimizer) -> float | None:
+    """RMSprop's lr/sqrt(eps): its step over the gradient where epsilon outweighs its square.
+
+    None for other optimizers, and without an epsilon.
+    """
+    optimizer = inner(optimizer)
+    if not isinstance(optimizer, keras.optimizers.RMSprop) or not optimizer.epsilon:
+        return None
+    return float(optimizer.learning_rate.numpy()) / math.sqrt(optimizer.epsilon)
+
+
 def describe_steps(config: TrainConfig) -> str:
     """The line of the run's header that says what a step is."""
     optimizer = make_optimizer(config)
-    epsilon = getattr(inner(optimizer), "epsilon", None)
     line = f"{config.optimizer}, learning rate {config.learning_rate:g}"
-    if config.optimizer.lower() == "rmsprop" and epsilon:
-        step = config.learning_rate / math.sqrt(epsilon)
+    step = linear_step(optimizer)
+    if step is not None:
         line += (
-            f", epsilon {epsilon:g} inside the root: where the mean squared gradient is below "
-            f"epsilon a step is lr/sqrt(eps) = {step:.4g} times the gradient"
+            f", epsilon {inner(optimizer).epsilon:g} inside the root: where the mean squared "
+            f"gradient is below epsilon a step is lr/sqrt(eps) = {step:.4g} times the gradient"
         )
     return line
 

@@ -22,9 +22,9 @@ from danq_keras.dna import Bytes
 from danq_keras.inputs import Windows
 from danq_keras.models import unpack_windows
 from danq_keras.predict import Floats, TrainedModel, without_tf32
+from danq_keras.store import reserve_space
 
 STRANDS = ("forward", "both")
-_METADATA_BYTES = 1 << 16  # what HDF5 adds on closing
 
 
 def check_window(model: TrainedModel, windows: Windows) -> None:
@@ -131,7 +131,7 @@ def _prediction_file(path: Path, model: TrainedModel, windows: Windows) -> Itera
                 "package_version": __version__,
             }
         )
-        _reserve(file, path)
+        reserve_space(file, file["pred"].nbytes)
         yield file
         size = file.id.get_filesize()
         file.close()
@@ -152,20 +152,6 @@ def _write_coordinates(file: h5py.File, windows: Windows) -> None:
     start = windows.start.astype(np.int64)
     file.create_dataset("start", data=start)
     file.create_dataset("end", data=start + windows.window)
-
-
-def _reserve(file: h5py.File, path: Path) -> None:
-    """Take the space of all rows now: a full disk is not to be found out hours later."""
-    file.flush()
-    used = file.id.get_filesize()
-    if not hasattr(os, "posix_fallocate"):
-        return
-    with path.open("r+b") as handle:
-        try:
-            os.posix_fallocate(handle.fileno(), 0, used + file["pred"].nbytes + _METADATA_BYTES)
-        except OSError as error:
-            handle.truncate(used)
-            raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _fill(

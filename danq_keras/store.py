@@ -80,6 +80,30 @@ class Rows:
     start: npt.NDArray[np.int64] | None = None
 
 
+def reserve_space(file: h5py.File, n_bytes: int) -> None:
+    """Take the space of all rows of a new file now, before hours are spent on them.
+
+    HDF5 may crash the process when a disk fills up later.
+
+    Args:
+        file: open for writing, its datasets created and empty.
+        n_bytes: what their values will take.
+
+    Raises:
+        OSError: the disk has not that much; the file is as small as before.
+    """
+    file.flush()
+    path, used = Path(file.filename), file.id.get_filesize()
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with path.open("r+b") as handle:
+        try:
+            os.posix_fallocate(handle.fileno(), 0, used + n_bytes + _METADATA_BYTES)
+        except OSError as error:
+            handle.truncate(used)
+            raise OSError(error.errno, error.strerror, str(path)) from error
+
+
 class SplitWriter:
     """Writes one split file row block by row block; use as a context manager.
 
@@ -119,22 +143,12 @@ class SplitWriter:
             self._chrom = self._file.create_dataset("chrom", (n_windows,), text)
             self._start = self._file.create_dataset("start", (n_windows,), np.int64)
         self._write_header(header)
-        self._reserve()
-
-    def _reserve(self) -> None:
-        """Take the space of all rows now: HDF5 may crash the process when a disk fills up later."""
-        self._file.flush()
-        path, used = Path(self._file.filename), self._file.id.get_filesize()
-        values = [*self._bits.values(), *((self._chrom, self._start) if self._coordinates else ())]
-        total = used + sum(dataset.nbytes for dataset in values) + _METADATA_BYTES
-        if hasattr(os, "posix_fallocate"):
-            with path.open("r+b") as handle:
-                try:
-                    os.posix_fallocate(handle.fileno(), 0, total)
-                except OSError as error:
-                    handle.truncate(used)
-                    self._file.close()
-                    raise OSError(error.errno, error.strerror, str(path)) from error
+        values = [*self._bits.values(), *((self._chrom, self._start) if chrom_width else ())]
+        try:
+            reserve_space(self._file, sum(dataset.nbytes for dataset in values))
+        except OSError:
+            self._file.close()
+            raise
 
     def _write_header(self, header: StoreHeader) -> None:
         self._file.attrs.update(

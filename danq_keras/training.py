@@ -14,15 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from danq_keras import metrics
 from danq_keras.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from danq_keras.console import InputError, Interruption, atomic_output, log, progress
 from danq_keras.models import build_model, save_model
-from danq_keras.optimizers import inner, learning_rate_at, share_above_epsilon
+from danq_keras.optimizers import learning_rate_at, linear_step, share_above_epsilon
 from danq_keras.pipeline import Order, epoch_batches
 from danq_keras.predict import SplitPredictor
 from danq_keras.presets import Preset
@@ -91,6 +89,7 @@ class Trainer:
         self.dataset = dataset
         self.run = run
         self.state = State()
+        self._rate: float | None = None  # as last set
         self.order = Order.of(
             dataset.train,
             seed=self.config.seed,
@@ -212,7 +211,7 @@ class Trainer:
             replicas=self.step.replicas,
         )
         if self.step.replicas == 1:
-            return ((batch) for batch in batches)
+            return batches
         return self.step.strategy.distribute_datasets_from_function(lambda _context: batches)
 
     def _progress_bar(self) -> Any:
@@ -231,7 +230,7 @@ class Trainer:
             total_steps=self.config.epochs * self.steps_per_epoch,
             plateau=self.state.plateau,
         )
-        if rate != getattr(self, "_rate", None):
+        if rate != self._rate:
             self.step.set_learning_rate(rate)
             self._rate = rate
 
@@ -260,7 +259,9 @@ class Trainer:
             self._stop(interruption)
         figures = metrics.evaluate(prediction.labels, prediction.probs, ignore=prediction.ignore)
         macro = metrics.macro(figures, self.config.min_positives)
-        pooled = pooled_metrics(prediction.labels, prediction.probs, prediction.ignore)
+        pooled = metrics.evaluate_pooled(
+            prediction.labels, prediction.probs, ignore=prediction.ignore
+        )
         return {
             "val_loss": prediction.loss,
             "val_auroc": macro.auroc_mean,
@@ -310,10 +311,7 @@ class Trainer:
             state.plateau_epochs = 0
 
     def _log_epoch(self, row: dict[str, Any]) -> None:
-        epsilon = getattr(inner(self.optimizer), "epsilon", None)
-        step = "NA"
-        if self.config.optimizer.lower() == "rmsprop" and epsilon:
-            step = f"{row['learning_rate'] / math.sqrt(epsilon):.4g}"
+        step = linear_step(self.optimizer)
         log.info(
             "epoch %d: loss %.5f, val_loss %.5f%s, ROC AUC %.4f, PR AUC %.4f, F1 %.3f (best %.3f)\n"
             "  steps: lr/sqrt(eps) %s, above epsilon %.3g %%, gradient norm %.3g, clipped %d; "
@@ -326,7 +324,7 @@ class Trainer:
             row["val_auprc"],
             row["val_f1"],
             row["val_best_f1"],
-            step,
+            "NA" if step is None else f"{step:.4g}",
             100 * row["share_above_epsilon"],
             row["gradient_norm"],
             row["clipped_steps"],
@@ -341,20 +339,6 @@ class Trainer:
             model = build_model(self.model_config, seed=self.config.seed, initialise=False)
             model.set_weights(self.model.get_weights())
         save_model(model, path)
-
-
-def pooled_metrics(
-    labels: npt.NDArray[np.uint8],
-    probs: npt.NDArray[np.float32],
-    ignore: npt.NDArray[np.uint8] | None,
-) -> metrics.TargetMetrics:
-    """Metrics over all labels of all targets together, as if of one target."""
-    column = (-1, 1)
-    return metrics.evaluate(
-        labels.reshape(column),
-        probs.reshape(column),
-        ignore=None if ignore is None else ignore.reshape(column),
-    )
 
 
 def write_history(path: Path, history: list[dict[str, Any]]) -> None:

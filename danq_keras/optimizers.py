@@ -88,19 +88,32 @@ def learning_rate_at(
     return rate
 
 
-def share_above_epsilon(optimizer: keras.optimizers.Optimizer) -> float:
-    """Share of the weights whose mean squared gradient exceeds epsilon.
+def mean_squares(
+    optimizer: keras.optimizers.Optimizer,
+) -> tuple[list[keras.Variable], float]:
+    """Its running mean squares of the gradient, and the value above which it normalises steps.
 
-    Those are the weights whose steps the optimizer normalises. Where epsilon stands outside the
-    root (all but RMSprop) its square is the bound. NaN for optimizers without such a mean.
+    Where epsilon stands outside the root (all but RMSprop) that value is its square. No variables
+    and NaN for optimizers without such a mean.
     """
     optimizer = inner(optimizer)
     means = getattr(optimizer, "_velocities", None)
     epsilon = getattr(optimizer, "epsilon", None)
     if means is None or epsilon is None:
-        return math.nan
+        return [], math.nan
     inside = isinstance(optimizer, keras.optimizers.RMSprop)
-    bound = epsilon if inside else epsilon**2
+    return list(means), epsilon if inside else epsilon**2
+
+
+def share_above_epsilon(optimizer: keras.optimizers.Optimizer) -> float:
+    """Share of the weights whose mean squared gradient exceeds epsilon.
+
+    Those are the weights whose steps the optimizer normalises. NaN for optimizers without such a
+    mean (see `mean_squares`).
+    """
+    means, bound = mean_squares(optimizer)
+    if not means:
+        return math.nan
     above = sum(int(_count_above(mean.value, bound)) for mean in means)
     return float(above / sum(math.prod(mean.shape) for mean in means))
 

@@ -16,7 +16,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import (
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+    StrMethodFormatter,
+)
 
 from danq_keras.comparison import Comparison
 
@@ -24,6 +30,7 @@ from danq_keras.comparison import Comparison
 GROUP_COLOURS = {"DNase": "#0072B2", "TF": "#D55E00", "histone": "#009E73"}
 _OTHER_COLOURS = ("#CC79A7", "#E69F00", "#56B4E9", "#8A6FB0", "#7F7F7F")
 _NO_GROUP = "#3B82C4"
+_LINE_COLOURS = (*GROUP_COLOURS.values(), *_OTHER_COLOURS)
 
 # Stand-ins that `_svg` replaces by what the page's style sheet says
 _INK, _RULE = "#010203", "#040506"
@@ -216,3 +223,32 @@ def scatter_png(path: Path, comparisons: Sequence[Comparison]) -> None:
                     title=f"{name}: higher in {wins} of {len(rows)} targets",
                 )
         figure.savefig(path, format="png", dpi=150)
+
+
+def step_sizes_png(path: Path, table: pd.DataFrame) -> None:
+    """Root mean square of a step over the steps of training, a panel per group of weights.
+
+    Args:
+        path: PNG to write.
+        table: rows with `rule`, `step`, `weights` and `step_rms`; a line is a rule.
+    """
+    groups, rules = table["weights"].unique(), table["rule"].unique()
+    with mpl.rc_context({**_STYLE, "grid.color": _LIGHT_GRID}):
+        figure = Figure(figsize=(10, 6.4), layout="constrained")
+        panels = np.asarray(figure.subplots(2, -(-len(groups) // 2), sharex=True, sharey=True))
+        for axes, group in zip(panels.flat, groups, strict=False):
+            for rule, colour in zip(rules, _LINE_COLOURS, strict=False):
+                line = table[(table["rule"] == rule) & (table["weights"] == group)]
+                axes.loglog(
+                    line["step"], line["step_rms"], "-o", color=colour, label=rule, markersize=3
+                )
+            axes.set_title(group)
+        for axes in panels[-1]:
+            axes.set_xlabel("step of training")
+            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        for axes in panels[:, 0]:
+            axes.set_ylabel("root mean square of a step")
+        handles, labels = panels.flat[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+        figure.savefig(path, format="png", dpi=110)

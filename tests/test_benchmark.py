@@ -1,9 +1,13 @@
+import numpy as np
+import pandas as pd
 import pytest
 
-from danq_keras.commands import benchmark
+from danq_keras.commands import benchmark, benchmark_steps
 from danq_keras.commands.benchmark_train import floating_point_operations
 from danq_keras.console import InputError
-from danq_keras.presets import PRESETS
+from danq_keras.dna import reverse_complement_codes
+from danq_keras.motifs import Motif
+from danq_keras.presets import PRESETS, apply_settings, get_preset
 
 
 def test_loader_prints_a_ratio_for_every_form(capsys):
@@ -34,3 +38,66 @@ def test_operations_of_a_training_step_by_hand():
     deepsea = 993 * 8 * 4 * 320 + 241 * 8 * 320 * 480 + 53 * 8 * 480 * 960
     deepsea += 53 * 960 * 925 + 925 * 919
     assert floating_point_operations(PRESETS["deepsea"].model) == 3 * 2 * deepsea
+
+
+def test_simulated_batches_have_the_labels_of_deepsea():
+    preset = apply_settings(get_preset("demo"), {"window": 200})
+    batches = benchmark_steps.simulated_batches(preset, 30)
+    assert len(batches) == 30
+    assert {(codes.shape, labels.shape) for codes, labels in batches} == {((100, 200), (100, 919))}
+    labels = np.concatenate([labels for _, labels in batches])
+    rates = labels.mean(axis=0)
+    assert 0.015 < rates.mean() < 0.025
+    assert rates.max() > 5 * np.median(rates)  # as uneven as real targets
+    again = benchmark_steps.simulated_batches(preset, 30)
+    np.testing.assert_array_equal(again[7][0], batches[7][0])
+    np.testing.assert_array_equal(again[7][1], batches[7][1])
+
+
+def test_planted_sites_stand_where_they_are_said_to_be(monkeypatch):
+    """With motifs of one possible site each, a window has a motif exactly where that site is."""
+    words = [np.array([0, 1, 2, 3] * 5, np.uint8), np.array([0, 0, 1, 1, 3] * 4, np.uint8)]
+    motifs = [Motif(str(i), str(i), np.eye(4)[word]) for i, word in enumerate(words)]
+    monkeypatch.setattr(benchmark_steps, "danq_jaspar_motifs", lambda: motifs)
+    monkeypatch.setattr(benchmark_steps, "_SITES", 1)
+    rng = np.random.default_rng(1)
+    codes = rng.integers(0, 4, (60, 400), dtype=np.uint8)
+    present = benchmark_steps._plant(codes, rng)
+    assert 0.2 < present.mean() < 0.6
+    texts = [row.tobytes() for row in codes]
+    for number, word in enumerate(words):
+        sites = {word.tobytes(), reverse_complement_codes(word).tobytes()}
+        found = [any(site in text for site in sites) for text in texts]
+        hidden = present[:, number] & ~np.array(found)  # a later site may stand on an earlier one
+        assert not np.any(found & ~present[:, number])
+        assert hidden.mean() < 0.1
+
+
+def test_steps_by_their_formulae(tmp_path, capsys):
+    """First step: RMSprop moves lr·g / √(0.1 g² + ε), by lr·g / √ε where ε outweighs g²."""
+    assert (
+        benchmark.main(["steps", "--preset", "demo", "--steps", "2", "--out", str(tmp_path)]) == 0
+    )
+    table = pd.read_csv(tmp_path / "steps.tsv", sep="\t")
+    assert len(table) == len(benchmark_steps.RULES) * 2 * len(benchmark_steps.GROUPS)
+    first = table[table["step"] == 1].set_index(["rule", "weights"])
+    names = [rule.name for rule in benchmark_steps.RULES]
+    for name in names[1:]:  # the same network and batch
+        for column in ("loss", "gradient_rms"):
+            ours, original = first.loc[name, column], first.loc[names[0], column]
+            np.testing.assert_allclose(ours, original, rtol=1e-4)
+    danq = first.loc[names[0]].drop("biases")
+    assert (danq["share_above_epsilon"] == 0).all()
+    np.testing.assert_allclose(danq["step_rms"] / danq["gradient_rms"], 1.0, rtol=0.02)
+    pytorch = first.loc[names[3]]  # g / √(0.01 g²) wherever there is a gradient
+    expected = 1e-2 * np.sqrt(pytorch["share_above_epsilon"])
+    np.testing.assert_allclose(pytorch["step_rms"], expected, rtol=0.05)
+    assert capsys.readouterr().out.startswith((tmp_path / "steps.md").read_text())
+    assert (tmp_path / "steps.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(InputError, match=r"steps\.tsv"):
+        benchmark.main(["steps", "--preset", "demo", "--out", str(tmp_path)])
+
+
+def test_steps_needs_steps():
+    with pytest.raises(InputError, match="--steps: must be above zero"):
+        benchmark.main(["steps", "--steps", "0"])

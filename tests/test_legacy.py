@@ -496,6 +496,17 @@ def test_export_of_something_else(tmp_path, old_file, command):
     assert "not a readable Keras model" in error
 
 
+@pytest.mark.parametrize(
+    ("option", "value"), [("--wrapper", "seya"), ("--window", "1000"), ("--pool-size", "13")]
+)
+def test_export_takes_no_option_of_the_import(tmp_path, imported, command, option, value):
+    out = tmp_path / "out.hdf5"
+    status, _, error = command("--export", imported, out, "--preset", "danq", option, value)
+    assert status == 2
+    assert f"{option}: with --export the model itself says it. Leave it out." in error
+    assert not out.exists()
+
+
 # ── full size ───────────────────────────────────────────────────────────────
 
 

@@ -17,6 +17,7 @@ YARDSTICKS: Mapping[str, str] = {
     "convert": "train.mat → store, against h5py reading the same file",
     "loader": "samples a second of the training pipeline, against h5py reading the .mat",
     "metrics": "exact metrics of all targets, against a loop over scikit-learn",
+    "steps": "how far each layer moves a step under other optimizers, against DanQ's own",
     "train": "samples a second of a training step, against a PyTorch twin",
 }
 

@@ -35,12 +35,11 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--wrapper",
         choices=("time", "seya"),
-        default="time",
         help="what the bidirectional wrapper reversed: time, or (seya as first published) the "
-        "batch, so that both directions read forward (default: %(default)s)",
+        "batch, so that both directions read forward (default: time)",
     )
     parser.add_argument(
-        "--window", type=int, default=1000, metavar="BP", help="(default: %(default)s)"
+        "--window", type=int, metavar="BP", help="bases that the network reads (default: 1000)"
     )
     parser.add_argument(
         "--pool-size", type=int, metavar="N", help="positions pooled (default: the preset's)"
@@ -66,10 +65,20 @@ def main(argv: list[str] | None = None) -> int:
     refuse_existing(args.out, overwrite=args.overwrite)
     if not args.export and args.out.suffix != ".keras":
         raise InputError(f"{args.out}: a model's name ends with .keras. Choose such a name.")
+    if args.export:
+        _refuse_import_options(args)
     start_tensorflow()
     from danq_keras.commands import weights_session
 
     return weights_session.export(args) if args.export else weights_session.import_old(args)
+
+
+def _refuse_import_options(args: argparse.Namespace) -> None:
+    for name in ("wrapper", "window", "pool_size"):
+        if getattr(args, name) is not None:
+            raise InputError(
+                f"--{name.replace('_', '-')}: with --export the model itself says it. Leave it out."
+            )
 
 
 def cli() -> None:

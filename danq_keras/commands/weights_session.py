@@ -34,10 +34,9 @@ def import_old(args: argparse.Namespace) -> int:
     preset = get_preset(args.preset).model
     pool = preset.pool_size if args.pool_size is None else args.pool_size
     # At once, as the preset's own kernel may not fit into a short window.
-    base = dataclasses.replace(
-        preset, window=args.window, kernel_size=sizes.kernel_size, pool_size=pool
-    )
-    config = config_of(sizes, base, wrapper=args.wrapper, path=args.source)
+    window = preset.window if args.window is None else args.window
+    base = dataclasses.replace(preset, window=window, kernel_size=sizes.kernel_size, pool_size=pool)
+    config = config_of(sizes, base, wrapper=args.wrapper or "time", path=args.source)
     model = model_from_old(arrays, config)
     difference = self_check(model, arrays, config)
     print(
@@ -53,7 +52,7 @@ def import_old(args: argparse.Namespace) -> int:
     save_model(model, args.out)
     print(
         f"{args.out}: {model.count_params():,} parameters, windows of {config.window} bases, "
-        f"{config.n_targets} targets, wrapper {args.wrapper}"
+        f"{config.n_targets} targets, wrapper {config.wrapper}"
     )
     return 0
 

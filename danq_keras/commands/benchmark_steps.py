@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 GROUPS = ("convolution", "LSTM input", "LSTM recurrent", "dense", "output", "biases")
 _RECORDED = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000, 2000)
+_SETTLED = 20
 _SITES = 3  # planted in a window, on average
 _MEAN_RATE = 0.02  # Source: about 85 M positives of DeepSEA's 4.4 M × 919 training labels
 
@@ -55,11 +56,11 @@ def _rmsprop(rho: float, epsilon: float) -> dict[str, Any]:
 
 
 RULES = (
-    Rule("DanQ: RMSprop, ε 1e-6 inside the root", _rmsprop(0.9, 1e-6)),
-    Rule("Keras 3: RMSprop, ε 1e-7 inside", _rmsprop(0.9, 1e-7)),
-    Rule("Keras 1.x, 2: RMSprop, ε 1e-7 outside", _rmsprop(0.9, 1e-14)),
-    Rule("PyTorch: RMSprop, α 0.99, ε 1e-8 outside", _rmsprop(0.99, 1e-16)),
-    Rule("Adam, ε 1e-7 outside", {"optimizer": "adam", "learning_rate": 1e-3, "epsilon": 1e-7}),
+    Rule("DanQ (RMSprop, ε 1e-6 inside the root)", _rmsprop(0.9, 1e-6)),
+    Rule("Keras 3 (RMSprop, ε 1e-7 inside)", _rmsprop(0.9, 1e-7)),
+    Rule("Keras 2 (RMSprop, ε 1e-7 outside)", _rmsprop(0.9, 1e-14)),
+    Rule("PyTorch (RMSprop, α 0.99, ε 1e-8 outside)", _rmsprop(0.99, 1e-16)),
+    Rule("Adam (ε 1e-7 outside)", {"optimizer": "adam", "learning_rate": 1e-3, "epsilon": 1e-7}),
 )
 
 
@@ -220,24 +221,33 @@ def _group(path: str) -> str:
 
 
 def _markdown(table: pd.DataFrame) -> str:
-    """The last recorded step: gradients and steps of the yardstick, then the other rules'."""
-    last = table[table["step"] == table["step"].max()]
+    """Medians over the recorded steps: the yardstick's own figures, then the other rules' ratios.
+
+    The first steps, in which the output biases find the rates of the targets, are left out where
+    there are later ones.
+    """
+    settled = table[table["step"] >= _SETTLED]
+    shown = table if settled.empty else settled
     names = [rule.name for rule in RULES]
-    values = {
-        column: last.pivot(index="rule", columns="weights", values=column).loc[names, list(GROUPS)]
-        for column in ("gradient_rms", "step_rms", "share_above_epsilon")
-    }
-    ratios = values["step_rms"] / values["step_rms"].loc[names[0]]
+    sizes, gradients, above = (
+        shown.pivot(index=["rule", "step"], columns="weights", values=column)[list(GROUPS)]
+        for column in ("step_rms", "gradient_rms", "share_above_epsilon")
+    )
+    yardstick = sizes.loc[names[0]]
     rows = [
-        ("root mean square of the gradient", [f"{x:.1e}" for x in values["gradient_rms"].iloc[0]]),
-        ("root mean square of the step", [f"{x:.1e}" for x in values["step_rms"].iloc[0]]),
-        *((f"step of {name}", [f"{x:,.3g} ×" for x in ratios.loc[name]]) for name in names[1:]),
+        ("gradient (root mean square)", [f"{x:.1e}" for x in gradients.loc[names[0]].median()]),
+        ("step (root mean square)", [f"{x:.1e}" for x in yardstick.median()]),
         *(
-            (f"above epsilon, {name}", [f"{100 * x:.3g} %" for x in row])
-            for name, row in values["share_above_epsilon"].iterrows()
+            (f"{name}: step", [f"{x:,.3g} ×" for x in (sizes.loc[name] / yardstick).median()])
+            for name in names[1:]
+        ),
+        *(
+            (f"{name}: above epsilon", [f"{100 * x:.3g} %" for x in above.loc[name].median()])
+            for name in names
         ),
     ]
-    header = [f"{names[0]}, step {last['step'].iloc[0]}", *GROUPS]
+    steps = shown["step"]
+    header = [f"{names[0]}; medians of steps {steps.min()} to {steps.max()}", *GROUPS]
     lines = [header, ["---"] * len(header), *([name, *cells] for name, cells in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

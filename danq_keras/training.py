@@ -174,19 +174,20 @@ class Trainer:
                 self._run_epoch(interruption)
                 row = self._validate(interruption)
                 self._finish_epoch(row)
-                self._save()
+                self.save()
         writer.close()
         log.info(
             "Best validation loss %.6f in epoch %d.", self.state.best_loss, self.state.best_epoch
         )
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write a checkpoint of this very step."""
         save_checkpoint(
             self.run / "checkpoints", self.model, self.optimizer, dataclasses.asdict(self.state)
         )
 
     def _stop(self, interruption: Interruption) -> None:
-        self._save()
+        self.save()
         log.info(
             "Saved at step %d. Continue with: train_danq.py --out %s --resume and the same data.",
             self.state.step,
@@ -223,7 +224,7 @@ class Trainer:
                 if interruption.signal:
                     bar.close()
                     self._stop(interruption)
-                self._save()
+                self.save()
         state.seconds += time.monotonic() - started
         if bar is not None:
             bar.close()

@@ -1,9 +1,9 @@
 """The state to resume from: one HDF5 file a checkpoint, complete or absent.
 
 A checkpoint holds every variable of the model (the state of the dropout layers' seed generators
-included, which a .keras file lacks), every variable of the optimizer, and the trainer's own state
-as JSON. It is written under another name, flushed to the disk and renamed; only then is the older
-one deleted, so that the last complete one survives anything.
+included, which a .keras file lacks), every variable of the optimizer, and the trainer's own state:
+arrays as they are, all else as JSON. It is written under another name, flushed to the disk and
+renamed; only then is the older one deleted, so that the last complete one survives anything.
 """
 
 import json
@@ -28,6 +28,7 @@ def save_checkpoint(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{state['step']:09d}.h5"
     temporary = folder / ".partial.h5"
+    arrays = {key: value for key, value in state.items() if isinstance(value, np.ndarray)}
     with h5py.File(temporary, "w") as file:
         for group, variables in (("model", model.variables), ("optimizer", optimizer.variables)):
             for number, variable in enumerate(variables):
@@ -35,7 +36,9 @@ def save_checkpoint(
                     f"{group}/{number:04d}", data=keras.ops.convert_to_numpy(variable.value)
                 )
                 dataset.attrs["path"] = variable.path
-        file.attrs["state"] = json.dumps(state)
+        for key, value in arrays.items():
+            file[f"state/{key}"] = value
+        file.attrs["state"] = json.dumps({k: v for k, v in state.items() if k not in arrays})
         file.flush()
     with temporary.open("rb+") as handle:
         os.fsync(handle.fileno())
@@ -67,6 +70,7 @@ def load_checkpoint(
                 for name, variable in zip(file[group], variables, strict=True):
                     variable.assign(np.asarray(file[group][name]))
             state: dict[str, Any] = json.loads(file.attrs["state"])
+            state |= {key: array[()] for key, array in file.get("state", {}).items()}
     except (OSError, KeyError) as error:
         raise InputError(
             f"{path}: not a readable checkpoint ({str(error).splitlines()[0]}). Delete it to "

@@ -1,8 +1,9 @@
 """Store → tf.data: an exactly shuffled, addressable order of samples, both strands, packed rows.
 
 A sample is a strand: sample i of N windows with both strands is window i % N, reverse complement
-when i >= N. The order of epoch e is a pure function of (seed, e): an exact permutation of all
-samples, so that a step is an address and training can be continued anywhere.
+when i >= N. The order of epoch e is a pure function of (seed, e) and of the windows that come
+again in it: an exact permutation of all samples, so that a step is an address and training can be
+continued anywhere.
 
 Out: batches of packed sequence (B, L/2) uint8, packed labels (B, ceil(T/8)) uint8 and, where the
 store has them, packed ignore bits; unpacking happens on the device (`models.unpack`), which moves
@@ -34,12 +35,17 @@ class Order:
         n_windows: rows of the split.
         strands: 2 when each row stands for its reverse complement too, else 1.
         seed: of the permutations.
+        again: (k,) int64 numbers below the chosen windows' count: those that come twice, with all
+            their strands; None for none.
+        replace: whether they take the place of as many others, drawn by (seed, epoch).
     """
 
     n_windows: int
     strands: int
     seed: int
     windows: Integers | None = None
+    again: Integers | None = None
+    replace: bool = False
 
     @classmethod
     def of(
@@ -67,13 +73,30 @@ class Order:
 
     @property
     def n_samples(self) -> int:
-        """Samples in an epoch."""
+        """Different samples: every strand of every window."""
         return self.strands * (self.n_windows if self.windows is None else len(self.windows))
 
+    @property
+    def n_again(self) -> int:
+        """Samples that come a second time in an epoch."""
+        return 0 if self.again is None else self.strands * len(self.again)
+
+    @property
+    def epoch_samples(self) -> int:
+        """Samples in an epoch, each as often as it comes."""
+        return self.n_samples + (0 if self.replace else self.n_again)
+
     def permutation(self, epoch: int) -> Integers:
-        """(n_samples,) sample numbers in the order of `epoch`: a function of (seed, epoch)."""
+        """(epoch_samples,) sample numbers in the order of `epoch`."""
+        rng = np.random.default_rng([self.seed, epoch])
         samples = np.arange(self.n_samples, dtype=np.int64)
-        np.random.default_rng([self.seed, epoch]).shuffle(samples)
+        if self.again is not None:
+            again = samples.reshape(self.strands, -1)[:, self.again].ravel()
+            if self.replace:
+                others = rng.permutation(np.delete(samples, again))
+                samples = np.concatenate([again, others[: self.n_samples - 2 * len(again)]])
+            samples = np.concatenate([samples, again])
+        rng.shuffle(samples)
         return samples
 
     def rows(self, samples: Integers) -> tuple[Integers, npt.NDArray[np.bool_]]:
@@ -84,7 +107,7 @@ class Order:
 
     def steps(self, batch_size: int) -> int:
         """Batches in an epoch; the last one may be smaller."""
-        return -(-self.n_samples // batch_size)
+        return -(-self.epoch_samples // batch_size)
 
 
 def read_batch(split: Split, order: Order, samples: Integers) -> tuple[Bytes, ...]:

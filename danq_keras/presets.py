@@ -118,19 +118,27 @@ class TrainConfig:
     checkpoint_steps: int = 1000
     min_positives: int = 1
     distribute: str = "none"
+    # Share of the windows that come again in the next epoch: those that the network found hardest.
+    restudy: float = 0.0
+    # "extra": beside all others, in a longer epoch; "replace": in the place of as many others,
+    # drawn anew in each epoch, so that an epoch has as many samples as without.
+    restudy_mode: str = "extra"
+    freeze_conv_epochs: int = 0
 
     def __post_init__(self) -> None:
         _choice("schedule", self.schedule, ("constant", "cosine", "plateau"))
         precisions = ("float32", "mixed_float16", "mixed_bfloat16", "auto")
         _choice("precision", self.precision, precisions)
         _choice("distribute", self.distribute, ("none", "mirrored"))
+        _choice("restudy_mode", self.restudy_mode, ("extra", "replace"))
         for name in ("epochs", "batch_size", "plateau_patience", "min_positives"):
             _positive(name, getattr(self, name))
         for name in ("patience", "train_limit", "global_clipnorm", "epsilon"):
             if getattr(self, name) is not None:
                 _positive(name, getattr(self, name))
         _positive("learning_rate", self.learning_rate)
-        for name in ("seed", "data_seed", "checkpoint_steps", "warmup_steps", "weight_decay"):
+        counts = ("seed", "data_seed", "checkpoint_steps", "warmup_steps", "freeze_conv_epochs")
+        for name in (*counts, "weight_decay"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name}: must not be negative. Received: {getattr(self, name)}.")
         for name in ("rho", "momentum"):
@@ -138,6 +146,13 @@ class TrainConfig:
                 raise InputError(f"{name}: must be in [0, 1). Received: {getattr(self, name)}.")
         if not 0 < self.plateau_factor < 1:
             raise InputError(f"plateau_factor: must be in (0, 1). Received: {self.plateau_factor}.")
+        # Whoever comes twice takes the place of another: at most one for one.
+        most = 0.5 if self.restudy_mode == "replace" else 1
+        if not 0 <= self.restudy <= most:
+            raise InputError(
+                f"restudy: a share of the windows in [0, {most}] with restudy_mode="
+                f"{self.restudy_mode}. Received: {self.restudy}."
+            )
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,7 @@ def _context(run: Path) -> dict[str, Any]:
         "synthetic": bool(config.get("synthetic")),
         "preset": config.get("preset"),
         "source": config.get("source"),
+        "init": config.get("init"),
         "missing": [name for name in PARTS[:-1] if not (run / name).is_file()],
         "settings": _settings(config),
         "environment": _flat(environment),

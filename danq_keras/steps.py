@@ -1,6 +1,7 @@
 """One training step: network, optimizer and gradients under a precision and a device strategy.
 
-In: batches of `pipeline.epoch_batches`, packed. Out: loss, samples, gradient norm, clipped.
+In: batches of `pipeline.epoch_batches`, packed. Out: loss, samples, gradient norm, clipped, and
+for `restudy` the score of each sample.
 Loss: binary cross-entropy of the logits, mean over the labels that count.
 
 DIFFERS: the old stack clipped probabilities to [1e-7, 1 - 1e-7] before the logarithm; the form on
@@ -16,6 +17,7 @@ import tensorflow as tf
 from danq_keras.models import build_model, logits_model, unpack, unpack_windows
 from danq_keras.optimizers import global_norm, inner, make_optimizer
 from danq_keras.presets import ModelConfig, TrainConfig
+from danq_keras.restudy import excess_scores
 
 
 def resolve_precision(precision: str) -> str:
@@ -64,6 +66,7 @@ class TrainingStep:
     ) -> None:
         self.precision = resolve_precision(config.precision)
         self.clipnorm = config.global_clipnorm
+        self.scored = config.restudy > 0
         self.n_labels = n_labels or model_config.n_targets
         self.columns = columns
         self.strategy = make_strategy(config.distribute)
@@ -72,6 +75,13 @@ class TrainingStep:
             self._logits = logits_model(self.model)
             self.optimizer = make_optimizer(dataclasses.replace(config, precision=self.precision))
             self.optimizer.build(self.model.trainable_variables)
+        self._convolutions = {
+            variable.path
+            for layer in self.model.layers
+            if isinstance(layer, keras.layers.Conv1D)
+            for variable in layer.trainable_variables
+        }
+        self._frozen = False
         self._scaled = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
         self._compiled = tf.function(self._distributed_step, autograph=False, reduce_retracing=True)
 
@@ -89,6 +99,14 @@ class TrainingStep:
         """Change the learning rate of the steps to come."""
         inner(self.optimizer).learning_rate.assign(rate)
 
+    def freeze_convolutions(self, frozen: bool) -> None:
+        """Keep the weights of all convolution layers in the steps to come, or move them again.
+
+        The optimizer goes on to gather their means of the gradients: without these the first steps
+        after the thaw would be several times too long (Adam's correction counts the steps of all).
+        """
+        self._frozen = frozen
+
     def __call__(self, batch: tuple[Any, ...]) -> tf.Tensor:
         """Take a step.
 
@@ -97,15 +115,24 @@ class TrainingStep:
                 element of a distributed dataset.
 
         Returns:
-            (4,) float32: mean loss, samples, gradient norm before clipping, clipped (0 or 1).
+            (4,) float32: mean loss, samples, gradient norm before clipping, clipped (0 or 1); with
+            restudy (4 + B,): then the score of each sample, in the order of the batch.
         """
-        return self._compiled(batch)
+        return self._compiled(batch, self._frozen)
 
-    def _distributed_step(self, batch: tuple[Any, ...]) -> tf.Tensor:
-        results = self.strategy.run(self._replica_step, args=(batch,))
-        return self.strategy.experimental_local_results(results)[0]
+    def _distributed_step(self, batch: tuple[Any, ...], frozen: bool) -> tf.Tensor:
+        kept = [each for each in self.model.trainable_variables if self._is_kept(each, frozen)]
+        before = [tf.identity(variable.value) for variable in kept]
+        results = self.strategy.run(self._replica_step, args=(batch, frozen))
+        for variable, value in zip(kept, before, strict=True):
+            variable.assign(value)
+        figures, *others = self.strategy.experimental_local_results(results)
+        return tf.concat([figures, *(other[4:] for other in others)], 0) if others else figures
 
-    def _replica_step(self, batch: tuple[Any, ...]) -> tf.Tensor:
+    def _is_kept(self, variable: keras.Variable, frozen: bool) -> bool:
+        return frozen and variable.path in self._convolutions
+
+    def _replica_step(self, batch: tuple[Any, ...], frozen: bool) -> tf.Tensor:
         replica = tf.distribute.get_replica_context()
         sequence, labels, valid = self._unpack_batch(batch)
         n_samples = replica.all_reduce("SUM", tf.cast(tf.shape(labels)[0], tf.float32))
@@ -119,7 +146,12 @@ class TrainingStep:
         gradients = tape.gradient(objective, [variable.value for variable in variables])
         gradients = replica.all_reduce("SUM", gradients)
         scale = tf.cast(self.optimizer.dynamic_scale.value, tf.float32) if self._scaled else 1.0
-        norm = global_norm(gradients) / scale
+        moving = [
+            gradient
+            for gradient, variable in zip(gradients, variables, strict=True)
+            if not self._is_kept(variable, frozen)
+        ]
+        norm = global_norm(moving) / scale
         factor = 1.0 if self.clipnorm is None else tf.minimum(1.0, self.clipnorm / norm)
         if self.clipnorm is not None or self.replicas > 1:
             # Keras' optimizer sums over the replicas what is already the same sum in each.
@@ -127,7 +159,10 @@ class TrainingStep:
             gradients = [gradient * tf.cast(share, gradient.dtype) for gradient in gradients]
         self.optimizer.apply(gradients, variables)
         clipped = 0.0 if self.clipnorm is None else tf.cast(norm > self.clipnorm, tf.float32)
-        return tf.stack([replica.all_reduce("SUM", loss), n_samples, norm, clipped])
+        figures = tf.stack([replica.all_reduce("SUM", loss), n_samples, norm, clipped])
+        if not self.scored:
+            return figures
+        return tf.concat([figures, excess_scores(labels, logits, valid)], 0)
 
     def _unpack_batch(self, batch: tuple[Any, ...]) -> tuple[Any, Any, Any]:
         """One-hot windows, labels and which labels count (1 or 0), float32."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from danq_keras import metrics
@@ -21,9 +22,10 @@ from danq_keras.checkpoints import latest_checkpoint, load_checkpoint, save_chec
 from danq_keras.console import InputError, Interruption, atomic_output, log, progress
 from danq_keras.models import build_model, save_model
 from danq_keras.optimizers import learning_rate_at, linear_step, share_above_epsilon
-from danq_keras.pipeline import Order, epoch_batches
+from danq_keras.pipeline import Integers, Order, epoch_batches
 from danq_keras.predict import SplitPredictor
 from danq_keras.presets import Preset
+from danq_keras.restudy import Floats, hardest_windows, windows_to_restudy
 from danq_keras.steps import TrainingStep
 from danq_keras.store import Dataset
 
@@ -43,6 +45,7 @@ HISTORY_COLUMNS = (
     "seconds",
     "samples_per_second",
 )
+RESTUDY_COLUMNS = ("samples", "restudied")  # samples of the epoch, and which of them came again
 _DRAIN_EVERY = 20  # steps between two looks at their losses: each look waits for the device
 
 
@@ -52,6 +55,8 @@ class State:
 
     `step` counts optimizer steps over all epochs; the sums are those of the epoch under way:
     loss × samples, samples, gradient norms, steps with a finite norm, clipped steps, seconds.
+    With restudy, `scores` (n_samples,) float32 are those of the samples when last seen, and `again`
+    int64 the windows that come twice in the epoch under way.
     """
 
     epoch: int = 0
@@ -66,6 +71,8 @@ class State:
     plateau_epochs: int = 0
     finished: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
+    scores: Floats | None = None
+    again: Integers | None = None
 
 
 class Trainer:
@@ -105,10 +112,27 @@ class Trainer:
             preset.model, preset.train, n_labels=dataset.train.n_targets, columns=columns
         )
         self.model, self.optimizer = self.step.model, self.step.optimizer
-        self.steps_per_epoch = self.order.steps(self.config.batch_size)
+        self._set_up_restudy()
         self.predictor = SplitPredictor(
             self.model, batch_size=max(100, self.config.batch_size), columns=columns
         )
+
+    def _set_up_restudy(self) -> None:
+        self.n_again = windows_to_restudy(self.config, self.order)
+        if self.n_again:
+            replace = self.config.restudy_mode == "replace"
+            self.order = dataclasses.replace(self.order, replace=replace)
+            self.state.scores = np.zeros(self.order.n_samples, np.float32)
+        first, later = (
+            dataclasses.replace(self.order, again=again).steps(self.config.batch_size)
+            for again in (None, np.arange(self.n_again))
+        )
+        self.total_steps = first + (self.config.epochs - 1) * later
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Of the epoch under way."""
+        return self.order.steps(self.config.batch_size)
 
     def resume(self) -> bool:
         """Load the latest checkpoint, if there is one."""
@@ -116,6 +140,7 @@ class Trainer:
         if path is None:
             return False
         self.state = State(**load_checkpoint(path, self.model, self.optimizer))
+        self.order = dataclasses.replace(self.order, again=self.state.again)
         self._reopen_when_longer()
         log.info(
             "Resuming at step %d (epoch %d, step %d of %d).",
@@ -149,19 +174,20 @@ class Trainer:
                 self._run_epoch(interruption)
                 row = self._validate(interruption)
                 self._finish_epoch(row)
-                self._save()
+                self.save()
         writer.close()
         log.info(
             "Best validation loss %.6f in epoch %d.", self.state.best_loss, self.state.best_epoch
         )
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write a checkpoint of this very step."""
         save_checkpoint(
             self.run / "checkpoints", self.model, self.optimizer, dataclasses.asdict(self.state)
         )
 
     def _stop(self, interruption: Interruption) -> None:
-        self._save()
+        self.save()
         log.info(
             "Saved at step %d. Continue with: train_danq.py --out %s --resume and the same data.",
             self.state.step,
@@ -173,6 +199,8 @@ class Trainer:
         state, config = self.state, self.config
         if state.step_in_epoch == self.steps_per_epoch:
             return
+        self.step.freeze_convolutions(state.epoch < config.freeze_conv_epochs)
+        samples = self.order.permutation(state.epoch) if self.n_again else None
         batches = iter(self._batches())
         pending: list[tuple[int, tf.Tensor]] = []
         started = time.monotonic()
@@ -187,16 +215,16 @@ class Trainer:
             if bar is None:  # the first step compiles: the bar's clock starts after it
                 bar = self._progress_bar()
             if due or last or interruption.signal or len(pending) >= _DRAIN_EVERY:
-                self._drain(pending)
+                self._drain(pending, samples)
                 bar.set_postfix(loss=f"{state.sums[0] / state.sums[1]:.4f}", refresh=False)
-            bar.update(min(config.batch_size, self.order.n_samples - bar.n))
+            bar.update(min(config.batch_size, self.order.epoch_samples - bar.n))
             if (due and not last) or interruption.signal:
                 state.seconds += time.monotonic() - started
                 started = time.monotonic()
                 if interruption.signal:
                     bar.close()
                     self._stop(interruption)
-                self._save()
+                self.save()
         state.seconds += time.monotonic() - started
         if bar is not None:
             bar.close()
@@ -215,10 +243,10 @@ class Trainer:
         return self.step.strategy.distribute_datasets_from_function(lambda _context: batches)
 
     def _progress_bar(self) -> Any:
-        done = min((self.state.step_in_epoch - 1) * self.config.batch_size, self.order.n_samples)
+        total = self.order.epoch_samples
         return progress(
-            total=self.order.n_samples,
-            initial=done,
+            total=total,
+            initial=min((self.state.step_in_epoch - 1) * self.config.batch_size, total),
             desc=f"epoch {self.state.epoch + 1}/{self.config.epochs}",
             unit="samples",
         )
@@ -227,18 +255,20 @@ class Trainer:
         rate = learning_rate_at(
             self.config,
             self.state.step,
-            total_steps=self.config.epochs * self.steps_per_epoch,
+            total_steps=self.total_steps,
             plateau=self.state.plateau,
         )
         if rate != self._rate:
             self.step.set_learning_rate(rate)
             self._rate = rate
 
-    def _drain(self, pending: list[tuple[int, tf.Tensor]]) -> None:
-        """Add the results of finished steps to the epoch's sums."""
+    def _drain(self, pending: list[tuple[int, tf.Tensor]], samples: Integers | None) -> None:
+        """Add the results of finished steps to the epoch's sums, and keep the scores of samples."""
         sums = self.state.sums
+        first_step = self.state.step - self.state.step_in_epoch
         for step, result in pending:
-            loss, n_samples, norm, clipped = (float(value) for value in result.numpy())
+            values = result.numpy()
+            loss, n_samples, norm, clipped = (float(value) for value in values[:4])
             if not math.isfinite(loss):
                 raise InputError(
                     f"The loss became {loss} in step {step} (epoch {self.state.epoch + 1}). "
@@ -251,6 +281,9 @@ class Trainer:
                 sums[2] += norm
                 sums[3] += 1
             sums[4] += clipped
+            if samples is not None and self.state.scores is not None:
+                begin = (step - first_step) * self.config.batch_size
+                self.state.scores[samples[begin : begin + self.config.batch_size]] = values[4:]
         pending.clear()
 
     def _validate(self, interruption: Interruption) -> dict[str, Any]:
@@ -284,15 +317,33 @@ class Trainer:
             "seconds": round(state.seconds, 3),
             "samples_per_second": round(sums[1] / max(state.seconds, 1e-9), 1),
         }
-        state.history.append({name: row[name] for name in HISTORY_COLUMNS})
+        if self.n_again:
+            row |= {"samples": self.order.epoch_samples, "restudied": self.order.n_again}
+        columns = (*HISTORY_COLUMNS, *(RESTUDY_COLUMNS if self.n_again else ()))
+        state.history.append({name: row[name] for name in columns})
         self._judge(row["val_loss"])
         write_history(self.run / "history.csv", state.history)
-        for name in HISTORY_COLUMNS[1:]:
+        for name in columns[1:]:
             tf.summary.scalar(name, row[name], step=state.epoch + 1)
         self._log_epoch(row)
         state.epoch += 1
         state.step_in_epoch, state.sums, state.seconds = 0, [0.0] * 5, 0.0
         state.finished = state.epoch >= self.config.epochs or self._out_of_patience()
+        if state.scores is not None:
+            self._choose_hard_windows(state.scores)
+
+    def _choose_hard_windows(self, sample_scores: Floats) -> None:
+        scores = sample_scores.reshape(self.order.strands, -1).mean(axis=0)
+        again = hardest_windows(scores, self.n_again)
+        self.state.again = again
+        self.order = dataclasses.replace(self.order, again=again)
+        if not self.state.finished:
+            log.info(
+                "  restudy: %s windows come again, whose loss was at least %.2f standard "
+                "deviations above what the network expects",
+                f"{self.n_again:,}",
+                scores[again].min(),
+            )
 
     def _judge(self, loss: float) -> None:
         """Keep the weights of the strictly lowest validation loss; count epochs without one."""
@@ -347,7 +398,7 @@ def write_history(path: Path, history: list[dict[str, Any]]) -> None:
         atomic_output(path, overwrite=True) as temporary,
         temporary.open("w", newline="") as file,
     ):
-        rows = csv.DictWriter(file, HISTORY_COLUMNS)
+        rows = csv.DictWriter(file, list(history[0]))
         rows.writeheader()
         for row in history:
             rows.writerow({key: "NA" if _is_nan(value) else value for key, value in row.items()})

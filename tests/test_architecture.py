@@ -25,8 +25,8 @@ LINES: dict[str, str] = {
     "files": "targets store deepsea matlab matlab_writer genome bed motifs",
     "composition": "build build_summary labels splits bundle bundle_files demo baseline auc_tables "
     "comparison comparison_text plots report inputs",
-    "TensorFlow and Keras": "pipeline models optimizers checkpoints legacy steps predict "
-    "predict_stream training experiment variants explain",
+    "TensorFlow and Keras": "pipeline models optimizers checkpoints legacy restudy steps predict "
+    "predict_stream finetuning training experiment variants explain",
     "commands": "commands.*",
 }
 FIRST_HEAVY_LINE = list(LINES).index("TensorFlow and Keras")

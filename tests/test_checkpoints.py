@@ -76,6 +76,22 @@ def test_continued_is_uninterrupted(tmp_path: Path) -> None:
     assert_same(values(*resumed), values(model, optimizer))
 
 
+def test_arrays_of_the_state_come_back_as_they_are(tmp_path: Path) -> None:
+    arrays = {
+        "scores": np.array([0.1, -np.inf, 3e38], np.float32),
+        "again": np.array([2**40, 0]),
+        "nothing": np.array([], np.int64),
+    }
+    made = make()
+    path = save_checkpoint(tmp_path, *made, STATE | arrays)
+    state = load_checkpoint(path, *made)
+    for name, array in arrays.items():
+        loaded = state.pop(name)
+        assert loaded.dtype == array.dtype
+        np.testing.assert_array_equal(loaded, array)
+    assert state == STATE
+
+
 def test_the_generators_state_is_in_the_file(tmp_path: Path) -> None:
     path = save_checkpoint(tmp_path, *make(), STATE)
     with h5py.File(path) as file:

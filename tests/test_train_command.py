@@ -111,9 +111,10 @@ def test_epochs_may_grow_and_equal_a_longer_run(finished, data, tmp_path, comman
 
 
 @pytest.mark.slow
-def test_kill_9_and_resume_equals_uninterrupted(data, tmp_path):
+@pytest.mark.parametrize("more", [[], ["--restudy", "0.3", "--freeze-conv", "30"]])
+def test_kill_9_and_resume_equals_uninterrupted(data, tmp_path, more):
     """A process killed in mid-epoch, continued by another one, ends bit-identically."""
-    common = ["--data", data, "--epochs", "40", "--patience", "none", "--set", *SETTINGS]
+    common = ["--data", data, "--epochs", "40", "--patience", "none", *more, "--set", *SETTINGS]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     start = [sys.executable, BIN / "train_danq.py"]
     subprocess.run([*start, *common, "--out", whole], check=True, capture_output=True)
@@ -166,6 +167,10 @@ def test_a_run_killed_before_its_first_checkpoint_starts_at_step_0(finished, tmp
         (["--resume", "--overwrite"], "Give one of them"),
         (["--config", "/no/such.json"], "/no/such.json: no such file"),
         (["--precision", "float8"], "precision: one of"),
+        (["--restudy", "2"], "restudy: a share of the windows in [0, 1]"),
+        (["--restudy", "0.001"], "restudy: 0.001 of 43 windows is none"),
+        (["--freeze-conv", "-1"], "freeze_conv_epochs: must not be negative"),
+        (["--init", "/no/such/run"], "/no/such/run: no such model"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(data, tmp_path, command, arguments, message):

@@ -80,6 +80,21 @@ class StopAfter:
             {"optimizer": "adam", "schedule": "plateau", "plateau_patience": 1, "warmup_steps": 4},
             id="adam on a plateau, in the second epoch",
         ),
+        pytest.param(
+            15,  # the first checkpoint after it is that of the signal
+            {"restudy": 0.25, "schedule": "cosine", "checkpoint_steps": 100},
+            id="restudy, in the second epoch",
+        ),
+        pytest.param(
+            4,
+            {
+                "optimizer": "adamw",
+                "freeze_conv_epochs": 2,
+                "restudy": 0.3,
+                "restudy_mode": "replace",
+            },
+            id="frozen convolution and replacing restudy, in the first epoch",
+        ),
     ],
 )
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, dataset, step, settings):
@@ -95,6 +110,8 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, dataset, step, s
     assert second.state.step == step + 1
     second.fit()
     assert_same(second, whole)
+    for key in ("scores", "again"):  # None without restudy
+        np.testing.assert_array_equal(getattr(second.state, key), getattr(whole.state, key))
     assert keras_weights(folder) == keras_weights(tmp_path / "whole")
 
 
@@ -216,6 +233,45 @@ def test_clipping_scales_the_gradient_and_is_counted(tmp_path, dataset):
     assert moves[1] == pytest.approx(0.01, rel=1e-3)
     trainer = trained(tmp_path / "run", dataset, epochs=1, global_clipnorm=0.01, **common)
     assert trainer.state.history[0]["clipped_steps"] == 9
+
+
+def test_frozen_convolutions_stay_and_the_optimizer_goes_on(tmp_path, dataset):
+    """AdamW would shrink the weights without any gradient; its means must be ready at the thaw."""
+    config = tiny.preset(optimizer="adamw", epochs=2, freeze_conv_epochs=5)
+    (tmp_path / "run").mkdir()
+    trainer = Trainer(config, dataset, tmp_path / "run")
+    before = {weight.path: weight.numpy() for weight in trainer.model.trainable_variables}
+    trainer.fit()
+    for weight in trainer.model.trainable_variables:
+        kept = np.array_equal(before[weight.path], weight.numpy())
+        assert kept == weight.path.startswith("conv/"), weight.path
+    means = [each.numpy() for each in trainer.optimizer.variables if "conv_kernel_vel" in each.path]
+    assert len(means) == 1
+    assert means[0].any()
+
+
+def test_gradient_norm_and_clipping_leave_frozen_weights_out(dataset):
+    config = tiny.preset(
+        optimizer="sgd", learning_rate=1.0, dropout_pool=0.0, dropout_lstm=0.0, conv_init="glorot"
+    )
+    batch = next(
+        iter(epoch_batches(dataset.train, Order.of(dataset.train, seed=0), 0, batch_size=10))
+    )
+    norms = []
+    for frozen in (False, True):
+        step = TrainingStep(config.model, config.train)
+        step.freeze_convolutions(frozen)
+        before = step.model.get_weights()
+        norms.append(float(step(batch)[2]))
+        moved = sum(
+            ((a - b) ** 2).sum() for a, b in zip(before, step.model.get_weights(), strict=True)
+        )
+        assert norms[-1] == pytest.approx(math.sqrt(moved), rel=1e-4)
+    assert norms[1] < norms[0]
+    step.freeze_convolutions(False)
+    before = step.model.get_layer("conv").get_weights()[0]
+    step(batch)
+    assert not np.array_equal(before, step.model.get_layer("conv").get_weights()[0])
 
 
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])

@@ -16,6 +16,7 @@ examples:
   bin/train_danq.py --data deepsea_train --preset danq --precision auto
   bin/train_danq.py --data my_dataset --preset danq --out runs/mine --set gates=hard
   bin/train_danq.py --out runs/mine --resume
+  bin/train_danq.py --data my_dataset --init runs/danq-deepsea --freeze-conv 2 --out runs/tuned
 """
 _FLAGS = (
     "epochs",
@@ -30,6 +31,8 @@ _FLAGS = (
     "targets",
     "patience",
     "distribute",
+    "restudy",
+    "freeze_conv_epochs",
 )
 
 
@@ -58,6 +61,13 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="JSON file of settings")
     parser.add_argument(
+        "--init",
+        type=Path,
+        metavar="MODEL",
+        help="start from the weights (and sizes) of this run folder or .keras file; the output "
+        "layer is new unless the targets are the same",
+    )
+    parser.add_argument(
         "--out", type=Path, metavar="RUN", help="run folder (default: runs/<preset>-<dataset>)"
     )
     parser.add_argument("--resume", action="store_true", help="continue the run in --out")
@@ -80,6 +90,18 @@ def parser() -> argparse.ArgumentParser:
     settings.add_argument("--targets", metavar="A,B", help="targets by number or name")
     settings.add_argument("--patience", metavar="N", help="epochs without a better loss, or none")
     settings.add_argument("--distribute", metavar="S", help="none or mirrored")
+    settings.add_argument(
+        "--restudy",
+        metavar="FRACTION",
+        help="share of the windows that come again in the next epoch: those whose loss most "
+        "exceeds what the network expects (restudy_mode=replace: in the place of others)",
+    )
+    settings.add_argument(
+        "--freeze-conv",
+        dest="freeze_conv_epochs",
+        metavar="EPOCHS",
+        help="keep the convolution's weights in the first epochs",
+    )
     settings.add_argument(
         "--set",
         dest="pairs",

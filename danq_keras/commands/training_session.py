@@ -23,10 +23,20 @@ from danq_keras.experiment import (
     require_run,
     write_json,
 )
+from danq_keras.finetuning import (
+    Source,
+    copy_weights,
+    describe_start,
+    new_layers,
+    open_source,
+    reopen_source,
+    take_over,
+)
 from danq_keras.optimizers import describe_steps, make_optimizer, warn_of_scaling
 from danq_keras.predict import load_trained
 from danq_keras.presets import Preset, apply_settings, changed_settings, get_preset
 from danq_keras.store import Dataset, is_dataset, open_dataset
+from danq_keras.targets import Targets
 from danq_keras.training import Trainer
 
 DEMO_FOLDER = "demo_data"
@@ -36,7 +46,9 @@ def run(args: argparse.Namespace, settings: dict[str, Any]) -> int:
     """Start or resume a run and take it to its report."""
     out = _run_folder(args)
     config = read_config(out) if args.resume else None
-    preset = _preset(args, settings, config)
+    content = config or ({} if args.config is None else _read_settings_file(args.config))
+    source = _source(args, content)
+    preset = _preset(args, settings, content, source)
     make_optimizer(preset.train)  # an unknown one is said before anything is read or written
     if not args.resume and _is_used(out):
         refuse_existing(out, overwrite=args.overwrite)
@@ -45,7 +57,11 @@ def run(args: argparse.Namespace, settings: dict[str, Any]) -> int:
     dataset = open_dataset(_data_folder(args, out, config))
     preset, columns = _fit_to_data(preset, dataset, settings)
     description = describe_run(preset, dataset, columns)
+    if source is not None:
+        targets = Targets(tuple(description["targets"]))
+        description["init"] = source.record(new_layers(source, preset.model, targets))
     if config is not None:
+        description |= {key: config[key] for key in ("init",) if key in config}
         check_resumable(config, description, out)
         if _is_complete(out, config, preset):
             print(f"{out}: this run is complete. Its report: {out / 'report.html'}")
@@ -55,7 +71,7 @@ def run(args: argparse.Namespace, settings: dict[str, Any]) -> int:
     out.mkdir(parents=True, exist_ok=True)
     with claimed_folder(out):
         _make_room(args, out, dataset)
-        _train(args, preset, trainer, description)
+        _train(args, preset, trainer, description, source)
     return 0
 
 
@@ -88,15 +104,24 @@ def _require_writable(out: Path) -> None:
 
 
 def _train(
-    args: argparse.Namespace, preset: Preset, trainer: Trainer, description: dict[str, Any]
+    args: argparse.Namespace,
+    preset: Preset,
+    trainer: Trainer,
+    description: dict[str, Any],
+    source: Source | None,
 ) -> None:
     out, dataset = trainer.run, trainer.dataset
     set_up_logging(out / "run.log")
     write_json(out / "config.json", description)
     write_json(out / "environment.json", describe_environment(dataset, trainer.step.precision))
     _print_header(preset, dataset, trainer, out)
-    if args.resume and not trainer.resume():
+    if "init" in description:
+        log.info("%s", describe_start(description["init"], preset.model))
+    resumed = args.resume and trainer.resume()
+    if args.resume and not resumed:
         log.info("No checkpoint yet: starting at step 0.")
+    if "init" in description and not resumed:
+        _start_from(source, trainer, description)
     trainer.fit()
     how = Evaluation(
         bootstrap=args.bootstrap,
@@ -107,25 +132,68 @@ def _train(
     finish_run(load_trained(out), dataset, out, how=how)
 
 
+def _start_from(source: Source | None, trainer: Trainer, description: dict[str, Any]) -> None:
+    """Give a network the weights of the one that it starts from."""
+    record, targets = description["init"], Targets(tuple(description["targets"]))
+    source = source or reopen_source(record, trainer.run / "config.json")
+    copy_weights(source, trainer.model, targets, new=record["new_layers"])
+    if not record["new_layers"]:
+        loss = trainer.predictor(trainer.dataset.valid, desc="validation of the model").loss
+        log.info("Validation loss before the first step: %.6f", loss)
+    trainer.save()  # from here on the run needs the model no more
+
+
+def _source(args: argparse.Namespace, content: dict[str, Any]) -> Source | None:
+    """The network to start from, of the flag or the settings file; a resumed run has its weights.
+
+    Raises:
+        InputError: there is none such, it is about to be deleted, or the resumed run is of another.
+    """
+    if args.resume:
+        recorded = content.get("init", {}).get("model")
+        if args.init is not None and str(args.init.resolve()) != recorded:
+            raise InputError(
+                f"{args.out}: this run was started "
+                f"{'without --init' if recorded is None else f'with --init {recorded}'}, received "
+                f"{args.init}. Leave --init out, or start a new run."
+            )
+        return None
+    if args.init is None and "init" not in content:
+        return None
+    if args.init is None:
+        source = reopen_source(content["init"], args.config)
+    else:
+        source = open_source(args.init)
+    if source.trained.path.resolve().is_relative_to(_run_folder(args).resolve()):
+        raise InputError(
+            f"{source.trained.path}: the model to start from is in the folder of the new run. "
+            "Choose another --out."
+        )
+    return source
+
+
 def _preset(
-    args: argparse.Namespace, settings: dict[str, Any], config: dict[str, Any] | None
+    args: argparse.Namespace,
+    settings: dict[str, Any],
+    content: dict[str, Any],
+    source: Source | None,
 ) -> Preset:
     """The recipe: a preset or the resumed run's, then the settings file, then the flags."""
-    if config is not None:
-        base = preset_from_config(config)
+    if args.resume:
+        base = preset_from_config(content)
         if args.preset is not None and args.preset != base.name:
             raise InputError(
                 f"{args.out}: this run was started with --preset {base.name}, received "
                 f"{args.preset}. Leave --preset out, or start a new run."
             )
     elif args.config is not None:
-        content = _read_settings_file(args.config)
-        if args.preset is not None:
-            content["preset"] = args.preset
-        base = preset_from_config(content)
+        name = {} if args.preset is None else {"preset": args.preset}
+        base = preset_from_config(content | name)
     else:
         base = get_preset(_preset_name(args))
-    return apply_settings(base, settings)
+    if source is None:
+        return apply_settings(base, settings)
+    return take_over(base, source, settings, fixed={*content, *content.get("model", {})})
 
 
 def _read_settings_file(path: Path) -> dict[str, Any]:

@@ -138,8 +138,7 @@ def preset_from_config(config: Mapping[str, Any]) -> Preset:
             raise InputError(f"{section!r}: expected an object of settings in the JSON file.")
         settings |= config.get(section, {})
     settings |= {key: value for key, value in config.items() if key not in _DESCRIPTION}
-    stated = dataclasses.replace(base.train, optimizer=settings.get("optimizer", "rmsprop"))
-    return apply_settings(dataclasses.replace(base, train=stated), settings)
+    return apply_settings(base, settings)
 
 
 def check_resumable(config: Mapping[str, Any], wanted: Mapping[str, Any], run: Path) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from danq_keras import build
-from danq_keras.build import BuildSummary, GenomeSpec, build_dataset
+from danq_keras import build, build_write
+from danq_keras.build import BuildSummary, build_dataset
 from danq_keras.console import InputError
 from danq_keras.dna import decode, unpack_codes, unpack_labels
+from danq_keras.genome_spec import GenomeSpec
 from danq_keras.labels import count_positives
 from danq_keras.store import SPLITS, Dataset, open_dataset
 
@@ -183,7 +184,7 @@ def test_small_blocks_give_the_same(
     tmp_path: Path, sources: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = built(tmp_path, spec_of(sources))[0].fingerprints()
-    monkeypatch.setattr(build, "_BLOCK_ROWS", 3)
+    monkeypatch.setattr(build_write, "_BLOCK_ROWS", 3)
     assert built(tmp_path, spec_of(sources))[0].fingerprints() == plain
 
 

@@ -99,7 +99,7 @@ def test_every_option_reaches_the_build(tmp_path: Path, monkeypatch: pytest.Monk
     )
     command = ["genome", str(tmp_path / "o"), "--genome", "g.fa", "--peaks", "p.bed", "q.bed"]
     make_dataset.main([*command, *options.split()])
-    from danq_keras.build import GenomeSpec
+    from danq_keras.genome_spec import GenomeSpec
 
     assert seen["spec"] == GenomeSpec(
         genome=Path("g.fa"),

@@ -139,6 +139,12 @@ def _add_sources(command: argparse.ArgumentParser) -> None:
         metavar="A,B,…",
         help="chromosomes in use (default: all of the FASTA)",
     )
+    group.add_argument(
+        "--chrom-names",
+        choices=("strip", "add"),
+        help="take the leading chr of the chromosomes in peaks, bins, regions and split tables "
+        "away, or add one, to fit the FASTA's names (default: as they are)",
+    )
 
 
 def _add_labelling(command: argparse.ArgumentParser) -> None:
@@ -172,6 +178,13 @@ def _add_labelling(command: argparse.ArgumentParser) -> None:
         metavar="X",
         help="leave out peaks with a lower narrowPeak signal, or BED score (default: none)",
     )
+    group.add_argument(
+        "--ignore",
+        type=Path,
+        metavar="TABLE",
+        help="table with the columns target, file: BED of regions that the target's assay cannot "
+        "judge; labels of bins that share a base with one do not count (default: all count)",
+    )
 
 
 def _add_splitting(command: argparse.ArgumentParser) -> None:
@@ -199,6 +212,18 @@ def _add_splitting(command: argparse.ArgumentParser) -> None:
         "--allow-adjacent",
         action="store_true",
         help="keep training windows that overlap a validation or test bin (default: leave out)",
+    )
+    group.add_argument(
+        "--max-train",
+        type=int,
+        metavar="N",
+        help="keep the first N training windows, in the order of the rows (default: all)",
+    )
+    group.add_argument(
+        "--expect-windows",
+        type=_three_counts,
+        metavar="TRAIN,VALID,TEST",
+        help="write nothing unless the splits have these numbers of windows (default: any)",
     )
 
 
@@ -243,6 +268,13 @@ def _names(text: str) -> tuple[str, ...]:
     if not names:
         raise argparse.ArgumentTypeError("expected names, separated by commas")
     return names
+
+
+def _three_counts(text: str) -> tuple[int, ...]:
+    counts = text.split(",")
+    if len(counts) != 3 or not all(count.strip().isdecimal() for count in counts):
+        raise argparse.ArgumentTypeError("expected three whole numbers, separated by commas")
+    return tuple(map(int, counts))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -290,7 +322,8 @@ def _deepsea(args: argparse.Namespace) -> None:
 
 
 def _genome(args: argparse.Namespace) -> None:
-    from danq_keras.build import GenomeSpec, build_dataset
+    from danq_keras.build import build_dataset
+    from danq_keras.genome_spec import GenomeSpec
 
     choices: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value

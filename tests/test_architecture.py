@@ -24,7 +24,8 @@ LINES: dict[str, str] = {
     "NumPy only": "dna metrics resources console presets",
     "files": "targets store deepsea matlab matlab_writer genome fasta_index bed motifs",
     "composition": "build build_summary build_write genome_spec labels splits bundle bundle_files "
-    "demo baseline auc_tables comparison comparison_text plots report inputs",
+    "duplicates dataset_comparison demo baseline auc_tables comparison comparison_text plots "
+    "report inputs",
     "TensorFlow and Keras": "pipeline models optimizers checkpoints legacy steps predict "
     "predict_stream training experiment variants explain",
     "commands": "commands.*",

@@ -141,7 +141,7 @@ def _random_letters(seed: int, length: int) -> "Letters":
     import numpy as np
 
     rng = np.random.default_rng(seed)
-    letters = np.frombuffer(b"ACGT", np.uint8)[rng.integers(0, 4, length, np.uint8)]
+    letters: Letters = np.frombuffer(b"ACGT", np.uint8)[rng.integers(0, 4, length, np.uint8)]
     n_runs = length // (_MASKED_RUN + _UNMASKED_RUN)
     runs = rng.geometric([1 / _UNMASKED_RUN, 1 / _MASKED_RUN], (n_runs, 2)).reshape(-1)
     is_masked = np.repeat(np.tile([False, True], n_runs), runs)[:length]

@@ -22,6 +22,7 @@ _EXAMPLES = {
     "export-mat": "bin/make_dataset.py export-mat yeast_mat --dataset data/yeast",
     "info": "bin/make_dataset.py info data/yeast --targets",
     "verify": "bin/make_dataset.py verify data/yeast",
+    "compare": "bin/make_dataset.py compare data/published data/rebuilt --out agreement.tsv",
 }
 _DATASET_FILES = r"(train|valid|test)\.h5|bundle\.json|baselines_\w+\.json"
 _WRITTEN = {
@@ -99,8 +100,28 @@ def _add_looking(commands: Any) -> None:
     info.add_argument(
         "--targets", action="store_true", help="also a line a target (default: totals only)"
     )
+    info.add_argument(
+        "--no-duplicates",
+        dest="duplicates",
+        action="store_false",
+        help="do not look for windows that two splits share (a minute for 2 million windows)",
+    )
     verify = _subcommand(commands, "verify", "read all of a dataset and compare its checksums")
     verify.add_argument("dataset", type=Path, metavar="DATASET", help="the dataset folder")
+    compare = _subcommand(commands, "compare", "compare sequences and labels of two datasets")
+    compare.add_argument("a", type=Path, metavar="A", help="a dataset folder")
+    compare.add_argument("b", type=Path, metavar="B", help="the other one")
+    compare.add_argument(
+        "--by-number",
+        action="store_true",
+        help="join the targets by number (default: by name, the same ones in both)",
+    )
+    compare.add_argument(
+        "--out", dest="table", type=Path, metavar="TSV", help="table with a row a target"
+    )
+    compare.add_argument(
+        "--overwrite", action="store_true", help="replace the table if it is there"
+    )
 
 
 def _add_genome(commands: Any) -> None:
@@ -292,6 +313,7 @@ def main(argv: list[str] | None = None) -> int:
         "export-mat": _export,
         "info": _info,
         "verify": _verify,
+        "compare": _compare,
     }
     if "out" in args:
         refuse_existing(args.out, overwrite=args.overwrite)
@@ -362,6 +384,10 @@ def _info(args: argparse.Namespace) -> None:
     print(_describe(dataset))
     if args.targets:
         print(_describe_targets(dataset))
+    if args.duplicates:
+        from danq_keras.duplicates import count_duplicates, describe_overlaps
+
+        print(describe_overlaps(count_duplicates(dataset)))
 
 
 def _verify(args: argparse.Namespace) -> None:
@@ -372,6 +398,22 @@ def _verify(args: argparse.Namespace) -> None:
         split = dataset.split(name)
         split.verify()
         print(f"{split.path}: {split.n_windows:,} windows, checksums agree")
+
+
+def _compare(args: argparse.Namespace) -> None:
+    from danq_keras.dataset_comparison import compare_datasets
+    from danq_keras.store import open_dataset
+
+    if args.table is not None:
+        refuse_existing(args.table, overwrite=args.overwrite)
+    comparison = compare_datasets(
+        open_dataset(args.a), open_dataset(args.b), by_number=args.by_number
+    )
+    print(f"A: {args.a}\nB: {args.b}")
+    print(comparison.describe())
+    if args.table is not None:
+        comparison.write(args.table, overwrite=args.overwrite)
+        print(f"Written: {args.table}")
 
 
 def _splits(dataset: "Dataset") -> list[tuple[str, "Split"]]:

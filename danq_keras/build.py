@@ -210,6 +210,11 @@ def _check_bins(bins: Bed | None, spec: GenomeSpec) -> Bed | None:
                 f"{bins.path}: every bin must have {spec.bin} bases. Received "
                 f"{bins.describe(int(wrong[0]))}. Correct the file, or change --bin."
             )
+        if np.count_nonzero(np.diff(bins.chrom)) >= len(bins.names):
+            log.warning(
+                "%s: the bins of a chromosome do not stand together; the rows of the dataset will.",
+                bins.path,
+            )
     return bins
 
 

@@ -80,8 +80,9 @@ def write_splits(
     rows = np.sum([np.bincount(part.split, minlength=len(SPLITS)) for part in full], axis=0)
 
     def pack(part: KeptBins) -> tuple[KeptBins, PackedSequence]:
-        with watch.stage("reading and packing sequences, beside the rest"):
+        with watch.stage("reading sequences, in a second thread"):
             packed = PackedSequence(genome.codes(part.chrom), header.window)
+        with watch.stage("packing sequences, in a second thread"):
             packed.prepare(part.starts - flank)
         return part, packed
 
@@ -103,7 +104,7 @@ def write_splits(
         )
         sequences = stack.enter_context(contextlib.closing(one_ahead(pack, full)))
         for _ in full:
-            with watch.stage("waiting for sequences"):
+            with watch.stage("waiting for the second thread"):
                 part, packed = next(sequences)
             bar.set_description(f"write {part.chrom}", refresh=False)
             for code, writer in enumerate(writers):

@@ -184,6 +184,24 @@ def test_gzip_and_plain_give_the_same(tmp_path: Path, sources: Path) -> None:
     assert again.fingerprints() == plain
 
 
+def test_chromosomes_and_peaks_in_any_order_give_the_same(
+    tmp_path: Path, sources: Path, rng: np.random.Generator
+) -> None:
+    before = built(tmp_path, spec_of(sources))[0]
+    rows = {name: rows_of(before, name) for name in SPLITS}
+    for target in range(N_TARGETS):
+        lines = (sources / f"t{target}.bed").read_text().splitlines(keepends=True)
+        (sources / f"t{target}.bed").write_text("".join(rng.permutation(lines)))
+    assert built(tmp_path, spec_of(sources))[0].fingerprints() == before.fingerprints()
+    genome = read_genome(sources)
+    (sources / "genome.fa").write_text("".join(f">{c}\n{genome[c]}\n" for c in ("c", "b", "a")))
+    turned = built(tmp_path, spec_of(sources))[0]
+    for name in SPLITS:
+        assert sorted(rows_of(turned, name)) == sorted(rows[name])
+        chroms = [row[0] for row in rows_of(turned, name)]
+        assert chroms == sorted(chroms, reverse=True)
+
+
 def test_small_blocks_give_the_same(
     tmp_path: Path, sources: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

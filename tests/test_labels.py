@@ -255,3 +255,16 @@ def test_bad_tables_of_ignored_regions_are_refused(tmp_path: Path, text: str, me
     table.write_text(text)
     with pytest.raises(InputError, match=message):
         load_ignored(table, Targets(("A", "B")), LENGTHS, chroms=["chr1"])
+
+
+def test_a_point_exactly_between_two_bins_labels_neither(tmp_path: Path) -> None:
+    """Resized to a bin's length it covers exactly half of both; a base off, it has its bin."""
+    for point, expected in ((400, []), (399, [1]), (401, [2]), (500, [2])):
+        path = bed(tmp_path, "points.bed", f"chr1 {point} {point + 1}")
+        peaks = load_peaks(name_targets([path]), LENGTHS, chroms=["chr1"], resize=200)
+        bins = np.arange(0, 1000, 200)
+        labels = label_bins(peaks.by_chrom["chr1"], bins, length=200, above=100)
+        assert labels.positive[0].tolist() == expected
+        assert [(int(a), int(b)) for a, b in zip(*labels.peak_bins[0], strict=True)] == [
+            (1, 3) if point != 500 else (2, 3)
+        ]

@@ -67,7 +67,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--folder", type=Path, help="keep the generated files here, or use those of an earlier run"
     )
-    parser.add_argument("--max-unknown", type=float, default=1.0, help="as in make_dataset.py")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -85,8 +84,8 @@ def run(args: argparse.Namespace) -> int:
         with tempfile.TemporaryDirectory(dir=folder, prefix="build-") as out:
             command = [
                 *("genome", str(Path(out) / "dataset"), "--genome", str(fasta)),
-                *("--test-chroms", "chr8,chr9", "--max-unknown", str(args.max_unknown)),
-                *("--valid-region", "chr7", "--peaks", *map(str, peaks)),
+                *("--test-chroms", "chr8,chr9", "--valid-region", "chr7"),
+                *("--peaks", *map(str, peaks)),
             ]
             seconds, cpu_seconds, memory = _build(command)
             size = sum(path.stat().st_size for path in (Path(out) / "dataset").iterdir())
@@ -198,6 +197,8 @@ def _write_peaks(folder: Path, lengths: dict[str, int], scale: float, n_targets:
 
 def _build(arguments: list[str]) -> tuple[float, float, int]:
     """Run make_dataset.py; seconds, seconds of CPU, most bytes of anonymous memory (0: unknown)."""
+    from danq_keras.console import InputError
+
     code = "from danq_keras.commands.make_dataset import cli; cli()"
     begin, most = time.perf_counter(), 0
     process = subprocess.Popen([sys.executable, "-c", code, *arguments])
@@ -210,7 +211,10 @@ def _build(arguments: list[str]) -> tuple[float, float, int]:
         process.wait()
     seconds = time.perf_counter() - begin
     if process.returncode:
-        raise RuntimeError(f"make_dataset.py ended with {process.returncode}.")
+        raise InputError(
+            f"make_dataset.py genome: must end with status 0. Received: {process.returncode}. "
+            "See its message above."
+        )
     times = os.times()
     return seconds, times.children_user + times.children_system, most
 

@@ -175,6 +175,8 @@ def _hash_rows(packed: Bytes) -> Hashes:
 
 def _sketch(codes: Bytes) -> Sketches:
     """The lowest distinct hashes (n, SKETCH) of the canonical k-mers of codes (n, L)."""
+    if codes.shape[1] < KMER:
+        return np.full((len(codes), SKETCH), _NONE)
     hashes = _hash_kmers(codes)
     lowest = min(4 * SKETCH, hashes.shape[1])
     hashes = np.sort(np.partition(hashes, lowest - 1, axis=1)[:, :lowest], axis=1)

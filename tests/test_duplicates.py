@@ -108,6 +108,13 @@ def test_sketch_is_of_the_lowest_canonical_kmers(rng: np.random.Generator) -> No
     assert 0 < (sketches[4] != duplicates._NONE).sum() < SKETCH
 
 
+def test_windows_shorter_than_a_kmer_have_an_empty_sketch(rng: np.random.Generator) -> None:
+    for length in (2, KMER - 2, KMER):
+        sketch = duplicates._sketch(random_codes(rng, 3)[:, :length])
+        assert sketch.shape == (3, SKETCH)
+        assert (sketch != duplicates._NONE).sum() == 3 * (length == KMER)
+
+
 def test_windows_without_a_known_base_are_not_counted(
     tmp_path: Path, rng: np.random.Generator
 ) -> None:

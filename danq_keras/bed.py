@@ -5,6 +5,7 @@ their starts (m,), ascending, and one length; they may overlap. Nothing here kno
 or splits.
 """
 
+import dataclasses
 import itertools
 import math
 import re
@@ -25,6 +26,7 @@ _HEADER_WORDS = ("#", "track", "browser")
 _NARROW_PEAK_COLUMNS = 10  # Source: UCSC, ENCODE narrowPeak is BED6+4
 _BROAD_PEAK_COLUMNS = 9  # Source: UCSC, ENCODE broadPeak is BED6+3
 _SCORE, _SIGNAL, _SUMMIT = 4, 6, 9
+CHROM_NAMES = ("strip", "add")
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,6 +210,37 @@ def _fault(fields: list[str], used: dict[str, int]) -> str:
     return "the end must be above the start" if int(fields[2]) <= int(fields[1]) else ""
 
 
+def rename_chrom(name: str, how: str, lengths: dict[str, int]) -> str:
+    """A chromosome's name as another source has it.
+
+    Args:
+        name: such as chr1 or 1.
+        how: one of `CHROM_NAMES`: "strip" takes a leading `chr` away, "add" puts one before a name
+            that has none. Where only that is in the genome, M becomes MT and chrMT becomes chrM,
+            as Ensembl and UCSC name the mitochondrion.
+        lengths: sequence name → length of the genome's sequences.
+    """
+    bare = name.removeprefix("chr")
+    prefix = "chr" if how == "add" else ""
+    twin = prefix + {"M": "MT", "MT": "M"}.get(bare, bare)
+    return twin if twin in lengths and prefix + bare not in lengths else prefix + bare
+
+
+def _rename(bed: Bed, how: str, lengths: dict[str, int]) -> Bed:
+    renamed = [rename_chrom(name, how, lengths) for name in bed.names]
+    names = tuple(dict.fromkeys(renamed))  # two names may have become one
+    codes = np.array([names.index(name) for name in renamed], np.int64)
+    return dataclasses.replace(bed, names=names, chrom=codes[bed.chrom])
+
+
+def _advice(bed: Bed, lengths: dict[str, int]) -> str:
+    """What to do about a file that has no chromosome in common with the genome."""
+    for how in CHROM_NAMES:
+        if any(rename_chrom(name, how, lengths) in lengths for name in bed.names):
+            return f"Pass --chrom-names {how}"
+    return "Rename one side, or use the genome that the file was made with"
+
+
 def in_genome(bed: Bed, lengths: dict[str, int]) -> npt.NDArray[np.bool_]:
     """Which features (n,) lie on a sequence of the genome.
 
@@ -220,7 +253,7 @@ def in_genome(bed: Bed, lengths: dict[str, int]) -> npt.NDArray[np.bool_]:
         raise InputError(
             f"{bed.path}: none of its chromosomes is in the FASTA. Received: "
             f"{shorten(bed.names, 3)}; the FASTA has {shorten(list(lengths), 3)}. "
-            "Rename one side, or use the genome that the file was made with."
+            f"{_advice(bed, lengths)}."
         )
     beyond = np.flatnonzero(known & (bed.ends > limit))
     if len(beyond):
@@ -231,6 +264,20 @@ def in_genome(bed: Bed, lengths: dict[str, int]) -> npt.NDArray[np.bool_]:
             "Use the genome that the file was made with."
         )
     return known
+
+
+def read_located(
+    path: Path, lengths: dict[str, int], *, chrom_names: str | None, with_signal: bool = False
+) -> tuple[Bed, npt.NDArray[np.bool_]]:
+    """A BED file, its chromosomes renamed if so asked, and which features (n,) the genome has.
+
+    Raises:
+        InputError: the file is not BED, or does not fit the genome.
+    """
+    bed = read_bed(path, with_signal=with_signal)
+    if chrom_names is not None:
+        bed = _rename(bed, chrom_names, lengths)
+    return bed, in_genome(bed, lengths)
 
 
 def merge_each(

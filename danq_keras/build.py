@@ -1,9 +1,10 @@
-"""FASTA + BED → store: which bins there are, which split each belongs to, and the writing of them.
+"""FASTA + BED → store: which bins there are, which split each belongs to, which of them are kept.
 
 `GenomeSpec` holds every choice, `build_dataset` does the work, `BuildSummary` tells what came out
 and what was left out. Chromosomes are gone through one by one: first all bins are labelled and
-counted, then the kept windows are written, with strands "both" and the coordinates of the window.
-Rows are in the order of the chromosomes, then of the bins; so they stand together by chromosome.
+counted, then `build_write` writes the kept windows, with strands "both" and the coordinates of the
+window. Rows are in the order of the chromosomes, then of the bins; so they stand together by
+chromosome.
 
 Bins are given by their starts (m,) int64; a window is a bin with as many bases on either side.
 """
@@ -20,18 +21,21 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from danq_keras.bed import Bed, covered_bases, in_genome, merge, read_bed
-from danq_keras.build_summary import BuildSummary
+from danq_keras.bed import Bed, covered_bases, merge
+from danq_keras.build_summary import BuildSummary, Stopwatch
+from danq_keras.build_write import KeptBins, write_splits
 from danq_keras.console import InputError, log, progress, refuse_existing
-from danq_keras.dna import Bytes
-from danq_keras.genome import Genome, PackedSequence, Positions, shorten, unknown_runs
+from danq_keras.genome import Genome, Positions, shorten, unknown_runs
+from danq_keras.genome_spec import GenomeSpec
 from danq_keras.labels import (
     BinLabels,
     PeakFiles,
     Peaks,
     label_bins,
+    load_ignored,
     load_peaks,
     name_targets,
+    read_regions,
 )
 from danq_keras.splits import (
     ACROSS_BORDER,
@@ -42,10 +46,8 @@ from danq_keras.splits import (
     split_by_options,
     split_by_table,
 )
-from danq_keras.store import SPLITS, STRANDS_BOTH, Rows, SplitWriter, StoreHeader, new_dataset
+from danq_keras.store import SPLITS, STRANDS_BOTH, StoreHeader, new_dataset
 from danq_keras.targets import Targets
-
-_BLOCK_ROWS = 8192
 
 # Why a bin is left out, in the order of the tests: the first reason counts.
 TWICE = "listed twice in --bins"
@@ -60,126 +62,16 @@ BORDER = "across a border between splits"
 SPLITLESS = "in no split"
 UNKNOWN_BASES = "too many unknown bases"
 ADJACENT = "training window overlaps a validation or test bin"
+BEYOND_FIRST = "after the first --max-train training windows"
 # Why a peak gave no bin a label.
 NO_BIN = "covers too little of every bin"
+IGNORED = "its bins do not count for its target (--ignore)"
 BINS_LEFT_OUT = "its bins were left out"
-
-
-@dataclass(frozen=True)
-class GenomeSpec:
-    """What to build a dataset from, and how.
-
-    Attributes:
-        genome: FASTA, plain, bgzip or gzip.
-        peaks: BED or narrowPeak files, one a target; may be empty when `targets` names them.
-        bin: bases a bin.
-        window: bases a window, the bin in its middle.
-        min_overlap: a bin is positive when more than this share of it lies in peaks.
-        resize_peaks: bases that each peak gets around its summit or centre.
-        chroms: chromosomes in use, in this order; None takes all of the FASTA, in its order.
-        test_chroms: chromosomes of the test split.
-        valid_region: CHROM or CHROM:START-END (1-based, inclusive) of the validation split.
-        exclude: BED of regions; a bin that shares a base with one is left out.
-        bins: BED of bins to use in place of all bins of the genome, in its order as far as the
-            bins of a chromosome stand together.
-        keep_if: targets by name or number, or groups; a bin needs a peak of one of them.
-        keep_unlabelled: keep bins without a peak.
-        min_signal: peaks with a lower signal (of a plain BED: score) are left out.
-        max_unknown: windows with a larger share of unknown bases are left out.
-        targets: table that names the targets (see `labels.name_targets`).
-        split_table: table with the columns `chrom`, `split` and optional `start`, `end` (0-based,
-            half-open), in place of `test_chroms` and `valid_region`; what it does not list is in
-            no split.
-        allow_adjacent: keep training windows that overlap a validation or test bin.
-        source: what the dataset is, to stand before the description that every split carries.
-    """
-
-    genome: Path
-    peaks: tuple[Path, ...] = ()
-    bin: int = 200
-    window: int = 1000
-    min_overlap: float = 0.5
-    resize_peaks: int | None = None
-    chroms: tuple[str, ...] | None = None
-    test_chroms: tuple[str, ...] = ()
-    valid_region: str | None = None
-    exclude: Path | None = None
-    bins: Path | None = None
-    keep_if: tuple[str, ...] = ()
-    keep_unlabelled: bool = False
-    min_signal: float | None = None
-    max_unknown: float = 1.0
-    targets: Path | None = None
-    split_table: Path | None = None
-    allow_adjacent: bool = False
-    source: str = ""
-
-    def __post_init__(self) -> None:
-        if self.bin < 1:
-            raise InputError(f"--bin: must be above zero. Received: {self.bin}.")
-        if self.window % 2 or self.window < self.bin or (self.window - self.bin) % 2:
-            raise InputError(
-                "--window: must be even, not below the bin, and leave as many bases on either side "
-                f"of it. Received: window {self.window}, bin {self.bin}."
-            )
-        if not 0 <= self.min_overlap < 1:
-            raise InputError(f"--min-overlap: must be in [0, 1). Received: {self.min_overlap}.")
-        if not 0 <= self.max_unknown <= 1:
-            raise InputError(f"--max-unknown: must be in [0, 1]. Received: {self.max_unknown}.")
-        if self.resize_peaks is not None and self.resize_peaks < 1:
-            raise InputError(f"--resize-peaks: must be above zero. Received: {self.resize_peaks}.")
-        if self.min_signal is not None and not math.isfinite(self.min_signal):
-            raise InputError(f"--min-signal: must be a finite number. Received: {self.min_signal}.")
-        if self.keep_if and self.keep_unlabelled:
-            raise InputError("--keep-if and --keep-unlabelled exclude each other. Give one.")
-        if self.split_table and (self.test_chroms or self.valid_region):
-            raise InputError(
-                "--split-table takes the place of --test-chroms and --valid-region. Give one kind."
-            )
-
-    @property
-    def flank(self) -> int:
-        """Bases of the window on either side of the bin."""
-        return (self.window - self.bin) // 2
-
-    def describe(self) -> str:
-        """One line for the store's `source`."""
-        choices = [f"bin {self.bin}", f"window {self.window}", f"min-overlap {self.min_overlap}"]
-        for name in (
-            "resize_peaks",
-            "min_signal",
-            "valid_region",
-            "exclude",
-            "bins",
-            "split_table",
-        ):
-            value = getattr(self, name)
-            if value is not None:
-                text = value.name if isinstance(value, Path) else value
-                choices.append(f"{name.replace('_', '-')} {text}")
-        if self.test_chroms:
-            choices.append(f"test-chroms {','.join(self.test_chroms)}")
-        prefix = f"{self.source}; " if self.source else ""
-        return f"{prefix}genome {self.genome.name}; {', '.join(choices)}"
-
-
-@dataclass(frozen=True, eq=False)
-class _Kept:
-    """The kept bins of a chromosome in row order: `starts` (n,), `split` (n,), `packed` labels."""
-
-    chrom: str
-    starts: Positions
-    split: npt.NDArray[np.int8]
-    packed: Bytes
-
-    def of(self, split: int) -> tuple[Positions, Bytes]:
-        rows = self.split == split
-        return self.starts[rows], self.packed[rows]
 
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
-    """Everything that the labelling of a chromosome needs, and what it counts."""
+    """Everything that the labelling of a chromosome needs."""
 
     spec: GenomeSpec
     genome: Genome
@@ -188,9 +80,34 @@ class _Plan:
     splits: SplitMap
     exclude: Bed | None
     bins: Bed | None
+    ignore: dict[str, list[tuple[Positions, Positions]]] | None
+
+
+@dataclass(eq=False)
+class _Counts:
+    """What has been counted so far; see `BuildSummary`."""
+
+    positives: npt.NDArray[np.int64]
+    windows: npt.NDArray[np.int64]
     bins_left_out: Counter[str] = field(default_factory=Counter)
     peaks_left_out: Counter[str] = field(default_factory=Counter)
-    positives: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros((3, 0), np.int64))
+    ignored: int = 0
+    ignored_positives: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class _Bins:
+    """The bins of a chromosome, ascending: starts (m,), labels, number of the split (m,) int8.
+
+    `place` (m,) is where the list of bins has each; `kept` (m,) bool changes while they are chosen.
+    """
+
+    chrom: str
+    starts: Positions
+    place: npt.NDArray[np.intp]
+    labels: BinLabels
+    split: npt.NDArray[np.int8]
+    kept: npt.NDArray[np.bool_]
 
 
 def build_dataset(out: Path, spec: GenomeSpec, *, overwrite: bool = False) -> BuildSummary:
@@ -202,44 +119,65 @@ def build_dataset(out: Path, spec: GenomeSpec, *, overwrite: bool = False) -> Bu
         overwrite: replace `out` if it is there.
 
     Raises:
-        InputError: a file or a choice is unusable, or no bin is left; nothing is written.
+        InputError: a file or a choice is unusable, or no bin is left, or their number is not the
+            expected one; nothing is written.
     """
-    begin = time.perf_counter()
+    begin, watch = time.perf_counter(), Stopwatch()
     refuse_existing(out, overwrite=overwrite)
     files = name_targets(spec.peaks, spec.targets)
-    with Genome(spec.genome) as genome:
-        plan = _make_plan(spec, genome, files)
-        kept = _label_genome(plan)
-        n_windows = {
-            name: sum(int((part.split == code).sum()) for part in kept)
-            for code, name in enumerate(SPLITS)
-        }
-        if not sum(n_windows.values()):
-            reasons = ", ".join(f"{n} {why}" for why, n in (+plan.bins_left_out).most_common())
-            raise InputError(f"No bin is left ({reasons}). Check the peaks and the options.")
+    with contextlib.ExitStack() as stack:
+        with watch.stage("opening the FASTA (its index is made when missing)"):
+            genome = stack.enter_context(Genome(spec.genome))
+        with watch.stage("reading peaks and regions"):
+            plan = _make_plan(spec, genome, files)
+        with watch.stage("labelling bins"):
+            kept, counts = _label_genome(plan)
+        n_windows = dict(zip(SPLITS, counts.windows.tolist(), strict=True))
+        _check_counts(spec, n_windows, counts)
+        header = StoreHeader(spec.window, spec.bin, STRANDS_BOTH, files.targets, spec.describe())
         with new_dataset(out, overwrite=overwrite) as folder:
-            _write(folder, plan, kept, n_windows)
-    _warn_of_gaps(files.targets, n_windows, plan.positives)
+            write_splits(folder, header, kept, genome=genome, watch=watch)
+    _warn_of_gaps(files.targets, n_windows, counts.positives)
     return BuildSummary(
         targets=files.targets,
         n_windows=n_windows,
-        positives=plan.positives,
-        bins_left_out=+plan.bins_left_out,
+        positives=counts.positives,
+        bins_left_out=+counts.bins_left_out,
         n_peaks=plan.peaks.n_read,
-        peaks_left_out=plan.peaks.left_out + plan.peaks_left_out,
+        peaks_left_out=plan.peaks.left_out + counts.peaks_left_out,
+        ignored=counts.ignored,
+        ignored_positives=counts.ignored_positives,
         seconds=time.perf_counter() - begin,
+        stages=watch.seconds,
     )
 
 
+def _check_counts(spec: GenomeSpec, n_windows: dict[str, int], counts: _Counts) -> None:
+    if not sum(n_windows.values()):
+        reasons = ", ".join(f"{n} {why}" for why, n in (+counts.bins_left_out).most_common())
+        raise InputError(f"No bin is left ({reasons}). Check the peaks and the options.")
+    if spec.expect_windows is not None and spec.expect_windows != tuple(n_windows.values()):
+        expected = dict(zip(SPLITS, spec.expect_windows, strict=True))
+        raise InputError(
+            f"--expect-windows: expected {_listed(expected)}. Received {_listed(n_windows)}. "
+            "Check the bins and the splits; nothing was written."
+        )
+
+
+def _listed(n_windows: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {split}" for split, count in n_windows.items())
+
+
 def _make_plan(spec: GenomeSpec, genome: Genome, files: PeakFiles) -> _Plan:
-    exclude, bins = (read_bed(path) if path else None for path in (spec.exclude, spec.bins))
-    for bed in (exclude, bins):
-        if bed is not None:
-            in_genome(bed, genome.lengths)
+    lengths, names = genome.lengths, spec.chrom_names
+    exclude, bins = (
+        read_regions(path, lengths, chrom_names=names) if path else None
+        for path in (spec.exclude, spec.bins)
+    )
     chroms = _chosen_chroms(spec, genome, bins)
     _keep_targets(spec, files.targets)
     if spec.split_table:
-        splits = split_by_table(genome, spec.split_table)
+        splits = split_by_table(genome, spec.split_table, chrom_names=names)
     else:
         splits = split_by_options(
             genome, test_chroms=spec.test_chroms, valid_region=spec.valid_region
@@ -250,23 +188,18 @@ def _make_plan(spec: GenomeSpec, genome: Genome, files: PeakFiles) -> _Plan:
             f"The splits name chromosomes that are not in --chroms: {shorten(outside)}. "
             "Add them there, or leave them out here."
         )
+    ignore = None
+    if spec.ignore:
+        ignore = load_ignored(spec.ignore, files.targets, lengths, chroms=chroms, chrom_names=names)
     peaks = load_peaks(
         files,
-        genome.lengths,
+        lengths,
         chroms=chroms,
         resize=spec.resize_peaks,
         min_signal=spec.min_signal,
+        chrom_names=names,
     )
-    return _Plan(
-        spec=spec,
-        genome=genome,
-        files=files,
-        peaks=peaks,
-        splits=splits,
-        exclude=exclude,
-        bins=_check_bins(bins, spec),
-        positives=np.zeros((len(SPLITS), len(files.targets)), np.int64),
-    )
+    return _Plan(spec, genome, files, peaks, splits, exclude, _check_bins(bins, spec), ignore)
 
 
 def _check_bins(bins: Bed | None, spec: GenomeSpec) -> Bed | None:
@@ -276,6 +209,11 @@ def _check_bins(bins: Bed | None, spec: GenomeSpec) -> Bed | None:
             raise InputError(
                 f"{bins.path}: every bin must have {spec.bin} bases. Received "
                 f"{bins.describe(int(wrong[0]))}. Correct the file, or change --bin."
+            )
+        if np.count_nonzero(np.diff(bins.chrom)) >= len(bins.names):
+            log.warning(
+                "%s: the bins of a chromosome do not stand together; the rows of the dataset will.",
+                bins.path,
             )
     return bins
 
@@ -302,85 +240,107 @@ def _keep_targets(spec: GenomeSpec, targets: Targets) -> list[int]:
     return sorted(found)
 
 
-def _label_genome(plan: _Plan) -> list[_Kept]:
+def _label_genome(plan: _Plan) -> tuple[list[KeptBins], _Counts]:
     lengths = plan.genome.lengths
+    counts = _Counts(
+        np.zeros((len(SPLITS), len(plan.files.targets)), np.int64), np.zeros(len(SPLITS), np.int64)
+    )
     for chrom in lengths.keys() - plan.peaks.by_chrom.keys():
         on_chrom = -(-lengths[chrom] // plan.spec.bin)
         n_bins = on_chrom if plan.bins is None else len(plan.bins.on(chrom)[0])
-        plan.bins_left_out[NOT_CHOSEN] += n_bins
+        counts.bins_left_out[NOT_CHOSEN] += n_bins
     if plan.bins is not None:
         codes = [i for i, name in enumerate(plan.bins.names) if name not in lengths]
-        plan.bins_left_out[FOREIGN] += int(np.isin(plan.bins.chrom, codes).sum())
+        counts.bins_left_out[FOREIGN] += int(np.isin(plan.bins.chrom, codes).sum())
     total = sum(lengths[chrom] for chrom in plan.peaks.by_chrom)
     kept = []
     with progress(total=total, desc="label", unit="b", unit_scale=True) as bar:
         for chrom in plan.peaks.by_chrom:
-            kept.append(_label_chromosome(plan, chrom))
+            bar.set_description(f"label {chrom}", refresh=False)
+            kept.append(_label_chromosome(plan, chrom, counts))
             bar.update(lengths[chrom])
-    return kept
+    return kept, counts
 
 
-def _label_chromosome(plan: _Plan, chrom: str) -> _Kept:
+def _label_chromosome(plan: _Plan, chrom: str, counts: _Counts) -> KeptBins:
     """Label the bins of a chromosome, choose those to keep and count the others."""
+    bins = _bins_of(plan, chrom, counts)
+    for reason, out in _reasons(plan, bins, counts):
+        counts.bins_left_out[reason] += int((bins.kept & out).sum())
+        bins.kept[out] = False
+    _count(counts, bins.labels, np.where(bins.kept, bins.split, IN_NO_SPLIT))
+    # Back to the order in which a list of bins has them; a grid is in order already.
+    rows = np.flatnonzero(bins.kept)
+    rows = rows[np.argsort(bins.place[rows], kind="stable")]
+    ignored = bins.labels.ignored
+    return KeptBins(
+        chrom,
+        bins.starts[rows],
+        bins.split[rows],
+        bins.labels.packed[rows],
+        None if ignored is None else ignored[rows],
+    )
+
+
+def _bins_of(plan: _Plan, chrom: str, counts: _Counts) -> _Bins:
+    """All bins of a chromosome with their labels and splits."""
     spec, length = plan.spec, plan.genome.lengths[chrom]
     if plan.bins is None:
-        bins = np.arange(0, length - spec.bin + 1, spec.bin, dtype=np.int64)
-        order = np.arange(len(bins))
-        plan.bins_left_out[SHORT] += int(length % spec.bin > 0)
+        starts = np.arange(0, length - spec.bin + 1, spec.bin, dtype=np.int64)
+        place = np.arange(len(starts))
+        counts.bins_left_out[SHORT] += int(length % spec.bin > 0)
     else:
         listed = plan.bins.on(chrom)[0]
-        order = np.argsort(listed, kind="stable")
-        bins = listed[order]
-    above = math.floor(Fraction(str(spec.min_overlap)) * spec.bin)
-    peaks = plan.peaks.by_chrom[chrom]
-    labels = label_bins(peaks, bins, length=spec.bin, above=above)
-    split = plan.splits.of_bins(chrom, bins, length=spec.bin)
-    kept = np.ones(len(bins), bool)
-    for reason, out in _reasons(plan, chrom, bins, labels, split, kept):
-        plan.bins_left_out[reason] += int((kept & out).sum())
-        kept &= ~out
-    _count(plan, labels, np.where(kept, split, IN_NO_SPLIT))
-    # Back to the order in which a list of bins has them; a grid is in order already.
-    rows = np.flatnonzero(kept)
-    rows = rows[np.argsort(order[rows], kind="stable")]
-    return _Kept(chrom, bins[rows], split[rows], labels.packed[rows])
+        place = np.argsort(listed, kind="stable")
+        starts = listed[place]
+    labels = label_bins(
+        plan.peaks.by_chrom[chrom],
+        starts,
+        length=spec.bin,
+        above=math.floor(Fraction(str(spec.min_overlap)) * spec.bin),
+        ignore=None if plan.ignore is None else plan.ignore[chrom],
+    )
+    split = plan.splits.of_bins(chrom, starts, length=spec.bin)
+    return _Bins(chrom, starts, place, labels, split, kept=np.ones(len(starts), bool))
 
 
 def _reasons(
-    plan: _Plan,
-    chrom: str,
-    bins: Positions,
-    labels: BinLabels,
-    split: npt.NDArray[np.int8],
-    kept: npt.NDArray[np.bool_],
+    plan: _Plan, bins: _Bins, counts: _Counts
 ) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
     """Each reason to leave bins out, with the bins (m,) bool that it meets.
 
-    `kept` is updated by the caller between two reasons: the last two look at what is left.
+    `bins.kept` is updated by the caller between two reasons: the last ones look at what is left.
     """
-    spec, length = plan.spec, plan.genome.lengths[chrom]
-    yield TWICE, np.concatenate([[False], bins[1:] == bins[:-1]])[: len(bins)]
-    yield PAST_END, (bins < spec.flank) | (bins + spec.bin + spec.flank > length)
+    spec, length = plan.spec, plan.genome.lengths[bins.chrom]
+    starts, labels = bins.starts, bins.labels
+    yield TWICE, np.concatenate([[False], starts[1:] == starts[:-1]])[: len(starts)]
+    yield PAST_END, (starts < spec.flank) | (starts + spec.bin + spec.flank > length)
     if plan.exclude is not None:
-        excluded = merge(*plan.exclude.on(chrom))
-        yield EXCLUDED, covered_bases(*excluded, bins=bins, length=spec.bin) > 0
+        excluded = merge(*plan.exclude.on(bins.chrom))
+        yield EXCLUDED, covered_bases(*excluded, bins=starts, length=spec.bin) > 0
     if not spec.keep_unlabelled:
-        yield UNLABELLED, ~_marked(labels, range(len(labels.positive)), len(bins))
+        yield UNLABELLED, ~_marked(labels, range(len(labels.positive)), len(starts))
     if spec.keep_if:
-        yield UNWANTED, ~_marked(labels, _keep_targets(spec, plan.files.targets), len(bins))
-    yield BORDER, split == ACROSS_BORDER
-    yield SPLITLESS, split == IN_NO_SPLIT
-    windows = bins - spec.flank
-    if spec.max_unknown < 1 and kept.any():
+        yield UNWANTED, ~_marked(labels, _keep_targets(spec, plan.files.targets), len(starts))
+    yield BORDER, bins.split == ACROSS_BORDER
+    yield SPLITLESS, bins.split == IN_NO_SPLIT
+    windows = starts - spec.flank
+    if spec.max_unknown < 1 and bins.kept.any():
         unknown = covered_bases(
-            *unknown_runs(plan.genome.codes(chrom)), bins=windows, length=spec.window
+            *unknown_runs(plan.genome.codes(bins.chrom)), bins=windows, length=spec.window
         )
         most = math.floor(Fraction(str(spec.max_unknown)) * spec.window)
         yield UNKNOWN_BASES, unknown > most
     if not spec.allow_adjacent:
-        held = bins[kept & (split != TRAIN)]
+        held = starts[bins.kept & (bins.split != TRAIN)]
         near = covered_bases(*merge(held, held + spec.bin), bins=windows, length=spec.window) > 0
-        yield ADJACENT, near & (split == TRAIN)
+        yield ADJACENT, near & (bins.split == TRAIN)
+    if spec.max_train is not None:
+        train = np.flatnonzero(bins.kept & (bins.split == TRAIN))
+        train = train[np.argsort(bins.place[train], kind="stable")]
+        beyond = np.zeros(len(starts), bool)
+        beyond[train[spec.max_train - int(counts.windows[TRAIN]) :]] = True
+        yield BEYOND_FIRST, beyond
 
 
 def _marked(labels: BinLabels, targets: Sequence[int], n_bins: int) -> npt.NDArray[np.bool_]:
@@ -390,57 +350,24 @@ def _marked(labels: BinLabels, targets: Sequence[int], n_bins: int) -> npt.NDArr
     return marked
 
 
-def _count(plan: _Plan, labels: BinLabels, split: npt.NDArray[np.int8]) -> None:
-    """Count positives by split, and the peaks that gave no kept bin a label."""
-    for target, positive in enumerate(labels.positive):
-        kept = positive[split[positive] >= 0]
-        plan.positives[:, target] += np.bincount(split[kept], minlength=len(SPLITS))
-        first, last = labels.peak_bins[target]
-        any_bin = np.searchsorted(positive, last) > np.searchsorted(positive, first)
-        any_kept = np.searchsorted(kept, last) > np.searchsorted(kept, first)
-        plan.peaks_left_out[NO_BIN] += int((~any_bin).sum())
-        plan.peaks_left_out[BINS_LEFT_OUT] += int((any_bin & ~any_kept).sum())
-
-
-def _write(folder: Path, plan: _Plan, kept: list[_Kept], n_windows: dict[str, int]) -> None:
-    spec = plan.spec
-    header = StoreHeader(spec.window, spec.bin, STRANDS_BOTH, plan.files.targets, spec.describe())
-    width = max(len(part.chrom.encode()) for part in kept)
-    with contextlib.ExitStack() as stack:
-        writers = [
-            stack.enter_context(
-                SplitWriter(
-                    folder / f"{name}.h5", header, n_windows=n_windows[name], chrom_width=width
-                )
-            )
-            for name in SPLITS
-        ]
-        bar = stack.enter_context(
-            progress(
-                total=sum(n_windows.values()),
-                desc="write",
-                unit="window",
-                unit_scale=True,
-            )
+def _count(counts: _Counts, labels: BinLabels, split: npt.NDArray[np.int8]) -> None:
+    """Count windows and positives by split, and the peaks that gave no kept bin a label."""
+    in_split = split >= 0
+    counts.windows += np.bincount(split[in_split], minlength=len(SPLITS))
+    if labels.ignored is not None:
+        counts.ignored += int(np.bitwise_count(labels.ignored[in_split]).sum(dtype=np.int64))
+    for target, (first, last) in enumerate(labels.peak_bins):
+        covered, positive = labels.covered[target], labels.positive[target]
+        kept = positive[in_split[positive]]
+        counts.positives[:, target] += np.bincount(split[kept], minlength=len(SPLITS))
+        counts.ignored_positives += int(in_split[covered].sum()) - len(kept)
+        any_bin, any_counted, any_kept = (
+            np.searchsorted(bins, last) > np.searchsorted(bins, first)
+            for bins in (covered, positive, kept)
         )
-        for part in kept:
-            if not len(part.starts):
-                continue
-            packed = PackedSequence(plan.genome.codes(part.chrom), spec.window)
-            for code, writer in enumerate(writers):
-                starts, labels = part.of(code)
-                for begin in range(0, len(starts), _BLOCK_ROWS):
-                    block = slice(begin, begin + _BLOCK_ROWS)
-                    windows = starts[block] - spec.flank
-                    writer.append(
-                        Rows(
-                            packed.windows(windows),
-                            labels[block],
-                            chrom=np.full(len(windows), part.chrom),
-                            start=windows,
-                        )
-                    )
-                    bar.update(len(windows))
+        counts.peaks_left_out[NO_BIN] += int((~any_bin).sum())
+        counts.peaks_left_out[IGNORED] += int((any_bin & ~any_counted).sum())
+        counts.peaks_left_out[BINS_LEFT_OUT] += int((any_counted & ~any_kept).sum())
 
 
 def _warn_of_gaps(

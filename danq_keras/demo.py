@@ -19,9 +19,10 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from danq_keras.build import GenomeSpec, build_dataset
+from danq_keras.build import build_dataset
 from danq_keras.console import atomic_output
 from danq_keras.dna import ALPHABET, UNKNOWN, Bytes, decode, reverse_complement_codes
+from danq_keras.genome_spec import GenomeSpec
 from danq_keras.motifs import Motif, danq_jaspar_motifs
 
 Peaks: TypeAlias = npt.NDArray[np.int64]

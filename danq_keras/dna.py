@@ -24,9 +24,8 @@ _CODE_OF_BYTE = np.full(256, UNKNOWN, np.uint8)
 for _code, _base in enumerate(ALPHABET):
     _CODE_OF_BYTE[[ord(_base), ord(_base.lower())]] = _code
 _BYTE_OF_CODE = np.frombuffer((ALPHABET + "N").encode(), np.uint8)
-_NIBBLE_OF_CODE = np.array([0b1000, 0b0100, 0b0010, 0b0001, 0], np.uint8)
 _CODE_OF_NIBBLE = np.full(16, UNKNOWN, np.uint8)
-_CODE_OF_NIBBLE[_NIBBLE_OF_CODE[:4]] = np.arange(4)
+_CODE_OF_NIBBLE[[0b1000, 0b0100, 0b0010, 0b0001]] = np.arange(4)
 _COMPLEMENT = np.array([3, 2, 1, 0, UNKNOWN], np.uint8)
 _ONEHOT_OF_CODE = np.vstack([np.eye(4, dtype=np.uint8), np.zeros((1, 4), np.uint8)])
 
@@ -83,7 +82,7 @@ def pack_codes(codes: Bytes) -> Bytes:
         ValueError: L is odd.
     """
     _require_even(codes.shape[-1])
-    nibbles = _NIBBLE_OF_CODE[codes]
+    nibbles = np.uint8(0b1000) >> codes  # nothing is left of it for an unknown base
     packed: Bytes = (nibbles[..., 0::2] << np.uint8(4)) | nibbles[..., 1::2]
     return packed
 

@@ -21,12 +21,15 @@ import pyfaidx
 
 from danq_keras.console import InputError, log, progress
 from danq_keras.dna import UNKNOWN, Bytes, encode, pack_codes
+from danq_keras.fasta_index import write_index
 
 Positions: TypeAlias = npt.NDArray[np.int64]
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _UNPACK_BYTES = 1 << 24
+_READ_BYTES = 1 << 22
 _SLOW_TO_INDEX = 1 << 26
+_CODE_OF_BYTE = encode(np.arange(256, dtype=np.uint8)).tobytes()
 
 
 @contextlib.contextmanager
@@ -73,6 +76,7 @@ class Genome:
         try:
             plain = self._plain_file()
             self._fasta = self._cleanup.enter_context(self._open(plain))
+            self._file = self._cleanup.enter_context(plain.open("rb")).fileno()
         except BaseException:
             self._cleanup.close()
             raise
@@ -115,8 +119,8 @@ class Genome:
         fresh = index.is_file() and index.stat().st_mtime >= plain.stat().st_mtime
         if not fresh and not os.access(plain.parent, os.W_OK):
             index = self._temporary_folder() / "genome.fa.fai"
-        if not fresh and plain.stat().st_size > _SLOW_TO_INDEX:
-            log.info("%s: making its index.", self.path)
+        if not fresh and not write_index(plain, index) and plain.stat().st_size > _SLOW_TO_INDEX:
+            log.info("%s: its lines are irregular, making its index takes longer.", self.path)
         try:
             return pyfaidx.Fasta(str(plain), indexname=str(index), as_raw=True)
         except (pyfaidx.FastaIndexingError, ValueError, AssertionError) as error:
@@ -137,11 +141,20 @@ class Genome:
         """
         if not 0 <= start < end <= self.lengths[chrom]:
             raise ValueError(f"{chrom}:{start}-{end} is not inside 0-{self.lengths[chrom]}.")
-        # pyfaidx counts from 1, last base included.
-        codes = encode(self._fasta.faidx.fetch(chrom, start + 1, end))
-        if len(codes) != end - start:
+        record = self._fasta.faidx.index[chrom]
+        first, last = (
+            record.offset + base // record.lenc * record.lenb + base % record.lenc
+            for base in (start, end - 1)
+        )
+        codes, n_read = np.empty(end - start, np.uint8), 0
+        for at in range(first, last + 1, _READ_BYTES):
+            read = os.pread(self._file, min(_READ_BYTES, last + 1 - at), at)
+            block = np.frombuffer(read.translate(_CODE_OF_BYTE, b"\r\n"), np.uint8)
+            n_read += len(block)
+            codes[n_read - len(block) : n_read] = block[: max(0, len(codes) + len(block) - n_read)]
+        if n_read != len(codes):
             raise InputError(
-                f"{self.path}: {chrom} has fewer bases than its index says. Delete "
+                f"{self.path}: {chrom} has not the bases that its index says. Delete "
                 f"{self.path.name}.fai, or fetch the file again."
             )
         return codes
@@ -201,6 +214,11 @@ class PackedSequence:
         self._codes = codes
         self._width = window // 2
         self._views: dict[int, Bytes] = {}
+
+    def prepare(self, starts: Positions) -> None:
+        """Pack all that the windows at `starts` (n,) need."""
+        for phase in np.unique(starts % 2).tolist():
+            self._view(phase)
 
     def windows(self, starts: Positions) -> Bytes:
         """Packed windows (n, L/2) at `starts` (n,)."""

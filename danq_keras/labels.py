@@ -2,7 +2,8 @@
 
 `PeakFiles` says which file is which target; `load_peaks` reads, checks and resizes; `label_bins`
 marks the bins of one chromosome. A bin is positive for a target when more than a given share of it
-is covered by the union of that target's peaks. Sequences and splits are not known here.
+is covered by the union of that target's peaks. Regions that a target's assay cannot judge
+(`load_ignored`) make labels that do not count. Sequences and splits are not known here.
 """
 
 from collections import Counter
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from danq_keras.bed import Bed, covered_bases, in_genome, merge_each, overlapped, read_bed
+from danq_keras.bed import Bed, covered_bases, merge_each, overlapped, read_located
 from danq_keras.console import InputError, log, progress
 from danq_keras.dna import Bytes, unpack_labels
 from danq_keras.genome import Positions, one_line, shorten
@@ -55,12 +56,16 @@ class BinLabels:
     """Labels of the bins of one chromosome.
 
     `packed` (m, ceil(T/8)) uint8; `positive` has for each target the ascending indices of its
-    positive bins, and `peak_bins` the bins [first, last) that each of its peaks touches.
+    positive bins, and `peak_bins` the bins [first, last) that each of its peaks touches. Labels
+    that do not count have their bit in `ignored`, shaped like `packed`, and are not positive;
+    `covered` are the positive bins with those that would be, were they not ignored.
     """
 
     packed: Bytes
     positive: list[npt.NDArray[np.intp]]
     peak_bins: list[tuple[Positions, Positions]]
+    covered: list[npt.NDArray[np.intp]]
+    ignored: Bytes | None = None
 
 
 def target_name(path: Path) -> str:
@@ -163,6 +168,7 @@ def load_peaks(
     chroms: Sequence[str],
     resize: int | None = None,
     min_signal: float | None = None,
+    chrom_names: str | None = None,
 ) -> Peaks:
     """Read all peak files.
 
@@ -172,6 +178,7 @@ def load_peaks(
         chroms: the sequences in use.
         resize: bases that each peak gets around its summit or centre; None leaves it.
         min_signal: weaker peaks are left out.
+        chrom_names: how to rename the files' chromosomes (see `bed.rename_chrom`).
 
     Raises:
         InputError: a file is not BED, shares no chromosome with the genome, or has a peak beyond
@@ -183,8 +190,9 @@ def load_peaks(
     n_read = 0
     with progress(total=len(files.paths), desc="read peaks", unit="file") as bar:
         for target, path in enumerate(files.paths):
-            bed = read_bed(path, with_signal=min_signal is not None)
-            keep = in_genome(bed, lengths)
+            bed, keep = read_located(
+                path, lengths, chrom_names=chrom_names, with_signal=min_signal is not None
+            )
             foreign.update(bed.names[c] for c in bed.chrom[~keep])
             loaded.left_out[NOT_IN_GENOME] += int((~keep).sum())
             if min_signal is not None and bed.signal is not None:
@@ -221,8 +229,77 @@ def _resize(bed: Bed, lengths: dict[str, int], size: int) -> tuple[Positions, Po
     return np.maximum(start, 0), np.minimum(start + size, limit)
 
 
+def load_ignored(
+    table: Path,
+    targets: Targets,
+    lengths: dict[str, int],
+    *,
+    chroms: Sequence[str],
+    chrom_names: str | None = None,
+) -> dict[str, list[tuple[Positions, Positions]]]:
+    """Read the regions in which targets' labels do not count.
+
+    Args:
+        table: tab- or comma-separated text with the columns `target` (name or number) and `file`
+            (BED, relative to the table's folder). A target may have several files or none.
+        targets: the dataset's.
+        lengths: sequence name → length of all the genome's sequences.
+        chroms: the sequences in use.
+        chrom_names: how to rename the files' chromosomes.
+
+    Returns:
+        Chromosome → for each target the starts and ends of its regions.
+
+    Raises:
+        InputError: the table or a file cannot be read or does not fit.
+    """
+    none = np.empty(0, np.int64)
+    regions = {chrom: [(none, none)] * len(targets) for chrom in chroms}
+    beds: dict[str, Bed] = {}
+    for line, row in enumerate(
+        read_table(table, required=("target", "file")).to_dict("records"), 2
+    ):
+        try:
+            (target,) = targets.find([row["target"]])
+        except InputError as error:
+            raise InputError(f"{table}, line {line}: {error}") from error
+        if row["file"] not in beds:
+            path = table.parent / row["file"]
+            beds[row["file"]] = read_regions(path, lengths, chrom_names=chrom_names)
+        bed = beds[row["file"]]
+        for chrom in regions.keys() & set(bed.names):
+            (starts, ends), (more_starts, more_ends) = regions[chrom][target], bed.on(chrom)
+            regions[chrom][target] = (
+                np.concatenate([starts, more_starts]),
+                np.concatenate([ends, more_ends]),
+            )
+    return regions
+
+
+def read_regions(path: Path, lengths: dict[str, int], *, chrom_names: str | None = None) -> Bed:
+    """A BED of regions; a warning counts those on chromosomes that the genome lacks.
+
+    Raises:
+        InputError: the file is not BED, or does not fit the genome.
+    """
+    bed, known = read_located(path, lengths, chrom_names=chrom_names)
+    if not known.all():
+        log.warning(
+            "%s: %d of %d features lie on chromosomes that the FASTA lacks.",
+            path,
+            (~known).sum(),
+            len(bed),
+        )
+    return bed
+
+
 def label_bins(
-    peaks: list[tuple[Positions, Positions]], bins: Positions, *, length: int, above: int
+    peaks: list[tuple[Positions, Positions]],
+    bins: Positions,
+    *,
+    length: int,
+    above: int,
+    ignore: list[tuple[Positions, Positions]] | None = None,
 ) -> BinLabels:
     """Label the bins of one chromosome.
 
@@ -231,17 +308,40 @@ def label_bins(
         bins: (m,) int64 bin starts, ascending.
         length: bases a bin.
         above: a bin with more covered bases than this is positive.
+        ignore: for each target the regions in which its labels do not count: those of all bins
+            that share a base with one.
     """
-    packed = np.zeros((len(bins), -(-len(peaks) // 8)), np.uint8)
-    positive, peak_bins = [], []
-    disjoint = merge_each(peaks)
-    for target, (starts, ends) in enumerate(peaks):
-        covered = covered_bases(*disjoint[target], bins=bins, length=length)
-        indices = np.flatnonzero(covered > above)
+    covered = _covered_bins(peaks, bins, length=length, above=above)
+    ignored = None if ignore is None else _covered_bins(ignore, bins, length=length, above=0)
+    positive = covered
+    if ignored is not None:
+        pairs = zip(covered, ignored, strict=True)
+        positive = [np.setdiff1d(these, those, assume_unique=True) for these, those in pairs]
+    return BinLabels(
+        packed=_pack(positive, len(bins)),
+        positive=positive,
+        peak_bins=[overlapped(*target, bins=bins, length=length) for target in peaks],
+        covered=covered,
+        ignored=None if ignored is None else _pack(ignored, len(bins)),
+    )
+
+
+def _covered_bins(
+    intervals: list[tuple[Positions, Positions]], bins: Positions, *, length: int, above: int
+) -> list[npt.NDArray[np.intp]]:
+    """For each target the ascending indices of the bins of which more than `above` is covered."""
+    return [
+        np.flatnonzero(covered_bases(*disjoint, bins=bins, length=length) > above)
+        for disjoint in merge_each(intervals)
+    ]
+
+
+def _pack(marked: list[npt.NDArray[np.intp]], n_bins: int) -> Bytes:
+    """Bits (n_bins, ceil(T/8)) of the bins marked for each target."""
+    packed = np.zeros((n_bins, -(-len(marked) // 8)), np.uint8)
+    for target, indices in enumerate(marked):
         packed[indices, target // 8] |= np.uint8(0x80 >> (target % 8))
-        positive.append(indices)
-        peak_bins.append(overlapped(starts, ends, bins=bins, length=length))
-    return BinLabels(packed, positive, peak_bins)
+    return packed
 
 
 def count_positives(split: Split) -> Positions:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from danq_keras.bed import covered_bases, merge
+from danq_keras.bed import covered_bases, merge, rename_chrom
 from danq_keras.console import InputError
 from danq_keras.genome import Genome, Positions, Region, shorten
 from danq_keras.labels import read_table
@@ -67,10 +67,15 @@ def split_by_options(
     return SplitMap(_by_chrom(located), TRAIN)
 
 
-def split_by_table(genome: Genome, table: Path) -> SplitMap:
+def split_by_table(genome: Genome, table: Path, *, chrom_names: str | None = None) -> SplitMap:
     """Splits from a table with the columns `chrom`, `split` and optional `start`, `end`.
 
     Positions are 0-based and half-open as in BED; without them the whole chromosome is meant.
+
+    Args:
+        genome: has the chromosomes.
+        table: tab- or comma-separated text.
+        chrom_names: how to rename the table's chromosomes (see `bed.rename_chrom`).
 
     Raises:
         InputError: the table cannot be read, names another split, lies outside the genome, or has
@@ -84,7 +89,10 @@ def split_by_table(genome: Genome, table: Path) -> SplitMap:
             raise InputError(
                 f"{where}: 'split' is one of {', '.join(SPLITS)}. Received: {row['split']!r}."
             )
-        region = _region(row["chrom"], row.get("start", ""), row.get("end", ""), where=where)
+        chrom = row["chrom"]
+        if chrom_names is not None:
+            chrom = rename_chrom(chrom, chrom_names, genome.lengths)
+        region = _region(chrom, row.get("start", ""), row.get("end", ""), where=where)
         located.append((row["split"], _locate(region, genome, where)))
     return SplitMap(_by_chrom(located), IN_NO_SPLIT)
 

@@ -22,9 +22,10 @@ MOST_LINES = 520
 LINES: dict[str, str] = {
     "package": "__init__",
     "NumPy only": "dna metrics resources console presets",
-    "files": "targets store deepsea matlab matlab_writer genome bed motifs",
-    "composition": "build build_summary labels splits bundle bundle_files demo baseline auc_tables "
-    "comparison comparison_text plots report inputs",
+    "files": "targets store deepsea matlab matlab_writer genome fasta_index bed motifs",
+    "composition": "build build_summary build_write genome_spec labels splits bundle bundle_files "
+    "duplicates dataset_comparison demo baseline auc_tables comparison comparison_text plots "
+    "report inputs",
     "TensorFlow and Keras": "pipeline models optimizers checkpoints legacy restudy steps predict "
     "predict_stream finetuning training experiment variants explain",
     "commands": "commands.*",

@@ -6,7 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from danq_keras.bed import covered_bases, in_genome, merge, overlapped, read_bed
+from danq_keras.bed import (
+    covered_bases,
+    in_genome,
+    merge,
+    overlapped,
+    read_bed,
+    read_located,
+    rename_chrom,
+)
 from danq_keras.console import InputError
 
 NARROW = "chr1\t10\t50\tp1\t100\t.\t7.5\t3.1\t2.2\t15\nchr2\t0\t9\tp2\t1\t.\t0.5\t-1\t-1\t-1\n"
@@ -155,3 +163,49 @@ def test_overlapped_bins_by_hand() -> None:
         np.array([9, 10, 12, 40]), np.array([10, 21, 13, 50]), bins=bins, length=10
     )
     assert (first.tolist(), last.tolist()) == ([0, 1, 1, 4], [1, 3, 2, 4])
+
+
+@pytest.mark.parametrize(
+    ("name", "how", "lengths", "expected"),
+    [
+        ("chr1", "strip", {"1": 9}, "1"),
+        ("1", "strip", {"1": 9}, "1"),
+        ("1", "add", {"chr1": 9}, "chr1"),
+        ("chr1", "add", {"chr1": 9}, "chr1"),
+        ("chrM", "strip", {"MT": 9}, "MT"),
+        ("chrM", "strip", {"M": 9, "MT": 9}, "M"),
+        ("MT", "add", {"chrM": 9}, "chrM"),
+        ("chrM", "strip", {"1": 9}, "M"),
+    ],
+)
+def test_chromosomes_are_renamed(
+    name: str, how: str, lengths: dict[str, int], expected: str
+) -> None:
+    assert rename_chrom(name, how, lengths) == expected
+
+
+def test_two_names_that_become_one_are_one_chromosome(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.bed", "1\t1\t4\n2\t5\t6\nchr1\t7\t9\n")
+    bed, known = read_located(path, {"chr1": 10}, chrom_names="add")
+    assert bed.names == ("chr1", "chr2")
+    assert [part.tolist() for part in bed.on("chr1")] == [[1, 7], [4, 9]]
+    assert known.tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("chroms", "advice"),
+    [
+        ({"1": 10}, r"Pass --chrom-names strip\."),
+        ({"chrchr1": 10}, "Rename one side"),
+        ({"II": 10}, "Rename one side"),
+    ],
+)
+def test_no_chromosome_in_common_suggests_what_to_do(
+    tmp_path: Path, chroms: dict[str, int], advice: str
+) -> None:
+    path = write(tmp_path / "a.bed", "chr1\t1\t4\n")
+    with pytest.raises(InputError, match=rf"a\.bed: none of its chromosomes .* {advice}"):
+        read_located(path, chroms, chrom_names=None)
+    path = write(tmp_path / "b.bed", "1\t1\t4\n")
+    with pytest.raises(InputError, match=r"Pass --chrom-names add\."):
+        read_located(path, {"chr1": 10}, chrom_names=None)

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from danq_keras.commands import benchmark, benchmark_steps
+from danq_keras.commands import benchmark, benchmark_genome, benchmark_steps
 from danq_keras.commands.benchmark_train import floating_point_operations
 from danq_keras.console import InputError
 from danq_keras.dna import reverse_complement_codes
@@ -101,3 +101,32 @@ def test_steps_by_their_formulae(tmp_path, capsys):
 def test_steps_needs_steps():
     with pytest.raises(InputError, match="--steps: must be above zero"):
         benchmark.main(["steps", "--steps", "0"])
+
+
+def test_genome_builds_what_it_made_and_compares(tmp_path, capfd):
+    arguments = ["genome", "--scale", "0.0005", "--peak-files", "3", "--folder", str(tmp_path)]
+    assert benchmark.main(arguments) == 0
+    out = capfd.readouterr().out
+    for text in ("3 targets", "labelling bins", "peak memory", "GB anonymous", "ratio  "):
+        assert text in out
+    kept = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert set(kept) == {"genome-0.0005.fa", "genome-0.0005.fa.fai", "peaks-0.0005-3"}
+    letters = (tmp_path / "genome-0.0005.fa").read_bytes()
+    assert letters.count(b">") == 21
+    assert all(letters.count(base) > 100_000 for base in (b"A", b"c", b"g", b"T"))
+    assert letters.count(b"N") > 10_000
+    assert benchmark.main(arguments) == 0  # with the same files
+    assert (tmp_path / "genome-0.0005.fa").stat().st_mtime_ns == kept["genome-0.0005.fa"]
+
+
+def test_genome_refuses_what_cannot_be_made():
+    with pytest.raises(InputError, match=r"--scale: above 0, up to 1; .* Received: 0\.0, 39"):
+        benchmark.main(["genome", "--scale", "0"])
+    with pytest.raises(InputError, match="--peak-files"):
+        benchmark.main(["genome", "--peak-files", "0"])
+
+
+def test_genome_says_when_the_build_fails(capfd):
+    with pytest.raises(InputError, match=r"must end with status 0\. Received: 2\. See its message"):
+        benchmark_genome._build(["genome", "out", "--genome", "none.fa", "--peaks", "none.bed"])
+    assert "none.fa: no such file" in capfd.readouterr().err

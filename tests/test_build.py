@@ -1,20 +1,25 @@
 """FASTA + BED → store, against a build that goes base by base."""
 
+import contextlib
 import dataclasses
 import gzip
 import hashlib
 import logging
+import re
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from danq_keras import build
-from danq_keras.build import BuildSummary, GenomeSpec, build_dataset
+from danq_keras import build, build_write
+from danq_keras.build import BuildSummary, build_dataset
 from danq_keras.console import InputError
 from danq_keras.dna import decode, unpack_codes, unpack_labels
+from danq_keras.genome_spec import GenomeSpec
 from danq_keras.labels import count_positives
+from danq_keras.resources import resource_path
 from danq_keras.store import SPLITS, Dataset, open_dataset
 
 BIN, WINDOW, FLANK = 20, 60, 20
@@ -179,11 +184,29 @@ def test_gzip_and_plain_give_the_same(tmp_path: Path, sources: Path) -> None:
     assert again.fingerprints() == plain
 
 
+def test_chromosomes_and_peaks_in_any_order_give_the_same(
+    tmp_path: Path, sources: Path, rng: np.random.Generator
+) -> None:
+    before = built(tmp_path, spec_of(sources))[0]
+    rows = {name: rows_of(before, name) for name in SPLITS}
+    for target in range(N_TARGETS):
+        lines = (sources / f"t{target}.bed").read_text().splitlines(keepends=True)
+        (sources / f"t{target}.bed").write_text("".join(rng.permutation(lines)))
+    assert built(tmp_path, spec_of(sources))[0].fingerprints() == before.fingerprints()
+    genome = read_genome(sources)
+    (sources / "genome.fa").write_text("".join(f">{c}\n{genome[c]}\n" for c in ("c", "b", "a")))
+    turned = built(tmp_path, spec_of(sources))[0]
+    for name in SPLITS:
+        assert sorted(rows_of(turned, name)) == sorted(rows[name])
+        chroms = [row[0] for row in rows_of(turned, name)]
+        assert chroms == sorted(chroms, reverse=True)
+
+
 def test_small_blocks_give_the_same(
     tmp_path: Path, sources: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = built(tmp_path, spec_of(sources))[0].fingerprints()
-    monkeypatch.setattr(build, "_BLOCK_ROWS", 3)
+    monkeypatch.setattr(build_write, "_BLOCK_ROWS", 3)
     assert built(tmp_path, spec_of(sources))[0].fingerprints() == plain
 
 
@@ -363,6 +386,203 @@ def test_summary_tells_all(tmp_path: Path, sources: Path) -> None:
 def test_bad_choices_are_refused(sources: Path, changes: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         spec_of(sources, **changes)
+
+
+def test_files_named_with_chr_fit_a_genome_without(tmp_path: Path, sources: Path) -> None:
+    """Every file of the build may be named the other way; the result is the same."""
+    lines = {
+        "bins.bed": "b\t100\t120\na\t420\t440\na\t20\t40\nc\t40\t60\n",
+        "bad.bed": "a\t20\t25\n",
+        "splits.tsv": "chrom\tsplit\na\ttrain\nb\tvalid\nc\ttest\n",
+        "ignore.tsv": "target\tfile\nt1\tunjudged.bed\n",
+        "unjudged.bed": "b\t0\t600\n",
+    }
+    options = {"bins": "bins.bed", "exclude": "bad.bed", "split_table": "splits.tsv"}
+    options["ignore"] = "ignore.tsv"
+    for name, text in lines.items():
+        (sources / name).write_text(text)
+    spec = spec_of(
+        sources,
+        test_chroms=(),
+        valid_region=None,
+        keep_unlabelled=True,
+        **{option: sources / name for option, name in options.items()},
+    )
+    dataset, summary = built(tmp_path, spec)
+    plain = dataset.fingerprints()
+    assert sum(summary.n_windows.values()) == 3
+    for path in [*sources.glob("*.bed"), sources / "splits.tsv"]:
+        path.write_text(re.sub(r"^([abc]\t)", r"chr\1", path.read_text(), flags=re.MULTILINE))
+    for option in ("bins", "exclude", "split_table", "ignore"):
+        with pytest.raises(InputError, match=r"--chrom-names strip|has no chra"):
+            built(tmp_path, dataclasses.replace(spec, **{o: None for o in options if o != option}))
+    again, _ = built(tmp_path, dataclasses.replace(spec, chrom_names="strip"))
+    assert again.fingerprints() == plain
+
+
+def test_ignored_labels_neither_count_nor_keep_a_bin(tmp_path: Path, sources: Path) -> None:
+    spec = spec_of(sources, allow_adjacent=True)
+    plain, _ = built(tmp_path, spec)
+    before = {name: rows_of(plain, name) for name in SPLITS}
+    assert plain.train.ignore is None
+    (sources / "unjudged.bed").write_text("a\t219\t500\nb\t0\t605\n")
+    (sources / "ignore.tsv").write_text("target,file\nt2,unjudged.bed\n7,unjudged.bed\n")
+    dataset, summary = built(tmp_path, dataclasses.replace(spec, ignore=sources / "ignore.tsv"))
+    n_ignored = n_positive = 0
+    for name in SPLITS:
+        split, expected, expected_ignore = dataset.split(name), [], []
+        for chrom, start, letters, labels in before[name]:
+            bin_start, judged = start + FLANK, list(labels)
+            out = chrom == "b" or (chrom == "a" and 200 <= bin_start < 500)
+            if out:
+                judged[2] = judged[7] = 0
+            if any(judged):
+                expected.append((chrom, start, letters, judged))
+                expected_ignore.append([int(out and t in (2, 7)) for t in range(N_TARGETS)])
+                n_ignored += 2 * out
+                n_positive += sum(labels) - sum(judged)
+        assert rows_of(dataset, name) == expected
+        assert split.ignore is not None
+        assert unpack_labels(np.asarray(split.ignore), N_TARGETS).tolist() == expected_ignore
+        split.verify()
+    assert n_positive > 0
+    assert (summary.ignored, summary.ignored_positives) == (n_ignored, n_positive)
+    assert summary.peaks_left_out[build.IGNORED] > 0
+    assert f"{n_ignored:,} labels do not count (--ignore); {n_positive:,} of" in summary.describe()
+
+
+def test_first_training_windows_are_those_of_the_list(tmp_path: Path, sources: Path) -> None:
+    listed = ["b 300 320", "b 100 120", "c 40 60", "c 20 40", "a 700 720", "a 420 440", "a 40 60"]
+    (sources / "bins.bed").write_text("".join(line.replace(" ", "\t") + "\n" for line in listed))
+    spec = spec_of(sources, bins=sources / "bins.bed", keep_unlabelled=True)
+    for most, expected in ((1, ["b300"]), (3, ["b300", "b100", "a700"]), (9, None)):
+        dataset, summary = built(tmp_path, dataclasses.replace(spec, max_train=most))
+        rows = [f"{row[0]}{row[1] + FLANK}" for row in rows_of(dataset, "train")]
+        assert rows == (expected or ["b300", "b100", "a700", "a40"])
+        assert summary.bins_left_out[build.BEYOND_FIRST] == 4 - len(rows)
+        assert [f"{r[0]}{r[1] + FLANK}" for r in rows_of(dataset, "test")] == ["c40", "c20"]
+        assert [f"{r[0]}{r[1] + FLANK}" for r in rows_of(dataset, "valid")] == ["a420"]
+
+
+def test_unexpected_numbers_of_windows_leave_nothing(tmp_path: Path, sources: Path) -> None:
+    _, summary = built(tmp_path, spec_of(sources))
+    counts = tuple(summary.n_windows.values())
+    built(tmp_path, spec_of(sources, expect_windows=counts))
+    wrong = (counts[0] + 1, *counts[1:])
+    message = rf"expected {wrong[0]} train, .* Received {counts[0]} train, {counts[1]} valid"
+    with pytest.raises(InputError, match=message):
+        build_dataset(tmp_path / "other", spec_of(sources, expect_windows=wrong))
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_mixed_list_of_bins_is_grouped_and_says_so(
+    tmp_path: Path, sources: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("danq_keras"), "propagate", True)
+    (sources / "bins.bed").write_text("b\t300\t320\na\t700\t720\nb\t100\t120\n")
+    spec = spec_of(sources, bins=sources / "bins.bed", keep_unlabelled=True)
+    dataset, _ = built(tmp_path, spec)
+    assert [row[1] + FLANK for row in rows_of(dataset, "train")] == [300, 100, 700]
+    assert "bins.bed: the bins of a chromosome do not stand together" in caplog.text
+
+
+# Source: UCSC, hg19.chrom.sizes
+HG19 = {
+    "chr1": 249_250_621,
+    "chr2": 243_199_373,
+    "chr3": 198_022_430,
+    "chr4": 191_154_276,
+    "chr5": 180_915_260,
+    "chr6": 171_115_067,
+    "chr7": 159_138_663,
+    "chrX": 155_270_560,
+    "chr8": 146_364_022,
+    "chr9": 141_213_431,
+    "chr10": 135_534_747,
+    "chr11": 135_006_516,
+    "chr12": 133_851_895,
+    "chr13": 115_169_878,
+    "chr14": 107_349_540,
+    "chr15": 102_531_392,
+    "chr16": 90_354_753,
+    "chr17": 81_195_210,
+    "chr18": 78_077_248,
+    "chr20": 63_025_520,
+    "chrY": 59_373_566,
+    "chr19": 59_128_983,
+    "chr22": 51_304_566,
+    "chr21": 48_129_895,
+}
+# Source: DeepSEA's files have 4,400,000, 8,000 and 455,024 rows, both strands of each window.
+DEEPSEA_WINDOWS = (2_200_000, 4_000, 227_512)
+
+
+def bins_like_deepsea(rng: np.random.Generator, surplus: int) -> pd.DataFrame:
+    """A list of bins of the shape of DeepSEA's, `surplus` more of them before the validation."""
+    order = sorted(HG19)  # chr1, chr10, … chr19, chr2, chr20, … chr9, chrX, chrY
+    before = [chrom for chrom in order if chrom[3:] not in ("7", "8", "9", "X", "Y")]
+    each = 2_150_000 // len(before)
+    parts = [(chrom, 1000, HG19[chrom] - 1000, each) for chrom in before]
+    parts += [
+        ("chr7", 1000, 30_508_800, DEEPSEA_WINDOWS[0] - each * len(before) + surplus),
+        ("chr7", 30_508_800, 35_296_800, DEEPSEA_WINDOWS[1]),
+        ("chr7", 35_296_800, 159_000_000, 1000),
+        ("chr8", 1000, 146_000_000, 127_512),
+        ("chr9", 1000, 141_000_000, 100_000),
+        ("chrX", 1000, 155_000_000, 1000),
+        ("chrY", 1000, 59_000_000, 1000),
+    ]
+    tables = []
+    for chrom, first, last, n in parts:
+        starts = np.sort(rng.choice((last - first) // 200, n, replace=False)) * 200 + first
+        tables.append(pd.DataFrame({"chrom": chrom, "start": starts, "end": starts + 200}))
+    return pd.concat(tables)
+
+
+def test_deepsea_splits_and_counts_come_from_its_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    """The README's recipe at its full number of bins; only sequences are left out."""
+
+    class LengthsOnly(contextlib.nullcontext[None]):
+        def __init__(self, path: Path) -> None:
+            self.path, self.lengths = path, HG19
+
+        def __enter__(self) -> "LengthsOnly":  # type: ignore[override]
+            return self
+
+    seen = []
+    monkeypatch.setattr(build, "Genome", LengthsOnly)
+    monkeypatch.setattr(build, "write_splits", lambda *args, **_: seen.extend(args[2]))
+    bins = bins_like_deepsea(rng, surplus=7)
+    bins.to_csv(tmp_path / "allTFs.pos.bed", sep="\t", header=False, index=False)
+    (tmp_path / "peaks.bed").write_text("chr1\t1000\t90000\n")
+    spec = GenomeSpec(
+        genome=tmp_path / "hg19.fa",
+        peaks=(tmp_path / "peaks.bed",),
+        bins=tmp_path / "allTFs.pos.bed",
+        split_table=resource_path("deepsea_splits.tsv"),
+        keep_unlabelled=True,
+        allow_adjacent=True,
+        max_train=2_200_000,
+        expect_windows=DEEPSEA_WINDOWS,
+    )
+    summary = build_dataset(tmp_path / "out", spec)
+    assert tuple(summary.n_windows.values()) == DEEPSEA_WINDOWS
+    assert summary.bins_left_out == {build.SPLITLESS: 3000, build.BEYOND_FIRST: 7}
+    for code, rows in enumerate(
+        (
+            bins[:2_200_000],
+            bins[2_200_007 : 2_200_007 + 4000],
+            bins[bins["chrom"].isin(["chr8", "chr9"])],
+        )
+    ):
+        starts = np.concatenate([part.of(code).starts for part in seen])
+        chroms = [chrom for part in seen for chrom in [part.chrom] * len(part.of(code).starts)]
+        assert np.array_equal(starts, rows["start"])
+        assert chroms == rows["chrom"].tolist()
+    with pytest.raises(InputError, match="--expect-windows: expected 2,200,000 train"):
+        build_dataset(tmp_path / "out2", dataclasses.replace(spec, max_train=None))
 
 
 def test_nothing_left_is_an_error_that_leaves_nothing(tmp_path: Path, sources: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import danq_keras.genome
 from danq_keras.console import InputError
 from danq_keras.dna import decode, encode, pack_codes, unpack_codes
 from danq_keras.genome import Genome, PackedSequence, Region, shorten, unknown_runs
@@ -140,3 +141,27 @@ def test_unknown_runs_by_hand() -> None:
 def test_shorten_says_how_many_it_leaves_out() -> None:
     assert shorten(["a", "b"], 2) == "a, b"
     assert shorten(["a", "b", "c"], 2) == "a, b and 1 more"
+
+
+def test_small_reads_give_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    letters = "".join(rng.choice(list("ACGTNacgtn"), 97))
+    path = tmp_path / "genome.fa"
+    path.write_text(fasta_text({"x": "ACG", "a": letters}, width=7))
+    monkeypatch.setattr(danq_keras.genome, "_READ_BYTES", 5)
+    with Genome(path) as opened:
+        for start, end in [(0, 97), (96, 97), (6, 7), (7, 8), (6, 15), (14, 21), (90, 97)]:
+            assert np.array_equal(opened.fetch("a", start, end), encode(letters[start:end]))
+
+
+@pytest.mark.parametrize("letters", ["AC\nGTAC\nG", "ACGTACGTACGT", "AC"])
+def test_a_file_that_does_not_fit_its_index_is_refused(tmp_path: Path, letters: str) -> None:
+    path = tmp_path / "genome.fa"
+    path.write_text(f">a\n{letters}\n")
+    path.with_name("genome.fa.fai").write_text("a\t8\t3\t4\t5\n")
+    with (
+        Genome(path) as opened,
+        pytest.raises(InputError, match=r"a has not the bases that its index says\. Delete genome"),
+    ):
+        opened.codes("a")

@@ -95,11 +95,12 @@ def test_every_option_reaches_the_build(tmp_path: Path, monkeypatch: pytest.Monk
     options = (
         "--bin 100 --window 500 --min-overlap 0.25 --resize-peaks 150 --chroms a,b,c "
         "--test-chroms a,b --valid-region c:1-90 --exclude e.bed --bins b.bed --keep-if k,l "
-        "--min-signal 2.5 --max-unknown 0.1 --targets t.tsv --allow-adjacent --overwrite"
+        "--min-signal 2.5 --max-unknown 0.1 --targets t.tsv --allow-adjacent --overwrite "
+        "--chrom-names add --ignore i.tsv --max-train 7 --expect-windows 5,4,3"
     )
     command = ["genome", str(tmp_path / "o"), "--genome", "g.fa", "--peaks", "p.bed", "q.bed"]
     make_dataset.main([*command, *options.split()])
-    from danq_keras.build import GenomeSpec
+    from danq_keras.genome_spec import GenomeSpec
 
     assert seen["spec"] == GenomeSpec(
         genome=Path("g.fa"),
@@ -118,6 +119,10 @@ def test_every_option_reaches_the_build(tmp_path: Path, monkeypatch: pytest.Monk
         max_unknown=0.1,
         targets=Path("t.tsv"),
         allow_adjacent=True,
+        chrom_names="add",
+        ignore=Path("i.tsv"),
+        max_train=7,
+        expect_windows=(5, 4, 3),
     )
     assert seen["overwrite"] is True
     make_dataset.main([*command, "--keep-unlabelled", "--split-table", "s.tsv"])
@@ -133,7 +138,7 @@ def test_every_option_reaches_the_build(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("x.bed", "1\t5\t90\n", "x.bed: none of its chromosomes is in the FASTA"),
+        ("x.bed", "1\t5\t90\n", "the FASTA has chr1, chr2, chr3. Pass --chrom-names add."),
         ("x.bed", "chr1\t5900\t6001\n", "end beyond their chromosome"),
         ("x.bed", "", "x.bed: no features"),
         ("y.bed", "chr1\tten\t90\n", "y.bed, line 1: the start must be a whole number"),
@@ -202,6 +207,45 @@ def test_info_counts_windows_and_targets(dataset: Path, capsys: pytest.CaptureFi
     assert "0\tx\t\t" + "\t".join(map(str, counts)) in shown
 
 
+def test_info_counts_windows_that_splits_share(
+    tmp_path: Path, sources: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    letters = (sources / "genome.fa").read_text().split()
+    genome = sources / "genome.fa"
+    genome.write_text(f">chr1\n{letters[1]}\n>chr2\n{letters[3]}\n>chr3\n{letters[1]}\n")
+    (sources / "x.bed").write_text("chr1\t2000\t2600\nchr3\t2000\t2600\nchr2\t900\t1900\n")
+    (sources / "y.bed").write_text("chr2\t900\t1900\n")
+    out = tmp_path / "data"
+    assert make_dataset.main(genome_arguments(sources, out)) == 0
+    capsys.readouterr()
+    assert make_dataset.main(["info", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert "test in train: 3 (100.00%) equal, 3 (100.00%) equal or near, of 3" in shown
+    assert "valid in train: 0 (0.00%) equal, 0 (0.00%) equal or near, of" in shown
+    assert make_dataset.main(["info", str(out), "--no-duplicates"]) == 0
+    assert "in train" not in capsys.readouterr().out
+
+
+def test_compare_shows_and_writes_agreement(
+    tmp_path: Path, sources: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other, table = tmp_path / "other", tmp_path / "agreement.tsv"
+    arguments = genome_arguments(sources, other, "--test-chroms", "chr3", "--valid-region", "chr2")
+    assert make_dataset.main([*arguments, "--min-overlap", "0.1"]) == 0
+    capsys.readouterr()
+    command = ["compare", str(dataset), str(other), "--out", str(table)]
+    assert make_dataset.main(command) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"A: {dataset}\nB: {other}\n")
+    rows = [line.split("\t") for line in table.read_text().splitlines()]
+    assert [row[1] for row in rows] == ["name", "x", "y"]
+    assert all(0 < float(row[5]) < 1 for row in rows[1:])
+    with pytest.raises(InputError, match="already exists"):
+        make_dataset.main(command)
+    assert make_dataset.main([*command, "--overwrite", "--by-number"]) == 0
+    assert "no such dataset folder" in only_line(run("compare", dataset, tmp_path / "none"))
+
+
 def test_verify_finds_a_changed_byte(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert make_dataset.main(["verify", str(dataset)]) == 0
     assert capsys.readouterr().out.count("checksums agree") == 3
@@ -261,6 +305,10 @@ def test_version_and_bad_flags() -> None:
     assert run("--version").stdout.startswith("make_dataset.py ")
     assert run("genome", "out").returncode == 2
     assert run("genome", "out", "--genome", "g", "--chroms", ",").returncode == 2
+    for counts in ("1,2", "1,2,3,4", "a,b,c", "1,-2,3"):
+        done = run("genome", "out", "--genome", "g", "--expect-windows", counts)
+        assert done.returncode == 2
+        assert "expected three whole numbers" in done.stderr
 
 
 def test_overwrite_never_removes_what_the_command_did_not_write(

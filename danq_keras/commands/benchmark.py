@@ -15,6 +15,7 @@ from danq_keras.console import run_command, set_up_logging
 
 YARDSTICKS: Mapping[str, str] = {
     "convert": "train.mat → store, against h5py reading the same file",
+    "genome": "a genome of mm10's size and its peaks → store, against reading the FASTA",
     "loader": "samples a second of the training pipeline, against h5py reading the .mat",
     "metrics": "exact metrics of all targets, against a loop over scikit-learn",
     "steps": "how far each layer moves a step under other optimizers, against DanQ's own",

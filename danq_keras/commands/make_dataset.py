@@ -22,6 +22,7 @@ _EXAMPLES = {
     "export-mat": "bin/make_dataset.py export-mat yeast_mat --dataset data/yeast",
     "info": "bin/make_dataset.py info data/yeast --targets",
     "verify": "bin/make_dataset.py verify data/yeast",
+    "compare": "bin/make_dataset.py compare data/published data/rebuilt --out agreement.tsv",
 }
 _DATASET_FILES = r"(train|valid|test)\.h5|bundle\.json|baselines_\w+\.json"
 _WRITTEN = {
@@ -99,8 +100,28 @@ def _add_looking(commands: Any) -> None:
     info.add_argument(
         "--targets", action="store_true", help="also a line a target (default: totals only)"
     )
+    info.add_argument(
+        "--no-duplicates",
+        dest="duplicates",
+        action="store_false",
+        help="do not look for windows that two splits share (a minute for 2 million windows)",
+    )
     verify = _subcommand(commands, "verify", "read all of a dataset and compare its checksums")
     verify.add_argument("dataset", type=Path, metavar="DATASET", help="the dataset folder")
+    compare = _subcommand(commands, "compare", "compare sequences and labels of two datasets")
+    compare.add_argument("a", type=Path, metavar="A", help="a dataset folder")
+    compare.add_argument("b", type=Path, metavar="B", help="the other one")
+    compare.add_argument(
+        "--by-number",
+        action="store_true",
+        help="join the targets by number (default: by name, the same ones in both)",
+    )
+    compare.add_argument(
+        "--out", dest="table", type=Path, metavar="TSV", help="table with a row a target"
+    )
+    compare.add_argument(
+        "--overwrite", action="store_true", help="replace the table if it is there"
+    )
 
 
 def _add_genome(commands: Any) -> None:
@@ -139,6 +160,12 @@ def _add_sources(command: argparse.ArgumentParser) -> None:
         metavar="A,B,…",
         help="chromosomes in use (default: all of the FASTA)",
     )
+    group.add_argument(
+        "--chrom-names",
+        choices=("strip", "add"),
+        help="take the leading chr of the chromosomes in peaks, bins, regions and split tables "
+        "away, or add one, to fit the FASTA's names (default: as they are)",
+    )
 
 
 def _add_labelling(command: argparse.ArgumentParser) -> None:
@@ -172,6 +199,13 @@ def _add_labelling(command: argparse.ArgumentParser) -> None:
         metavar="X",
         help="leave out peaks with a lower narrowPeak signal, or BED score (default: none)",
     )
+    group.add_argument(
+        "--ignore",
+        type=Path,
+        metavar="TABLE",
+        help="table with the columns target, file: BED of regions that the target's assay cannot "
+        "judge; labels of bins that share a base with one do not count (default: all count)",
+    )
 
 
 def _add_splitting(command: argparse.ArgumentParser) -> None:
@@ -199,6 +233,18 @@ def _add_splitting(command: argparse.ArgumentParser) -> None:
         "--allow-adjacent",
         action="store_true",
         help="keep training windows that overlap a validation or test bin (default: leave out)",
+    )
+    group.add_argument(
+        "--max-train",
+        type=int,
+        metavar="N",
+        help="keep the first N training windows, in the order of the rows (default: all)",
+    )
+    group.add_argument(
+        "--expect-windows",
+        type=_three_counts,
+        metavar="TRAIN,VALID,TEST",
+        help="write nothing unless the splits have these numbers of windows (default: any)",
     )
 
 
@@ -245,6 +291,13 @@ def _names(text: str) -> tuple[str, ...]:
     return names
 
 
+def _three_counts(text: str) -> tuple[int, ...]:
+    counts = text.split(",")
+    if len(counts) != 3 or not all(count.strip().isdecimal() for count in counts):
+        raise argparse.ArgumentTypeError("expected three whole numbers, separated by commas")
+    return tuple(map(int, counts))
+
+
 def main(argv: list[str] | None = None) -> int:
     """Make, export or inspect a dataset.
 
@@ -260,6 +313,7 @@ def main(argv: list[str] | None = None) -> int:
         "export-mat": _export,
         "info": _info,
         "verify": _verify,
+        "compare": _compare,
     }
     if "out" in args:
         refuse_existing(args.out, overwrite=args.overwrite)
@@ -290,7 +344,8 @@ def _deepsea(args: argparse.Namespace) -> None:
 
 
 def _genome(args: argparse.Namespace) -> None:
-    from danq_keras.build import GenomeSpec, build_dataset
+    from danq_keras.build import build_dataset
+    from danq_keras.genome_spec import GenomeSpec
 
     choices: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
@@ -329,6 +384,10 @@ def _info(args: argparse.Namespace) -> None:
     print(_describe(dataset))
     if args.targets:
         print(_describe_targets(dataset))
+    if args.duplicates:
+        from danq_keras.duplicates import count_duplicates, describe_overlaps
+
+        print(describe_overlaps(count_duplicates(dataset)))
 
 
 def _verify(args: argparse.Namespace) -> None:
@@ -339,6 +398,22 @@ def _verify(args: argparse.Namespace) -> None:
         split = dataset.split(name)
         split.verify()
         print(f"{split.path}: {split.n_windows:,} windows, checksums agree")
+
+
+def _compare(args: argparse.Namespace) -> None:
+    from danq_keras.dataset_comparison import compare_datasets
+    from danq_keras.store import open_dataset
+
+    if args.table is not None:
+        refuse_existing(args.table, overwrite=args.overwrite)
+    comparison = compare_datasets(
+        open_dataset(args.a), open_dataset(args.b), by_number=args.by_number
+    )
+    print(f"A: {args.a}\nB: {args.b}")
+    print(comparison.describe())
+    if args.table is not None:
+        comparison.write(args.table, overwrite=args.overwrite)
+        print(f"Written: {args.table}")
 
 
 def _splits(dataset: "Dataset") -> list[tuple[str, "Split"]]:

@@ -1,0 +1,83 @@
+"""The quick index of a FASTA file against the one that pyfaidx makes line by line."""
+
+from pathlib import Path
+
+import numpy as np
+import pyfaidx
+import pytest
+
+from danq_keras import fasta_index
+from danq_keras.fasta_index import write_index
+
+
+def index_of(path: Path) -> str:
+    assert write_index(path, path.with_suffix(".quick"))
+    return path.with_suffix(".quick").read_text()
+
+
+REGULAR = [
+    ">a\nACGT\n",
+    ">a desc > more\nACGT\nACGT\nAC\n>b\tx\nAC\n>c\nNNNNN\nNNNNN\n",
+    ">a\nACGT\nACGT\n>b\nACGTACGT\nA\n>c\nA\n",
+    ">one_line\n" + "ACGT" * 50 + "\n>two\n" + "a" * 7 + "\n",
+    ">last_line_open\nACGT\nACG",
+]
+
+
+@pytest.mark.parametrize("text", REGULAR)
+@pytest.mark.parametrize("block", [3, 1 << 24])
+def test_index_equals_that_of_pyfaidx(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, block: int
+) -> None:
+    monkeypatch.setattr(fasta_index, "_BLOCK", block)
+    path = tmp_path / "genome.fa"
+    path.write_text(text)
+    pyfaidx.Faidx(str(path))
+    assert index_of(path) == path.with_name("genome.fa.fai").read_text()
+
+
+def test_index_of_random_files_equals_that_of_pyfaidx(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    for number in range(20):
+        path = tmp_path / f"genome{number}.fa"
+        width = int(rng.integers(1, 9))
+        with path.open("w") as file:
+            for record in range(int(rng.integers(1, 5))):
+                letters = "".join(rng.choice(list("ACGTNacgtn"), rng.integers(1, 40)))
+                lines = [letters[i : i + width] for i in range(0, len(letters), width)]
+                file.write(f">r{record} x\n" + "\n".join(lines) + "\n")
+        pyfaidx.Faidx(str(path))
+        assert index_of(path) == path.with_name(path.name + ".fai").read_text()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ">a\r\nACGT\r\nAC\r\n",
+        ">a\nACGT\n\nACGT\n",
+        ">a\nACGT\n\n",
+        ">a\nACGT\nACGTA\n",
+        ">a\nACGT\nAC\nACGT\n",
+        ">a\nAC T\nACGT\n",
+        ">a\nACGT\n>a\nACGT\n",
+        ">\nACGT\n",
+        ">a\n>b\nACGT\n",
+        ">a\n",
+        ">a",
+        ">a\nACGT",
+        ">a\n\nACGT\n",
+    ],
+)
+def test_what_is_irregular_is_left_to_pyfaidx(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "genome.fa"
+    path.write_bytes(text.encode())
+    assert not write_index(path, tmp_path / "index")
+    assert [p.name for p in tmp_path.iterdir()] == ["genome.fa"]
+
+
+def test_an_old_index_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "genome.fa"
+    path.write_text(">a\nACGT\n")
+    path.with_suffix(".quick").write_text("old")
+    assert index_of(path) == "a\t4\t3\t4\t5\n"

@@ -5,6 +5,7 @@ import dataclasses
 import errno
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,49 +27,85 @@ from danq_keras.experiment import (
 from danq_keras.optimizers import describe_steps, make_optimizer, warn_of_scaling
 from danq_keras.predict import load_trained
 from danq_keras.presets import Preset, apply_settings, changed_settings, get_preset
+from danq_keras.run_sets import is_complete
 from danq_keras.store import Dataset, is_dataset, open_dataset
 from danq_keras.training import Trainer
 
 DEMO_FOLDER = "demo_data"
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a command line asks for, checked against the data before anything is written.
+
+    `description` is the content of config.json.
+    """
+
+    preset: Preset
+    dataset: Dataset
+    columns: list[int] | None
+    description: dict[str, Any]
+
+
 def run(args: argparse.Namespace, settings: dict[str, Any]) -> int:
     """Start or resume a run and take it to its report."""
-    out = _run_folder(args)
+    out = run_folder(args)
     config = read_config(out) if args.resume else None
-    preset = _preset(args, settings, config)
-    make_optimizer(preset.train)  # an unknown one is said before anything is read or written
-    if not args.resume and _is_used(out):
+    if not args.resume and is_used(out):
         refuse_existing(out, overwrite=args.overwrite)
         require_run(out)
+    plan = make_plan(args, settings, out=out, config=config)
+    if config is not None and is_complete(out, plan.description):
+        print(f"{out}: this run is complete. Its report: {out / 'report.html'}")
+        return 0
+    plan.dataset.verify()
+    trainer = Trainer(plan.preset, plan.dataset, out, columns=plan.columns)
+    out.mkdir(parents=True, exist_ok=True)
+    with claimed_folder(out):
+        _make_room(args, out, plan.dataset)
+        _train(args, plan.preset, trainer, plan.description)
+    return 0
+
+
+def make_plan(
+    args: argparse.Namespace,
+    settings: dict[str, Any],
+    *,
+    out: Path,
+    config: dict[str, Any] | None,
+) -> Plan:
+    """Settle settings and data.
+
+    Args:
+        args: the command line.
+        settings: its settings.
+        out: run folder, or the folder of a set of runs.
+        config: of the run that is resumed; None for a new one.
+
+    Raises:
+        InputError: a user's mistake.
+    """
+    preset = _preset(args, settings, config)
+    make_optimizer(preset.train)  # an unknown one is said before anything is read or written
     _require_writable(out)
     dataset = open_dataset(_data_folder(args, out, config))
     preset, columns = _fit_to_data(preset, dataset, settings)
     description = describe_run(preset, dataset, columns)
     if config is not None:
         check_resumable(config, description, out)
-        if _is_complete(out, config, preset):
-            print(f"{out}: this run is complete. Its report: {out / 'report.html'}")
-            return 0
-    dataset.verify()
-    trainer = Trainer(preset, dataset, out, columns=columns)
-    out.mkdir(parents=True, exist_ok=True)
-    with claimed_folder(out):
-        _make_room(args, out, dataset)
-        _train(args, preset, trainer, description)
-    return 0
+    return Plan(preset, dataset, columns, description)
 
 
 def _make_room(args: argparse.Namespace, out: Path, dataset: Dataset) -> None:
     """Leave nothing of an earlier run but what is continued, and never the data."""
     if args.resume:
         (out / "report.html").unlink(missing_ok=True)  # written last: it marks a complete run
-    elif _is_used(out):  # without --overwrite by a process that began a moment ago
+    elif is_used(out):  # without --overwrite by a process that began a moment ago
         refuse_existing(out, overwrite=args.overwrite)
         clear_run(out, keep=dataset.folder)
 
 
-def _is_used(out: Path) -> bool:
+def is_used(out: Path) -> bool:
     """Whether something is there but demo data, which an interrupted start may have left."""
     names = {path.name for path in out.iterdir()} if out.is_dir() else set()
     return bool(names - {DEMO_FOLDER}) or (out.exists() and not out.is_dir())
@@ -147,7 +184,8 @@ def _preset_name(args: argparse.Namespace) -> str:
     return args.preset or ("danq" if args.data else "demo")
 
 
-def _run_folder(args: argparse.Namespace) -> Path:
+def run_folder(args: argparse.Namespace) -> Path:
+    """`--out`, or where a run goes without it."""
     if args.out is not None:
         return Path(args.out)
     name = "demo"
@@ -184,11 +222,6 @@ def _fit_to_data(
             )
     model = dataclasses.replace(preset.model, window=dataset.window, n_targets=n_targets)
     return dataclasses.replace(preset, model=model), columns
-
-
-def _is_complete(out: Path, config: dict[str, Any], preset: Preset) -> bool:
-    same = config["train"]["epochs"] == preset.train.epochs
-    return same and (out / "report.html").is_file()
 
 
 def _print_header(preset: Preset, dataset: Dataset, trainer: Trainer, out: Path) -> None:

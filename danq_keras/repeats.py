@@ -289,8 +289,8 @@ def target_table(tables: Sequence[pd.DataFrame], *, same_windows: bool) -> pd.Da
 class Difference:
     """Of the means of two sets of runs, ours minus the reference: arrays (M,).
 
-    `low` and `high` are the ends of Welch's 95 % t-interval and `p` is its two-sided test; NaN
-    where a set has fewer than two values or neither varies.
+    `low` and `high` are the ends of the 95 % t-interval and `p` is its two-sided test; NaN where
+    there are fewer than two values or nothing varies.
     """
 
     difference: Floats
@@ -316,3 +316,14 @@ def welch(ours: Spread, reference: Spread) -> Difference:
     low[usable], high[usable] = difference[usable] - half, difference[usable] + half
     p[usable] = 2 * stats.t.sf(np.abs(difference[usable] / error[usable]), freedom)
     return Difference(difference, low, high, p)
+
+
+def paired(ours: Floats, reference: Floats) -> Difference:
+    """Mean difference of pairs (R, M), with the t-interval and two-sided test over pairs."""
+    found = spread(ours - reference)
+    error = found.sd / np.sqrt(np.maximum(found.n, 1))
+    usable = error > 0
+    low, high = (np.where(usable, ends, np.nan) for ends in (found.low, found.high))
+    p = np.full(found.mean.shape, np.nan)
+    p[usable] = 2 * stats.t.sf(np.abs(found.mean[usable] / error[usable]), found.n[usable] - 1)
+    return Difference(found.mean, low, high, p)

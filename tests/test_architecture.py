@@ -24,7 +24,8 @@ LINES: dict[str, str] = {
     "NumPy only": "dna metrics resources console presets",
     "files": "targets store deepsea matlab matlab_writer genome bed motifs",
     "composition": "build build_summary labels splits bundle bundle_files demo baseline auc_tables "
-    "comparison comparison_text plots report inputs repeats run_sets repeats_report folds pooling",
+    "comparison comparison_text plots report inputs "
+    "repeats run_sets repeats_report repeats_comparison folds pooling",
     "TensorFlow and Keras": "pipeline models optimizers checkpoints legacy steps predict "
     "predict_stream training experiment variants explain",
     "commands": "commands.*",

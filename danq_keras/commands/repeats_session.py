@@ -11,6 +11,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
+
 from danq_keras.auc_tables import write_auc_table
 from danq_keras.commands.several_runs import RunOrder, run_all
 from danq_keras.commands.training_session import Plan, is_used, make_plan, run_folder
@@ -30,6 +32,8 @@ from danq_keras.run_sets import (
     read_run_set,
     write_tables,
 )
+from danq_keras.steps import TrainingStep
+from danq_keras.training import Trainer
 
 MINIMUM_REPEATS = 2
 
@@ -43,6 +47,7 @@ def run(args: argparse.Namespace, settings: dict[str, Any]) -> int:
     folds = _folds(args, plan, earlier)
     runs = _run_set(args, plan, earlier, folds)
     plan.dataset.verify()
+    _try_out(plan, folds, out)
     out.mkdir(parents=True, exist_ok=True)
     with claimed_folder(out):
         if args.overwrite and is_used(out):
@@ -125,6 +130,24 @@ def _run_set(
     until = args.until_loss or (earlier.until if earlier else DEFAULT_UNTIL)
     described = [{"chromosomes": list(each.chroms), "windows": each.n_windows} for each in folds]
     return RunSet(run_folder(args), kind, numbers, plan.description, tuple(until), described)
+
+
+def _try_out(plan: Plan, folds: list[Fold], out: Path) -> None:
+    """Build what a run builds, so that a user's mistake is said before anything is written."""
+    train = plan.preset.train
+    with tf.device("CPU:0"):  # a GPU's memory is for the runs
+        if not folds:
+            Trainer(plan.preset, plan.dataset, out, columns=plan.columns)
+            return
+        n_labels = plan.dataset.train.n_targets
+        TrainingStep(plan.preset.model, train, n_labels=n_labels, columns=plan.columns)
+    sizes = [fold.n_windows for fold in folds]
+    n_train = sum(sizes) - max(size + sizes[i - 1] for i, size in enumerate(sizes))
+    if train.train_limit is not None and train.train_limit > n_train:
+        raise InputError(
+            f"--train-limit {train.train_limit}: the training split of a fold has only {n_train} "
+            "windows. Give a smaller number or leave it out."
+        )
 
 
 def _print_header(runs: RunSet, plan: Plan, folds: list[Fold]) -> None:

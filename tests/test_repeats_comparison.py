@@ -104,7 +104,7 @@ def test_other_targets_need_common(tmp_path, folders):
 def test_sets_that_cannot_be_compared(tmp_path, folders):
     sets.make_set(tmp_path / "folds", OURS, folds=True)
     sets.make_set(tmp_path / "others", OURS[:2], folds=True)
-    with pytest.raises(InputError, match="holds repeats, .* folds"):
+    with pytest.raises(InputError, match=r"holds repeats, .* folds"):
         compare_sets(folders[0], tmp_path / "folds")
     with pytest.raises(InputError, match="folds are compared one by one"):
         compare_sets(tmp_path / "folds", tmp_path / "others")
@@ -132,7 +132,7 @@ def test_the_command_prints_and_writes(tmp_path, folders, capsys):
     assert set(figures["reference"]) == {"theirs"}  # without --reference the first is it
 
 
-def test_sets_and_single_runs_do_not_mix(tmp_path, folders):
+def test_sets_and_single_runs_do_not_mix(folders):
     ours, theirs = map(str, folders)
     run = f"{theirs}/seed-0"
     for arguments in ([ours], [run, "--reference", ours], [ours, "published:danq"]):

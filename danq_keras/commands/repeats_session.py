@@ -40,8 +40,8 @@ MINIMUM_REPEATS = 2
 
 def run(args: argparse.Namespace, settings: dict[str, Any]) -> int:
     """Start or resume a set of runs and take it to its report."""
-    out = run_folder(args)
     _check(args)
+    out = args.out = _set_folder(args)
     earlier = _earlier(args, out)
     plan = make_plan(args, settings, out=out, config=earlier.config if earlier else None)
     folds = _folds(args, plan, earlier)
@@ -73,6 +73,15 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError(f"--jobs: at least 1. Received: {args.jobs}.")
     for text in args.until_loss or ():
         Until.parse(text)
+
+
+def _set_folder(args: argparse.Namespace) -> Path:
+    """`--out`, or a name beside that of a single run."""
+    out = run_folder(args)
+    if args.out is not None:
+        return out
+    kind = REPEATS if args.repeats is not None else FOLDS
+    return out.with_name(f"{out.name}-{kind.name}")
 
 
 def _earlier(args: argparse.Namespace, out: Path) -> RunSet | None:
@@ -129,7 +138,7 @@ def _run_set(
     kind: Kind = FOLDS if folds else REPEATS
     until = args.until_loss or (earlier.until if earlier else DEFAULT_UNTIL)
     described = [{"chromosomes": list(each.chroms), "windows": each.n_windows} for each in folds]
-    return RunSet(run_folder(args), kind, numbers, plan.description, tuple(until), described)
+    return RunSet(args.out, kind, numbers, plan.description, tuple(until), described)
 
 
 def _try_out(plan: Plan, folds: list[Fold], out: Path) -> None:

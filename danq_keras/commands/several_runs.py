@@ -134,8 +134,9 @@ class _Process:
     def _relay_lines(self) -> None:
         errors: IO[bytes] | None = self._process.stderr
         assert errors is not None
-        for line in errors:
-            log.info("%s: %s", self.order.name, line.decode(errors="replace").rstrip())
+        with errors:
+            for line in errors:
+                log.info("%s: %s", self.order.name, line.decode(errors="replace").rstrip())
 
 
 def _environment(at_once: int) -> dict[str, str]:

@@ -78,7 +78,8 @@ def parser() -> argparse.ArgumentParser:
         "--jobs",
         type=int,
         metavar="N",
-        help="runs at once, each with its share of the cores (default: 1)",
+        help="runs at once, each with its share of the cores; another number of threads rounds "
+        "sums in another way (default: 1)",
     )
     several.add_argument(
         "--until-loss",

@@ -20,7 +20,7 @@ import keras
 from danq_keras.console import InputError, log
 from danq_keras.models import RandomDropout, build_model, old_hard_sigmoid
 from danq_keras.predict import TrainedModel, load_trained
-from danq_keras.presets import ModelConfig, Preset, Rate, apply_settings
+from danq_keras.presets import ModelConfig, Preset, Rate, apply_settings, setting_text
 from danq_keras.targets import Targets
 
 OUTPUT_LAYERS = ("logits",)
@@ -206,7 +206,9 @@ def _check_shapes(
         if theirs.get(name) != ours.get(name) and not different:
             raise _foreign(source.trained.path, name)
         if theirs.get(name) != ours.get(name):
-            advice = " ".join(f"{key}={_text(before)}" for key, (before, _) in different.items())
+            advice = " ".join(
+                f"{key}={setting_text(before)}" for key, (before, _) in different.items()
+            )
             raise InputError(
                 f"--init {source.trained.path}: layer {name}: expected "
                 f"{_listed(theirs.get(name))}, received {_listed(ours.get(name))}. Leave "
@@ -224,10 +226,6 @@ def _shapes(network: keras.Model) -> dict[str, list[tuple[int, ...]]]:
 
 def _listed(shapes: list[tuple[int, ...]] | None) -> str:
     return "no such layer" if shapes is None else f"weights of shapes {shapes}"
-
-
-def _text(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def new_layers(source: Source, config: ModelConfig, targets: Targets) -> tuple[str, ...]:

@@ -91,6 +91,31 @@ def learning_curves(history: pd.DataFrame, columns: dict[str, str], *, ylabel: s
     return _svg(draw)
 
 
+def curves_of_runs(histories: Sequence[pd.DataFrame], column: str, *, ylabel: str) -> str:
+    """A thin line for each run and their mean, over the epochs that all runs have, as SVG.
+
+    Args:
+        histories: of R runs, a row per epoch with `epoch` and the column.
+        column: what is drawn.
+        ylabel: what the values are.
+    """
+
+    def draw(axes: Axes) -> None:
+        for number, history in enumerate(histories):
+            label = f"runs ({len(histories)})" if number == 0 else None
+            axes.plot(
+                history["epoch"], history[column], color="#0072B2", alpha=0.45, lw=0.8, label=label
+            )
+        shared = min(map(len, histories))
+        mean = np.mean([history[column].to_numpy(float)[:shared] for history in histories], axis=0)
+        axes.plot(histories[0]["epoch"][:shared], mean, color="#D55E00", lw=1.8, label="mean")
+        axes.set(xlabel="epoch", ylabel=ylabel)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend()
+
+    return _svg(draw)
+
+
 def scatter(table: pd.DataFrame, x: str, y: str, *, xlabel: str, ylabel: str) -> str:
     """One point per target, coloured by group, with the diagonal, as SVG."""
 

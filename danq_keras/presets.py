@@ -321,6 +321,13 @@ def apply_settings(preset: Preset, settings: Mapping[str, Any]) -> Preset:
     )
 
 
+def setting_text(value: Any) -> str:
+    """A setting as `--set KEY=VALUE` takes it."""
+    if value is None:
+        return "none"
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 def changed_settings(preset: Preset) -> dict[str, tuple[Any, Any]]:
     """Settings in which a recipe differs from the preset of its name: key → (preset's, its own).
 

@@ -67,11 +67,16 @@ def write_report(run: Path) -> Path:
             f"{run}: a report needs a run folder. Received a place with none of "
             f"{', '.join(PARTS)}. Check the path."
         )
-    page = _environment().get_template("report.html.j2").render(_context(run))
     path = run / "report.html"
+    write_page(path, "report.html.j2", _context(run))
+    return path
+
+
+def write_page(path: Path, template: str, context: Mapping[str, Any]) -> None:
+    """Fill a template of `templates/` and write the page, in place of an earlier one."""
+    page = _environment().get_template(template).render(context)
     with atomic_output(path, overwrite=True) as temporary:
         temporary.write_text(page, encoding="utf-8")
-    return path
 
 
 def _environment() -> jinja2.Environment:
@@ -87,10 +92,10 @@ def _environment() -> jinja2.Environment:
 
 
 def _context(run: Path) -> dict[str, Any]:
-    config, environment = _read_json(run / "config.json"), _read_json(run / "environment.json")
+    config, environment = read_json(run / "config.json"), read_json(run / "environment.json")
     history = _read_history(run / "history.csv")
     table = read_auc_table(run / "test_aucs.tsv") if (run / "test_aucs.tsv").is_file() else None
-    summary = _read_json(run / "test_summary.json")
+    summary = read_json(run / "test_summary.json")
     if "overall" not in summary and table is not None:
         summary = summarise(table)
     return {
@@ -101,9 +106,9 @@ def _context(run: Path) -> dict[str, Any]:
         "source": config.get("source"),
         "init": config.get("init"),
         "missing": [name for name in PARTS[:-1] if not (run / name).is_file()],
-        "settings": _settings(config),
+        "settings": settings_sections(config),
         "environment": _flat(environment),
-        "summary": _summary(summary) if "overall" in summary else None,
+        "summary": summary_section(summary) if "overall" in summary else None,
         "curves": _curves(history),
         "best_epoch": _best_epoch(history),
         "plots": [] if table is None else _plots(table, int(summary.get("min_positives") or 1)),
@@ -112,7 +117,12 @@ def _context(run: Path) -> dict[str, Any]:
     }
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; empty where there is no file.
+
+    Raises:
+        InputError: not a JSON object.
+    """
     if not path.is_file():
         return {}
     try:
@@ -156,7 +166,7 @@ def _curves(history: pd.DataFrame) -> list[dict[str, Any]]:
     return curves
 
 
-def _settings(config: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+def settings_sections(config: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Sections of settings as text; the targets, which have a table, are only counted."""
     single = {key: value for key, value in config.items() if not isinstance(value, dict)}
     single.pop("target_numbers", None)
@@ -189,7 +199,7 @@ def format_number(value: Any, digits: int = 4) -> str:
     return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
 
-def _summary(summary: Mapping[str, Any]) -> dict[str, Any]:
+def summary_section(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Cards and tables of `test_summary.json`; what it lacks is shown as NA."""
     overall, baselines = summary["overall"], summary.get("baselines") or {}
     labels = {name: BASELINE_LABELS.get(name, name) for name in baselines}
@@ -275,7 +285,7 @@ def _table(table: pd.DataFrame) -> dict[str, Any]:
     columns = [c for c in wanted if not _is_empty(table[c])]
     header = [(_column_label(column), column not in TEXT_COLUMNS) for column in columns]
     rows = [
-        [_cell(value) for value in row]
+        [table_cell(value) for value in row]
         for row in table[columns].astype(object).itertuples(index=False, name=None)
     ]
     return {"header": header, "rows": rows}
@@ -291,7 +301,8 @@ def _column_label(column: str) -> str:
     return _TABLE_LABELS.get(column, column.replace("_", " "))
 
 
-def _cell(value: Any) -> tuple[str, str]:
+def table_cell(value: Any) -> tuple[str, str]:
+    """What a cell shows, and the value that it is sorted by ("" for NA)."""
     if isinstance(value, str):
         return value, value.casefold()
     text = format_number(value)

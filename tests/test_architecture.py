@@ -25,7 +25,7 @@ LINES: dict[str, str] = {
     "files": "targets store deepsea matlab matlab_writer genome fasta_index bed motifs",
     "composition": "build build_summary build_write genome_spec labels splits bundle bundle_files "
     "duplicates dataset_comparison demo baseline auc_tables comparison comparison_text plots "
-    "report inputs",
+    "report inputs repeats run_sets repeats_report repeats_comparison folds pooling",
     "TensorFlow and Keras": "pipeline models optimizers checkpoints legacy restudy steps predict "
     "predict_stream finetuning training experiment variants explain",
     "commands": "commands.*",

@@ -22,9 +22,15 @@ SETTINGS = {
 
 
 def make_dataset(
-    folder: Path, *, n_train: int = 43, n_targets: int = 3, ignore: bool = False, seed: int = 0
+    folder: Path,
+    *,
+    n_train: int = 43,
+    n_targets: int = 3,
+    ignore: bool = False,
+    seed: int = 0,
+    n_chroms: int = 1,
 ) -> Dataset:
-    """Random windows whose first target is whether they hold GATTACA."""
+    """Random windows whose first target is whether they hold GATTACA; chr1, chr2, … in turn."""
     rng = np.random.default_rng(seed)
     targets = Targets(tuple(f"target{number}" for number in range(n_targets)))
     header = StoreHeader(WINDOW, 20, "both", targets, "synthetic, for tests")
@@ -37,12 +43,12 @@ def make_dataset(
                 dna.pack_codes(codes),
                 dna.pack_labels(labels),
                 ignore=dna.pack_labels(rng.random(labels.shape) < 0.2) if ignore else None,
-                chrom=np.full(n, "chr1"),
+                chrom=np.array([f"chr{1 + row % n_chroms}" for row in range(n)]),
                 start=np.arange(n, dtype=np.int64) * 200,
             )
             path = temporary / f"{name}.h5"
             with SplitWriter(
-                path, header, n_windows=n, with_ignore=ignore, chrom_width=4
+                path, header, n_windows=n, with_ignore=ignore, chrom_width=5
             ) as writer:
                 writer.append(rows)
     return open_dataset(folder)

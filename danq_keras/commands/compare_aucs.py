@@ -15,6 +15,10 @@ example:
 
 One TABLE is compared with the paper's DeepSEA, DanQ and DanQ-JASPAR, by target number. With
 --reference, or several TABLEs (the first is the reference then), tables are compared by name.
+
+Two folders of repeats (or of the same folds) made by train_danq.py --repeats (--folds):
+  bin/compare_aucs.py runs/random-dropout --reference runs/fixed-dropout
+gives the difference of the means of every figure with a 95 % interval.
 """
 
 
@@ -72,6 +76,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if args.min_positives < 1:
         raise InputError(f"--min-positives: at least 1. Received: {args.min_positives}.")
+    if _are_sets([*args.tables, *([args.reference] if args.reference else [])]):
+        return _compare_sets(args)
     from danq_keras import comparison, comparison_text
     from danq_keras.console import refuse_existing
 
@@ -100,6 +106,48 @@ def main(argv: list[str] | None = None) -> int:
     print(comparison_text.markdown(found))
     if args.out is not None:
         paths = comparison_text.write_comparison(found, args.out, overwrite=args.overwrite)
+        print(f"Written: {', '.join(str(path) for path in paths)}")
+    return 0
+
+
+def _are_sets(arguments: list[str]) -> bool:
+    """Whether all arguments are folders of repeats or folds, to be compared as such.
+
+    Raises:
+        InputError: only some are, and one of repeats has no table of its own.
+    """
+    from danq_keras.run_sets import REPEATS, kind_of
+
+    kinds = [kind_of(Path(argument)) for argument in arguments]
+    if len(arguments) > 1 and all(kinds):
+        return True
+    if REPEATS in kinds:
+        raise InputError(
+            f"{arguments[kinds.index(REPEATS)]}: holds repeats, which are compared with other "
+            "repeats. Give two such folders, or one of its runs (its folder seed-…)."
+        )
+    return False
+
+
+def _compare_sets(args: argparse.Namespace) -> int:
+    from danq_keras import repeats_comparison
+    from danq_keras.console import refuse_existing
+
+    if args.min_positives > 1:
+        raise InputError(
+            "--min-positives: not for sets of runs, which have their own. Leave it out."
+        )
+    if args.out is not None:
+        for name in repeats_comparison.FILES:
+            refuse_existing(args.out / name, overwrite=args.overwrite)
+    tables = [Path(table) for table in args.tables]
+    reference = Path(args.reference) if args.reference else tables.pop(0)
+    found = [
+        repeats_comparison.compare_sets(table, reference, common=args.common) for table in tables
+    ]
+    print("\n".join(repeats_comparison.set_markdown(each) for each in found))
+    if args.out is not None:
+        paths = repeats_comparison.write_set_comparison(found, args.out, overwrite=args.overwrite)
         print(f"Written: {', '.join(str(path) for path in paths)}")
     return 0
 

@@ -17,6 +17,8 @@ examples:
   bin/train_danq.py --data my_dataset --preset danq --out runs/mine --set gates=hard
   bin/train_danq.py --out runs/mine --resume
   bin/train_danq.py --data my_dataset --init runs/danq-deepsea --freeze-conv 2 --out runs/tuned
+  bin/train_danq.py --data my_dataset --out runs/five --repeats 5 --jobs 2
+  bin/train_danq.py --data my_dataset --out runs/crossed --folds 5
 """
 _FLAGS = (
     "epochs",
@@ -75,6 +77,27 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--bootstrap", type=int, default=0, metavar="N", help="resamples for intervals (default: 0)"
     )
+    several = parser.add_argument_group("several runs, in --out/seed-… or --out/fold-…")
+    several.add_argument(
+        "--repeats", type=int, metavar="N", help="train N seeds on the same data: mean and spread"
+    )
+    several.add_argument(
+        "--folds", type=int, metavar="K", help="K-fold cross-validation over chromosomes"
+    )
+    several.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="runs at once, each with its share of the cores; another number of threads rounds "
+        "sums in another way (default: 1)",
+    )
+    several.add_argument(
+        "--until-loss",
+        nargs="+",
+        metavar="X",
+        help="count the epochs until the validation loss comes to X, or within X%% of its best "
+        "(default: 1%%)",
+    )
     settings = parser.add_argument_group("settings (default: the preset's)")
     settings.add_argument("--epochs", metavar="N")
     settings.add_argument("--batch-size", metavar="N", help="samples (strands) a step")
@@ -132,6 +155,25 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
     return settings
 
 
+def _is_set(args: argparse.Namespace) -> bool:
+    """Whether the command line asks for a set of runs, new or resumed.
+
+    Raises:
+        InputError: it does not, but has an option that only a set knows.
+    """
+    if args.repeats is not None or args.folds is not None:
+        return True
+    from danq_keras.run_sets import kind_of  # here: its tables take half a second to import
+
+    if args.resume and args.out is not None and kind_of(args.out) is not None:
+        return True
+    for name in ("jobs", "until_loss"):
+        if getattr(args, name) is not None:
+            flag = "--" + name.replace("_", "-")
+            raise InputError(f"{flag}: for several runs. Give --repeats N or --folds K with it.")
+    return False
+
+
 def main(argv: list[str] | None = None) -> int:
     """Train, test and report.
 
@@ -147,9 +189,12 @@ def main(argv: list[str] | None = None) -> int:
         raise InputError("--resume continues a run and --overwrite deletes it. Give one of them.")
     if args.resume and args.out is None and args.data is None and args.preset is None:
         raise InputError("--resume: say which run with --out RUN.")
+    several = _is_set(args)
     start_tensorflow()
-    from danq_keras.commands import training_session
+    from danq_keras.commands import repeats_session, training_session
 
+    if several:
+        return repeats_session.run(args, settings)
     return training_session.run(args, settings)
 
 

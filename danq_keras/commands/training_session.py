@@ -5,6 +5,7 @@ import dataclasses
 import errno
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from danq_keras.finetuning import (
 from danq_keras.optimizers import describe_steps, make_optimizer, warn_of_scaling
 from danq_keras.predict import load_trained
 from danq_keras.presets import Preset, apply_settings, changed_settings, get_preset
+from danq_keras.run_sets import is_complete
 from danq_keras.store import Dataset, is_dataset, open_dataset
 from danq_keras.targets import Targets
 from danq_keras.training import Trainer
@@ -42,17 +44,63 @@ from danq_keras.training import Trainer
 DEMO_FOLDER = "demo_data"
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a command line asks for, checked against the data before anything is written.
+
+    `description` is the content of config.json; `source` is the network to start from, None also
+    when a run is resumed.
+    """
+
+    preset: Preset
+    dataset: Dataset
+    columns: list[int] | None
+    description: dict[str, Any]
+    source: Source | None
+
+
 def run(args: argparse.Namespace, settings: dict[str, Any]) -> int:
     """Start or resume a run and take it to its report."""
-    out = _run_folder(args)
+    out = run_folder(args)
     config = read_config(out) if args.resume else None
+    if not args.resume and is_used(out):
+        refuse_existing(out, overwrite=args.overwrite)
+        require_run(out)
+    plan = make_plan(args, settings, out=out, config=config)
+    if config is not None and is_complete(out, plan.description):
+        print(f"{out}: this run is complete. Its report: {out / 'report.html'}")
+        return 0
+    plan.dataset.verify()
+    trainer = Trainer(plan.preset, plan.dataset, out, columns=plan.columns)
+    out.mkdir(parents=True, exist_ok=True)
+    with claimed_folder(out):
+        _make_room(args, out, plan.dataset)
+        _train(args, plan, trainer)
+    return 0
+
+
+def make_plan(
+    args: argparse.Namespace,
+    settings: dict[str, Any],
+    *,
+    out: Path,
+    config: dict[str, Any] | None,
+) -> Plan:
+    """Settle settings and data.
+
+    Args:
+        args: the command line.
+        settings: its settings.
+        out: run folder, or the folder of a set of runs.
+        config: of the run that is resumed; None for a new one.
+
+    Raises:
+        InputError: a user's mistake.
+    """
     content = config or ({} if args.config is None else _read_settings_file(args.config))
     source = _source(args, content)
     preset = _preset(args, settings, content, source)
     make_optimizer(preset.train)  # an unknown one is said before anything is read or written
-    if not args.resume and _is_used(out):
-        refuse_existing(out, overwrite=args.overwrite)
-        require_run(out)
     _require_writable(out)
     dataset = open_dataset(_data_folder(args, out, config))
     preset, columns = _fit_to_data(preset, dataset, settings)
@@ -63,28 +111,19 @@ def run(args: argparse.Namespace, settings: dict[str, Any]) -> int:
     if config is not None:
         description |= {key: config[key] for key in ("init",) if key in config}
         check_resumable(config, description, out)
-        if _is_complete(out, config, preset):
-            print(f"{out}: this run is complete. Its report: {out / 'report.html'}")
-            return 0
-    dataset.verify()
-    trainer = Trainer(preset, dataset, out, columns=columns)
-    out.mkdir(parents=True, exist_ok=True)
-    with claimed_folder(out):
-        _make_room(args, out, dataset)
-        _train(args, preset, trainer, description, source)
-    return 0
+    return Plan(preset, dataset, columns, description, source)
 
 
 def _make_room(args: argparse.Namespace, out: Path, dataset: Dataset) -> None:
     """Leave nothing of an earlier run but what is continued, and never the data."""
     if args.resume:
         (out / "report.html").unlink(missing_ok=True)  # written last: it marks a complete run
-    elif _is_used(out):  # without --overwrite by a process that began a moment ago
+    elif is_used(out):  # without --overwrite by a process that began a moment ago
         refuse_existing(out, overwrite=args.overwrite)
         clear_run(out, keep=dataset.folder)
 
 
-def _is_used(out: Path) -> bool:
+def is_used(out: Path) -> bool:
     """Whether something is there but demo data, which an interrupted start may have left."""
     names = {path.name for path in out.iterdir()} if out.is_dir() else set()
     return bool(names - {DEMO_FOLDER}) or (out.exists() and not out.is_dir())
@@ -103,14 +142,9 @@ def _require_writable(out: Path) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(out))
 
 
-def _train(
-    args: argparse.Namespace,
-    preset: Preset,
-    trainer: Trainer,
-    description: dict[str, Any],
-    source: Source | None,
-) -> None:
+def _train(args: argparse.Namespace, plan: Plan, trainer: Trainer) -> None:
     out, dataset = trainer.run, trainer.dataset
+    preset, description = plan.preset, plan.description
     set_up_logging(out / "run.log")
     write_json(out / "config.json", description)
     write_json(out / "environment.json", describe_environment(dataset, trainer.step.precision))
@@ -121,7 +155,7 @@ def _train(
     if args.resume and not resumed:
         log.info("No checkpoint yet: starting at step 0.")
     if "init" in description and not resumed:
-        _start_from(source, trainer, description)
+        _start_from(plan.source, trainer, description)
     trainer.fit()
     how = Evaluation(
         bootstrap=args.bootstrap,
@@ -164,7 +198,7 @@ def _source(args: argparse.Namespace, content: dict[str, Any]) -> Source | None:
         source = reopen_source(content["init"], args.config)
     else:
         source = open_source(args.init)
-    if source.trained.path.resolve().is_relative_to(_run_folder(args).resolve()):
+    if source.trained.path.resolve().is_relative_to(run_folder(args).resolve()):
         raise InputError(
             f"{source.trained.path}: the model to start from is in the folder of the new run. "
             "Choose another --out."
@@ -215,7 +249,8 @@ def _preset_name(args: argparse.Namespace) -> str:
     return args.preset or ("danq" if args.data else "demo")
 
 
-def _run_folder(args: argparse.Namespace) -> Path:
+def run_folder(args: argparse.Namespace) -> Path:
+    """`--out`, or where a run goes without it."""
     if args.out is not None:
         return Path(args.out)
     name = "demo"
@@ -252,11 +287,6 @@ def _fit_to_data(
             )
     model = dataclasses.replace(preset.model, window=dataset.window, n_targets=n_targets)
     return dataclasses.replace(preset, model=model), columns
-
-
-def _is_complete(out: Path, config: dict[str, Any], preset: Preset) -> bool:
-    same = config["train"]["epochs"] == preset.train.epochs
-    return same and (out / "report.html").is_file()
 
 
 def _print_header(preset: Preset, dataset: Dataset, trainer: Trainer, out: Path) -> None:

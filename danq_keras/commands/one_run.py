@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from danq_keras.commands import train
+from danq_keras.commands.several_runs import PREDICT_TEST
 from danq_keras.console import run_command
-
-PREDICT_TEST = "--predict-test"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,8 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from danq_keras.auc_tables import write_auc_table
-from danq_keras.commands.one_run import PREDICT_TEST
-from danq_keras.commands.several_runs import RunOrder, run_all
+from danq_keras.commands.several_runs import PREDICT_TEST, RunOrder, run_all
 from danq_keras.commands.training_session import Plan, is_used, make_plan, run_folder
 from danq_keras.console import InputError, claimed_folder, log, refuse_existing, set_up_logging
 from danq_keras.experiment import clear_run, write_json

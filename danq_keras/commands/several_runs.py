@@ -21,6 +21,7 @@ from typing import IO
 from danq_keras.console import EXIT_INPUT, InputError, Interruption, log
 from danq_keras.metrics import n_threads
 
+PREDICT_TEST = "--predict-test"
 _POLL_SECONDS = 0.1
 
 

@@ -21,10 +21,10 @@ MOST_LINES = 520
 # must be given its place here.
 LINES: dict[str, str] = {
     "package": "__init__",
-    "NumPy only": "dna metrics resources console presets",
+    "NumPy only": "dna metrics calibration resources console presets",
     "files": "targets store deepsea matlab matlab_writer genome bed motifs",
     "composition": "build build_summary labels splits bundle bundle_files demo baseline auc_tables "
-    "comparison comparison_text plots report inputs",
+    "comparison comparison_text plots report inputs recipes search_space study",
     "TensorFlow and Keras": "pipeline models optimizers checkpoints legacy steps predict "
     "predict_stream training experiment variants explain",
     "commands": "commands.*",

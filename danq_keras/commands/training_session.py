@@ -1,7 +1,6 @@
 """What `train_danq.py` does once its arguments are parsed; loads TensorFlow."""
 
 import argparse
-import dataclasses
 import errno
 import json
 import os
@@ -26,6 +25,7 @@ from danq_keras.experiment import (
 from danq_keras.optimizers import describe_steps, make_optimizer, warn_of_scaling
 from danq_keras.predict import load_trained
 from danq_keras.presets import Preset, apply_settings, changed_settings, get_preset
+from danq_keras.recipes import fit_to_data
 from danq_keras.store import Dataset, is_dataset, open_dataset
 from danq_keras.training import Trainer
 
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace, settings: dict[str, Any]) -> int:
         require_run(out)
     _require_writable(out)
     dataset = open_dataset(_data_folder(args, out, config))
-    preset, columns = _fit_to_data(preset, dataset, settings)
+    preset, columns = fit_to_data(preset, dataset, settings)
     description = describe_run(preset, dataset, columns)
     if config is not None:
         check_resumable(config, description, out)
@@ -167,23 +167,6 @@ def _data_folder(args: argparse.Namespace, out: Path, config: dict[str, Any] | N
         log.info("No --data: building the simulated (synthetic) demo genome in %s.", demo)
         make_demo(demo)
     return demo
-
-
-def _fit_to_data(
-    preset: Preset, dataset: Dataset, settings: dict[str, Any]
-) -> tuple[Preset, list[int] | None]:
-    """The preset with the data's window and number of targets, and the columns to train."""
-    columns = None
-    if preset.train.targets is not None:
-        columns = dataset.targets.find(preset.train.targets)
-    n_targets = len(columns) if columns is not None else len(dataset.targets)
-    for key, actual in (("window", dataset.window), ("n_targets", n_targets)):
-        if key in settings and getattr(preset.model, key) != actual:
-            raise InputError(
-                f"{key}={settings[key]}: {dataset.folder} has {actual}. Leave the setting out."
-            )
-    model = dataclasses.replace(preset.model, window=dataset.window, n_targets=n_targets)
-    return dataclasses.replace(preset, model=model), columns
 
 
 def _is_complete(out: Path, config: dict[str, Any], preset: Preset) -> bool:

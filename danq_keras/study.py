@@ -42,7 +42,7 @@ MOST_KILLS = 2  # a trial that ends its process more often, say for want of memo
 _DATABASE = "study.db"
 _SETTINGS = "search.json"
 _INHERITED = ("folder", "reference")
-FIGURES = ("loss", "val_loss", "val_auroc", "val_auprc")
+EPOCH_FIGURES = ("loss", "val_loss", "val_auroc", "val_auprc")
 
 
 @dataclass(frozen=True)
@@ -271,8 +271,8 @@ def trials_table(search: Search, trials: Sequence[FrozenTrial]) -> pd.DataFrame:
     rows = []
     for trial in trials:
         attrs = trial.user_attrs
-        figures = {name: attrs.get(name) for name in FIGURES}
-        gap = None if figures["loss"] is None else figures["val_loss"] - figures["loss"]
+        figures = trial.user_attrs.get("figures", {})
+        loss = figures.get("loss")
         rows.append(
             {
                 "trial": trial.number,
@@ -280,11 +280,11 @@ def trials_table(search: Search, trials: Sequence[FrozenTrial]) -> pd.DataFrame:
                 "reference": "yes" if attrs.get("reference") else "no",
                 "value": trial.value if trial.state == TrialState.COMPLETE else None,
                 "parameters": attrs.get("parameters"),
-                "epochs": attrs.get("epochs"),
-                "best_epoch": attrs.get("best_epoch"),
-                **figures,
-                "gap": gap,
-                "seconds_per_epoch": attrs.get("seconds_per_epoch"),
+                "epochs": figures.get("epochs"),
+                "best_epoch": figures.get("best_epoch"),
+                **{name: figures.get(name) for name in EPOCH_FIGURES},
+                "gap": None if loss is None else figures["val_loss"] - loss,
+                "seconds_per_epoch": figures.get("seconds_per_epoch"),
                 "reason": attrs.get("reason", ""),
                 **{name: trial.params.get(name) for name in search.space},
             }

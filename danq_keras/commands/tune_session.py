@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial
 
 from danq_keras import plots
 from danq_keras.bundle import open_or_convert
-from danq_keras.console import InputError, atomic_output, log, progress
+from danq_keras.console import EXIT_INPUT, InputError, atomic_output, log, progress
 from danq_keras.metrics import n_threads
 from danq_keras.presets import Preset, apply_settings, get_preset
 from danq_keras.recipes import fit_to_data, read_pairs
@@ -182,15 +182,20 @@ def _work(args: argparse.Namespace, out: Path, search: Search, *, timeout: float
         InputError: all processes were killed.
     """
     study = open_study(out, search)
-    finished = n_finished(study.get_trials(deepcopy=False))
-    if finished >= args.trials:
+    before = study.get_trials(deepcopy=False)
+    jobs = min(args.jobs, args.trials - n_finished(before))
+    if jobs <= 0:
         return 0
-    jobs = min(args.jobs, args.trials - finished)
     _print_header(out, search, args.trials, jobs)
     deadline = time.monotonic() + (math.inf if timeout is None else timeout)
     workers = [_start_worker(out, args.trials, number, jobs) for number in range(jobs)]
     try:
-        _watch(study, search, workers, n_trials=args.trials, deadline=deadline)
+        shown = {trial.number for trial in before if state_of(trial) in _SEEN}
+        with progress(total=args.trials, initial=len(shown), desc="trials", unit="trial") as bar:
+            while time.monotonic() < deadline and _watch(
+                study, search, workers=workers, shown=shown, bar=bar
+            ):
+                time.sleep(POLL_SECONDS)
     except BaseException:
         log.info("Stopping. Continue with: tune_danq.py %s --resume", out)
         raise
@@ -199,8 +204,13 @@ def _work(args: argparse.Namespace, out: Path, search: Search, *, timeout: float
     if time.monotonic() >= deadline:
         log.info("Time is up. Continue with: tune_danq.py %s --resume", out)
         return 0
-    if any(worker.returncode == 2 for worker in workers):
-        return 2
+    if any(worker.returncode == EXIT_INPUT for worker in workers):
+        return EXIT_INPUT
+    killed = [worker for worker in workers if worker.returncode < 0]
+    if killed:
+        log.warning(
+            "%d of %d processes were killed (signal %d).", len(killed), jobs, -killed[0].returncode
+        )
     if n_finished(study.get_trials(deepcopy=False)) < args.trials:
         raise InputError(
             f"{out}: every process was killed, perhaps for want of memory. Continue with --resume "
@@ -225,31 +235,23 @@ def _start_worker(out: Path, n_trials: int, number: int, jobs: int) -> subproces
 def _watch(
     study: optuna.Study,
     search: Search,
-    workers: list[subprocess.Popen[bytes]],
     *,
-    n_trials: int,
-    deadline: float,
-) -> None:
-    """Show every trial that ends, until all processes have, or one of them failed."""
+    workers: list[subprocess.Popen[bytes]],
+    shown: set[int],
+    bar: Any,
+) -> bool:
+    """Show the trials that ended since the last look; say whether to go on watching.
+
+    The end has come when no process is left, or one has met a mistake and said so.
+    """
+    codes = [worker.poll() for worker in workers]  # before the trials: none is missed at the end
     trials = study.get_trials(deepcopy=False)
-    shown = {trial.number for trial in trials if state_of(trial) in _SEEN}
-    killed: set[int] = set()
-    with progress(total=n_trials, initial=n_finished(trials), desc="trials", unit="trial") as bar:
-        while time.monotonic() < deadline:
-            alive = [worker for worker in workers if worker.poll() is None]
-            trials = study.get_trials(deepcopy=False)
-            for trial in trials:
-                if trial.number not in shown and state_of(trial) in _SEEN:
-                    shown.add(trial.number)
-                    log.info("%s", _describe(search, trial, best_trial(search, trials)))
-            bar.update(n_finished(trials) - bar.n)
-            for worker in workers:
-                if (worker.returncode or 0) < 0 and worker.pid not in killed:
-                    killed.add(worker.pid)
-                    log.warning("A process was killed (signal %d).", -worker.returncode)
-            if not alive or any(worker.returncode == 2 for worker in workers):
-                return
-            time.sleep(POLL_SECONDS)
+    for trial in trials:
+        if trial.number not in shown and state_of(trial) in _SEEN:
+            shown.add(trial.number)
+            log.info("%s", _describe(search, trial, best_trial(search, trials)))
+    bar.update(n_finished(trials) - bar.n)
+    return None in codes and EXIT_INPUT not in codes
 
 
 def _stop(workers: list[subprocess.Popen[bytes]]) -> None:
@@ -299,11 +301,11 @@ def _describe(search: Search, trial: FrozenTrial, best: FrozenTrial | None) -> s
     name = "the preset" if attrs.get("reference") else f"{attrs.get('parameters', 0):,} parameters"
     if state == "failed":
         return f"trial {trial.number} ({name}) failed: {attrs.get('reason')}"
-    value = attrs.get(search.objective)
-    line = f"trial {trial.number} ({name}): {search.objective} {value:.5g}"
-    line += f", {attrs['seconds_per_epoch']:.3g} s an epoch"
+    figures = attrs["figures"]
+    line = f"trial {trial.number} ({name}): {search.objective} {figures[search.objective]:.5g}"
+    line += f", {figures['seconds_per_epoch']:.3g} s an epoch"
     if state == "pruned":
-        line += f", pruned after epoch {attrs['epochs']}"
+        line += f", pruned after epoch {figures['epochs']}"
     if best is not None:
         line += f"; best {best.value:.5g} (trial {best.number})"
     return line

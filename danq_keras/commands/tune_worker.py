@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 
 from danq_keras.commands.start import start_tensorflow
 from danq_keras.console import (
+    EXIT_TERMINATE,
     InputError,
     Terminated,
     claimed_folder,
@@ -31,7 +32,7 @@ from danq_keras.search_space import apply_values, count_parameters, suggest
 from danq_keras.store import Dataset, open_dataset
 from danq_keras.study import (
     DIRECTIONS,
-    FIGURES,
+    EPOCH_FIGURES,
     Search,
     n_finished,
     open_study,
@@ -68,10 +69,15 @@ def main(argv: list[str] | None = None) -> int:
     if dataset.fingerprints() != search.fingerprints:
         raise InputError(f"{search.data}: not the data that the search began with. Restore them.")
     start_tensorflow()
+    # TensorFlow warns that a network is compiled for each trial, as it must be.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     from danq_keras.optimizers import make_optimizer
 
     make_optimizer(search.preset.train)  # an unknown one is said before any trial
-    Worker(Path(folder), search, dataset, number=int(number)).work(int(n_trials))
+    try:
+        Worker(Path(folder), search, dataset, number=int(number)).work(int(n_trials))
+    except Terminated:  # by the session, which says why
+        return EXIT_TERMINATE
     return 0
 
 
@@ -219,17 +225,18 @@ def _is_reference(trial: optuna.Trial) -> bool:
 
 def _note(trial: optuna.Trial, history: list[dict[str, Any]], objective: str) -> float | None:
     """Store the figures of the best epoch so far, and give its objective."""
-    judged = [row for row in history if math.isfinite(row[objective])]
-    trial.set_user_attr("epochs", len(history))
-    if not judged:
-        return None
-    best = (min if DIRECTIONS[objective] == "minimize" else max)(judged, key=lambda r: r[objective])
-    trial.set_user_attr("best_epoch", best["epoch"])
-    for name in FIGURES:
-        trial.set_user_attr(name, best[name] if math.isfinite(best[name]) else None)
     seconds = sum(row["seconds"] for row in history) / len(history)
-    trial.set_user_attr("seconds_per_epoch", round(seconds, 3))
-    return float(best[objective])
+    figures = {"epochs": len(history), "seconds_per_epoch": round(seconds, 3)}
+    judged = [row for row in history if math.isfinite(row[objective])]
+    best = None
+    if judged:
+        choose = min if DIRECTIONS[objective] == "minimize" else max
+        row = choose(judged, key=lambda each: each[objective])
+        finite = {name: row[name] if math.isfinite(row[name]) else None for name in EPOCH_FIGURES}
+        figures |= {"best_epoch": row["epoch"], **finite}
+        best = float(row[objective])
+    trial.set_user_attr("figures", figures)
+    return best
 
 
 def _end(trial: optuna.Trial, outcome: str, reason: str) -> NoReturn:

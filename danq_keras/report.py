@@ -241,7 +241,7 @@ def _calibration(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
             {"svg": Markup(plots.reliability(bins)), "caption": "Share of positives by probability"}
         ],
         "figures": [
-            ("expected calibration error", found["expected_calibration_error"]),
+            ("Expected calibration error", found["expected_calibration_error"]),
             ("Brier score", found["brier"]),
             ("Brier score of the base rate", found["brier_of_base_rate"]),
         ],

@@ -23,6 +23,7 @@ import tensorflow as tf
 from danq_keras import __version__, metrics
 from danq_keras.auc_tables import add_baselines, auc_table, summarise, write_auc_table
 from danq_keras.baseline import load_or_compute
+from danq_keras.calibration import calibrate, calibration_summary
 from danq_keras.comparison import AucTable, compare_with_paper, has_deepsea_targets
 from danq_keras.comparison_text import write_comparison
 from danq_keras.console import InputError, atomic_output, log
@@ -247,6 +248,11 @@ def evaluate_model(
     summary["split"] = how.split
     summary["overall"]["accuracy_pooled"] = _number(pooled.accuracy[0])
     summary["overall"]["f1_pooled"] = _number(pooled.f1[0])
+    summary["calibration"] = calibration_summary(
+        calibrate(prediction.labels, prediction.probs, ignore=prediction.ignore),
+        # Of all targets of the dataset, which decided what windows were kept.
+        unlabelled_share=float(np.mean(~np.any(split.labels, axis=1))),
+    )
     write_json(out / "test_summary.json", summary)
     if has_deepsea_targets(table):
         ours = AucTable(label=out.resolve().name, frame=table)

@@ -7,7 +7,7 @@ colour everywhere.
 import hashlib
 import io
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import (
+    FixedLocator,
     LogLocator,
     MaxNLocator,
     NullFormatter,
@@ -169,6 +170,41 @@ def by_group(table: pd.DataFrame, column: str, *, xlabel: str) -> str:
     return _svg(draw)
 
 
+def reliability(bins: Sequence[Mapping[str, Any]]) -> str:
+    """Share of positives against predicted probability, with the number of labels, as SVG.
+
+    Args:
+        bins: `low`, `high`, `labels`, `mean_probability` and `positive_share` of each bin that
+            holds labels.
+    """
+
+    def draw(axes: Axes) -> None:
+        # Linear below 0.001, where a share of 0 has its place; logarithmic above.
+        scale: dict[str, Any] = {"linthresh": 1e-3, "linscale": 0.5}
+        counts = axes.twinx()
+        for each in bins:
+            width = each["high"] - each["low"]
+            counts.bar(each["low"], each["labels"], width, align="edge", color=_NO_GROUP, alpha=0.2)
+        counts.set(yscale="log", ylabel="labels (bars)")
+        counts.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        counts.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        counts.yaxis.set_minor_locator(NullLocator())
+        counts.grid(visible=False)
+        axes.set_zorder(counts.get_zorder() + 1)
+        axes.plot([0, 1], [0, 1], "--", color=mpl.rcParams["axes.labelcolor"], linewidth=0.8)
+        x, y = ([each[name] for each in bins] for name in ("mean_probability", "positive_share"))
+        axes.plot(x, y, "-o", color="#D55E00", markersize=4)
+        axes.set_xscale("symlog", **scale)
+        axes.set_yscale("symlog", **scale)
+        axes.set(xlim=(0, 1), ylim=(0, 1.05))
+        axes.set(xlabel="predicted probability", ylabel="share of positives")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(FixedLocator([0, 1e-3, 1e-2, 1e-1, 1]))
+            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+
+    return _svg(draw)
+
+
 def _label(group: str, n: int) -> str:
     return f"{_plain(group) or 'no group'} ({n})"
 
@@ -277,3 +313,71 @@ def step_sizes_png(path: Path, table: pd.DataFrame) -> None:
         handles, labels = panels.flat[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=2)
         figure.savefig(path, format="png", dpi=110)
+
+
+def search_png(
+    path: Path, table: pd.DataFrame, shares: Mapping[str, float], *, objective: str
+) -> None:
+    """A search at a glance: objective by trial, importances, objective against each setting.
+
+    The preset has a colour of its own.
+
+    Args:
+        path: PNG file.
+        table: of `study.trials_table`: a row per trial, its point in the columns after `reason`.
+        shares: setting → its share in the spread of the objective; may be empty.
+        objective: name of the objective.
+    """
+    names = list(table.columns[table.columns.get_loc("reason") + 1 :])
+    shown = table[table["value"].notna()]
+    n_rows = 1 + -(-len(names) // 4)
+    with mpl.rc_context({**_STYLE, "grid.color": _LIGHT_GRID}):
+        figure = Figure(figsize=(13, 3.2 * n_rows), layout="constrained")
+        grid = figure.add_gridspec(n_rows, 4)
+        _objective_by_trial(figure.add_subplot(grid[0, :2]), table, objective)
+        axes = figure.add_subplot(grid[0, 2:])
+        ranked = sorted(shares.items(), key=lambda item: item[1])
+        axes.barh([name for name, _ in ranked], [share for _, share in ranked], color=_NO_GROUP)
+        axes.set_axisbelow(True)
+        axes.set(title="importance (PED-ANOVA, complete trials)", xlabel="share")
+        for number, name in enumerate(names):
+            axes = figure.add_subplot(grid[1 + number // 4, number % 4])
+            _objective_by_setting(axes, shown, name, objective)
+        figure.savefig(path, format="png", dpi=120)
+
+
+def _objective_by_trial(axes: Axes, table: pd.DataFrame, objective: str) -> None:
+    """Complete trials, the best so far, and at which best value others were pruned."""
+    shown = table[table["value"].notna()]
+    pruned = table[table["state"] == "pruned"]
+    best = shown["value"].astype(float)
+    best = best.cummax() if objective == "val_auprc" else best.cummin()
+    axes.scatter(shown["trial"], shown["value"], s=18, color=_NO_GROUP, label="complete")
+    axes.scatter(
+        pruned["trial"],
+        pruned[objective],
+        s=18,
+        marker="x",
+        color="#999999",
+        label="pruned, best until then",
+    )
+    axes.set_axisbelow(True)
+    axes.step(shown["trial"], best, where="post", color="#D55E00", label="best so far")
+    axes.set(xlabel="trial", ylabel=objective, title="objective by trial")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(fontsize=8)
+
+
+def _objective_by_setting(axes: Axes, shown: pd.DataFrame, name: str, objective: str) -> None:
+    """The objective of complete trials against one setting; the preset stands out."""
+    preset = shown["reference"] == "yes"
+    for rows, colour, label in (
+        (shown[~preset], _NO_GROUP, None),
+        (shown[preset], "#D55E00", "preset"),
+    ):
+        axes.scatter(rows[name], rows["value"], s=18, color=colour, label=label)
+    axes.set_axisbelow(True)
+    values = pd.to_numeric(shown[name], errors="coerce")
+    if len(values) and values.min() > 0 and values.max() > 20 * values.min():
+        axes.set_xscale("log")
+    axes.set(xlabel=name, ylabel=objective)

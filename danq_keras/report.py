@@ -111,6 +111,7 @@ def _context(run: Path) -> dict[str, Any]:
         "summary": summary_section(summary) if "overall" in summary else None,
         "curves": _curves(history),
         "best_epoch": _best_epoch(history),
+        "calibration": _calibration(summary.get("calibration")),
         "plots": [] if table is None else _plots(table, int(summary.get("min_positives") or 1)),
         "table": None if table is None else _table(table),
         "comparison": _comparison(run),
@@ -156,6 +157,12 @@ def _curves(history: pd.DataFrame) -> list[dict[str, Any]]:
         ({"loss": "training", "val_loss": "validation"}, "loss", "Loss (binary cross-entropy)"),
         ({"val_auroc": "validation"}, "ROC AUC", "Validation ROC AUC, mean of the targets"),
         ({"val_auprc": "validation"}, "PR AUC", "Validation PR AUC, mean of the targets"),
+        (
+            {"val_f1": "at 0.5", "val_best_f1": "at the best threshold"},
+            "F1",
+            "Validation F1 of all labels together",
+        ),
+        ({"val_accuracy": "validation"}, "accuracy", "Validation accuracy of all labels, at 0.5"),
     )
     curves = []
     for columns, ylabel, caption in panels:
@@ -232,6 +239,26 @@ def summary_section(summary: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "notes": [(labels[name], text["note"]) for name, text in baselines.items() if text["note"]],
         "figures": list(_FIGURES.values()),
+    }
+
+
+def _calibration(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The reliability plot with its figures and note."""
+    if not found or not found["labels"]:
+        return None
+    bins = [each for each in found["bins"] if each["labels"]]
+    return {
+        "plots": [
+            {"svg": Markup(plots.reliability(bins)), "caption": "Share of positives by probability"}
+        ],
+        "figures": [
+            ("Expected calibration error", found["expected_calibration_error"]),
+            ("Brier score", found["brier"]),
+            ("Brier score of the base rate", found["brier_of_base_rate"]),
+        ],
+        "labels": f"{found['labels']:,}",
+        "note": found["note"],
+        "bins": bins,
     }
 
 

@@ -10,6 +10,7 @@ import csv
 import dataclasses
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -160,8 +161,12 @@ class Trainer:
         patience = self.config.patience
         return patience is not None and self.state.without_improvement >= patience
 
-    def fit(self) -> None:
+    def fit(self, after_epoch: Callable[[dict[str, Any]], None] | None = None) -> None:
         """Train to the last epoch or until patience is spent.
+
+        Args:
+            after_epoch: called with each new row of the history, once the state is saved; what it
+                raises ends the training.
 
         Raises:
             InputError: the loss became NaN or infinite; the step is named.
@@ -175,6 +180,8 @@ class Trainer:
                 row = self._validate(interruption)
                 self._finish_epoch(row)
                 self.save()
+                if after_epoch is not None:
+                    after_epoch(self.state.history[-1])
         writer.close()
         log.info(
             "Best validation loss %.6f in epoch %d.", self.state.best_loss, self.state.best_epoch

@@ -21,11 +21,12 @@ MOST_LINES = 520
 # must be given its place here.
 LINES: dict[str, str] = {
     "package": "__init__",
-    "NumPy only": "dna metrics resources console presets",
+    "NumPy only": "dna metrics calibration resources console presets",
     "files": "targets store deepsea matlab matlab_writer genome fasta_index bed motifs",
     "composition": "build build_summary build_write genome_spec labels splits bundle bundle_files "
     "duplicates dataset_comparison demo baseline auc_tables comparison comparison_text plots "
-    "report inputs repeats run_sets repeats_report repeats_comparison folds pooling",
+    "report inputs recipes search_space study repeats run_sets repeats_report repeats_comparison "
+    "folds pooling",
     "TensorFlow and Keras": "pipeline models optimizers checkpoints legacy restudy steps predict "
     "predict_stream finetuning training experiment variants explain",
     "commands": "commands.*",

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import keras
@@ -234,3 +235,41 @@ def test_first_kernels_of_danq_jaspar_are_the_motifs():
     assert ((bias[:525] > -1) & (bias[:525] < 0)).all()
     assert not bias[525:].any()
     assert np.abs(kernel[..., 525:]).max() <= 0.05
+
+
+def drawn_rates(model, name, n=8):
+    """Shares of zeros that a dropout layer makes of ones in several training steps."""
+    layer = model.get_layer(name)
+    ones = np.ones((20, *layer.input.shape[1:]), "f4")
+    return [float((np.asarray(layer(ones, training=True)) == 0).mean()) for _ in range(n)]
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"), [("dropout_pool", 0.1, 0.3), ("dropout_lstm", 0.4, 0.6)]
+)
+def test_preset_random_dropout_draws_within_its_ranges_at_each_step_or_once(name, low, high):
+    preset = PRESETS["random-dropout"].model
+    sizes = {"filters": 64, "lstm_units": 32, "dense_units": 4, "n_targets": 3}
+    each_step = drawn_rates(build_model(dataclasses.replace(preset, **sizes), seed=1), name)
+    assert all(low - 0.01 < rate < high + 0.01 for rate in each_step)
+    assert max(each_step) - min(each_step) > 0.05
+    once = dataclasses.replace(preset, dropout_redraw="run", **sizes)
+    rates = drawn_rates(build_model(once, seed=1), name)
+    assert max(rates) - min(rates) < 0.01
+    assert low < np.mean(rates) < high
+    others = {build_model(once, seed=seed).get_layer(name).rate for seed in range(4)}
+    assert len(others) == 4  # another run, another rate
+
+
+def test_preset_mouse_mel_has_39_targets_of_its_data():
+    config = dataclasses.replace(PRESETS["mouse-mel"].model, n_targets=39)
+    model = build_model(config, initialise=False)
+    assert model.output.shape == (None, 39)
+    assert model.count_params() == 46_926_479 - 880 * 926  # danq less 880 targets
+
+
+def test_preset_bioq_has_two_blstm_layers():
+    model = build_model(PRESETS["bioq"].model, initialise=False)
+    assert model.get_layer("blstm").output.shape[1:] == (75, 640)
+    assert model.get_layer("blstm_2").output.shape[1:] == (75, 640)
+    assert len([layer for layer in model.layers if isinstance(layer, keras.layers.LSTM)]) == 4

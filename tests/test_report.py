@@ -3,12 +3,14 @@ import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from danq_keras import auc_tables, comparison_text, plots, report
+from danq_keras.calibration import calibrate, calibration_summary
 from danq_keras.comparison import AucTable, compare
 from danq_keras.console import InputError
 from danq_keras.metrics import TargetMetrics
@@ -83,6 +85,12 @@ def auc_table(names: tuple[str, ...] = ("plain", HOSTILE, "no positive", "other"
     return auc_tables.add_baselines(table, {"kmer": metrics([0.6, 0.65, np.nan, 0.55])})
 
 
+def calibration() -> dict[str, Any]:
+    labels = np.array([[0, 0, 1, 1, 1, 1]])
+    found = calibrate(labels.astype(bool), np.array([[0.0005, 0.003, 0.004, 0.85, 0.95, 1.0]]))
+    return calibration_summary(found, unlabelled_share=0.0)
+
+
 @pytest.fixture(scope="module")
 def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with every file; `run` is a copy of it that a test may change."""
@@ -91,6 +99,7 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = auc_table()
     auc_tables.write_auc_table(folder / "test_aucs.tsv", table)
     summary = auc_tables.summarise(table, loss=0.0625, notes={"kmer": "1- to <5>-mers"})
+    summary["calibration"] = calibration()
     (folder / "test_summary.json").write_text(json.dumps(summary))
     reference = AucTable("ref <b>", table.assign(auroc=table["auroc"] - 0.1))
     comparison_text.write_comparison([compare(AucTable("my-run", table), reference)], folder)
@@ -101,6 +110,9 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "val_loss": [0.35, 0.25, 0.3],
             "val_auroc": [0.6, 0.7, 0.8],
             "val_auprc": [0.2, 0.3, 0.4],
+            "val_accuracy": [0.9, 0.91, 0.92],
+            "val_f1": [0.1, 0.2, 0.3],
+            "val_best_f1": [0.2, 0.3, 0.4],
         }
     ).to_csv(folder / "history.csv", index=False)
     config = {
@@ -234,11 +246,40 @@ def test_settings_curves_comparison_banner(rendered: tuple[str, Page]) -> None:
     assert "<dt>versions.keras</dt><dd>3.15.0</dd>" in text
     assert "Lowest validation loss after epoch 2" in text
     captions = [a["aria-label"] for a in page.attributes("div") if a.get("role") == "img"]
-    assert len(captions) == len(page.attributes("svg")) == 3 + 6 + 2
+    assert len(captions) == len(page.attributes("svg")) == 5 + 1 + 6 + 2
+    for what in ("Loss", "Validation ROC AUC", "Validation PR AUC", "Validation F1"):
+        assert any(caption.startswith(what) for caption in captions), what
+    assert "Validation accuracy of all labels, at 0.5" in captions
     assert "PR AUC: my-run against ref <b>" in captions
     assert "my-run against ref &lt;b&gt;</h3>" in text
     assert "Targets where my-run is higher: ROC AUC 3 of 3 (100.0 %)" in text
     assert "Not in the run folder" not in text
+
+
+def test_calibration_with_its_condition(rendered: tuple[str, Page]) -> None:
+    text, page = rendered
+    assert "6 labels of all targets together" in text
+    assert "P(target | some peak)" in text
+    assert "Share of positives by probability" in text
+    rows = [[cell.strip() for cell in row] for row in page.rows]
+    start = next(i for i, row in enumerate(rows) if row and row[0] == "probability above") + 1
+    assert rows[start : start + 4] == [
+        ["0.0", "0.001", "1", "0.0005", "0.0000"],
+        ["0.002", "0.005", "2", "0.0035", "0.5000"],
+        ["0.8", "0.9", "1", "0.8500", "1.0000"],
+        ["0.9", "1.0", "2", "0.9750", "1.0000"],
+    ]
+    brier = (0.0005**2 + 0.003**2 + 0.996**2 + 0.15**2 + 0.05**2) / 6
+    assert f"Brier score <b>{brier:.4f}</b>" in text
+    assert f"Brier score of the base rate <b>{4 / 6 * 2 / 6:.4f}</b>" in text
+
+
+@pytest.mark.usefixtures("no_plots")
+@pytest.mark.parametrize("found", [None, {"labels": 0, "bins": []}])
+def test_without_calibration_there_is_no_section(run: Path, found: dict[str, Any] | None) -> None:
+    summary = json.loads((run / "test_summary.json").read_text())
+    (run / "test_summary.json").write_text(json.dumps({**summary, "calibration": found}))
+    assert '<h2 id="calibration">' not in render(run)[0]
 
 
 @pytest.mark.usefixtures("no_plots")

@@ -15,6 +15,7 @@ import tiny
 
 from danq_keras import console
 from danq_keras.commands import evaluate, train
+from danq_keras.dna import unpack_labels
 from danq_keras.store import open_dataset
 
 BIN = Path(__file__).resolve().parents[1] / "bin"
@@ -88,6 +89,11 @@ def test_a_run_leaves_every_file(finished, data):
     assert config["dataset"]["fingerprints"] == open_dataset(data).fingerprints()
     summary = json.loads((finished / "test_summary.json").read_text())
     assert set(summary["baselines"]) == {"kmer", "hotness", "gc"}
+    assert summary["calibration"]["labels"] == 20 * 3
+    assert sum(each["labels"] for each in summary["calibration"]["bins"]) == 20 * 3
+    test = open_dataset(data).test
+    unlabelled = 100 * float((unpack_labels(test.labels, 3).sum(axis=1) == 0).mean())
+    assert f"{unlabelled:.3g} % of the windows" in summary["calibration"]["note"]
     assert "lr/sqrt(eps) = 1 " in (finished / "run.log").read_text()
     assert [row["epoch"] for row in history(finished)] == ["1", "2"]
 

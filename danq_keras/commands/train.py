@@ -9,6 +9,7 @@ from danq_keras import __version__
 from danq_keras.commands.start import start_tensorflow
 from danq_keras.console import InputError, run_command, set_up_logging
 from danq_keras.presets import PRESETS
+from danq_keras.recipes import read_pairs
 
 _EPILOG = """\
 examples:
@@ -139,20 +140,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
-    """The settings that the command line names, as text.
-
-    Raises:
-        InputError: a pair is malformed, or a key is given twice with different values.
-    """
-    settings = {name: getattr(args, name) for name in _FLAGS if getattr(args, name) is not None}
-    for pair in (pair for group in args.pairs for pair in group):
-        key, separator, value = pair.partition("=")
-        if not separator or not key:
-            raise InputError(f"--set takes KEY=VALUE. Received: {pair!r}.")
-        if settings.get(key, value) != value:
-            raise InputError(f"{key} is given twice: {settings[key]} and {value}. Give it once.")
-        settings[key] = value
-    return settings
+    """The settings that the command line names, as text."""
+    flags = {name: getattr(args, name) for name in _FLAGS if getattr(args, name) is not None}
+    return read_pairs((pair for group in args.pairs for pair in group), flags)
 
 
 def _is_set(args: argparse.Namespace) -> bool:

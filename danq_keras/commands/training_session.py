@@ -1,7 +1,6 @@
 """What `train_danq.py` does once its arguments are parsed; loads TensorFlow."""
 
 import argparse
-import dataclasses
 import errno
 import json
 import os
@@ -36,6 +35,7 @@ from danq_keras.finetuning import (
 from danq_keras.optimizers import describe_steps, make_optimizer, warn_of_scaling
 from danq_keras.predict import load_trained
 from danq_keras.presets import Preset, apply_settings, changed_settings, get_preset
+from danq_keras.recipes import fit_to_data
 from danq_keras.run_sets import is_complete
 from danq_keras.store import Dataset, is_dataset, open_dataset
 from danq_keras.targets import Targets
@@ -103,7 +103,7 @@ def make_plan(
     make_optimizer(preset.train)  # an unknown one is said before anything is read or written
     _require_writable(out)
     dataset = open_dataset(_data_folder(args, out, config))
-    preset, columns = _fit_to_data(preset, dataset, settings)
+    preset, columns = fit_to_data(preset, dataset, settings)
     description = describe_run(preset, dataset, columns)
     if source is not None:
         targets = Targets(tuple(description["targets"]))
@@ -272,21 +272,9 @@ def _data_folder(args: argparse.Namespace, out: Path, config: dict[str, Any] | N
     return demo
 
 
-def _fit_to_data(
-    preset: Preset, dataset: Dataset, settings: dict[str, Any]
-) -> tuple[Preset, list[int] | None]:
-    """The preset with the data's window and number of targets, and the columns to train."""
-    columns = None
-    if preset.train.targets is not None:
-        columns = dataset.targets.find(preset.train.targets)
-    n_targets = len(columns) if columns is not None else len(dataset.targets)
-    for key, actual in (("window", dataset.window), ("n_targets", n_targets)):
-        if key in settings and getattr(preset.model, key) != actual:
-            raise InputError(
-                f"{key}={settings[key]}: {dataset.folder} has {actual}. Leave the setting out."
-            )
-    model = dataclasses.replace(preset.model, window=dataset.window, n_targets=n_targets)
-    return dataclasses.replace(preset, model=model), columns
+def _is_complete(out: Path, config: dict[str, Any], preset: Preset) -> bool:
+    same = config["train"]["epochs"] == preset.train.epochs
+    return same and (out / "report.html").is_file()
 
 
 def _print_header(preset: Preset, dataset: Dataset, trainer: Trainer, out: Path) -> None:

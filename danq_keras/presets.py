@@ -123,6 +123,9 @@ class TrainConfig:
     # "extra": beside all others, in a longer epoch; "replace": in the place of as many others,
     # drawn anew in each epoch, so that an epoch has as many samples as without.
     restudy_mode: str = "extra"
+    # "expected": ranked by the excess over what the network expects; "matched": the same, among
+    # windows with about as many positives.
+    restudy_by: str = "expected"
     freeze_conv_epochs: int = 0
 
     def __post_init__(self) -> None:
@@ -131,6 +134,7 @@ class TrainConfig:
         _choice("precision", self.precision, precisions)
         _choice("distribute", self.distribute, ("none", "mirrored"))
         _choice("restudy_mode", self.restudy_mode, ("extra", "replace"))
+        _choice("restudy_by", self.restudy_by, ("expected", "matched"))
         for name in ("epochs", "batch_size", "plateau_patience", "min_positives"):
             _positive(name, getattr(self, name))
         for name in ("patience", "train_limit", "global_clipnorm", "epsilon"):

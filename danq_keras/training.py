@@ -26,7 +26,13 @@ from danq_keras.optimizers import learning_rate_at, linear_step, share_above_eps
 from danq_keras.pipeline import Integers, Order, epoch_batches
 from danq_keras.predict import SplitPredictor
 from danq_keras.presets import Preset
-from danq_keras.restudy import Floats, hardest_windows, windows_to_restudy
+from danq_keras.restudy import (
+    Floats,
+    count_positives_of_windows,
+    hardest_windows,
+    match_positives,
+    windows_to_restudy,
+)
 from danq_keras.steps import TrainingStep
 from danq_keras.store import Dataset
 
@@ -124,6 +130,9 @@ class Trainer:
             replace = self.config.restudy_mode == "replace"
             self.order = dataclasses.replace(self.order, replace=replace)
             self.state.scores = np.zeros(self.order.n_samples, np.float32)
+            self._positives = count_positives_of_windows(
+                self.dataset.train, self.order, self.step.columns
+            )
         first, later = (
             dataclasses.replace(self.order, again=again).steps(self.config.batch_size)
             for again in (None, np.arange(self.n_again))
@@ -341,15 +350,18 @@ class Trainer:
 
     def _choose_hard_windows(self, sample_scores: Floats) -> None:
         scores = sample_scores.reshape(self.order.strands, -1).mean(axis=0)
+        if self.config.restudy_by == "matched":
+            scores = match_positives(scores, self._positives)
         again = hardest_windows(scores, self.n_again)
         self.state.again = again
         self.order = dataclasses.replace(self.order, again=again)
         if not self.state.finished:
             log.info(
-                "  restudy: %s windows come again, whose loss was at least %.2f standard "
-                "deviations above what the network expects",
+                "  restudy: %s windows come again; they have %.1f positives on average, all "
+                "windows %.1f",
                 f"{self.n_again:,}",
-                scores[again].min(),
+                self._positives[again].mean(),
+                self._positives.mean(),
             )
 
     def _judge(self, loss: float) -> None:

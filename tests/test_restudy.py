@@ -12,7 +12,13 @@ from danq_keras import dna
 from danq_keras.console import InputError
 from danq_keras.optimizers import learning_rate_at
 from danq_keras.pipeline import Order, read_batch
-from danq_keras.restudy import excess_scores, hardest_windows, windows_to_restudy
+from danq_keras.restudy import (
+    count_positives_of_windows,
+    excess_scores,
+    hardest_windows,
+    match_positives,
+    windows_to_restudy,
+)
 from danq_keras.training import Trainer
 
 
@@ -110,6 +116,50 @@ def test_hardest_windows_by_hand():
     assert hardest_windows(scores, 3).tolist() == [0, 2, 4]  # the first of the equal ones
     assert hardest_windows(scores, 5).tolist() == [0, 2, 3, 4, 5]  # nothing counts in number 1
     assert hardest_windows(scores, 3).dtype == np.int64
+
+
+def test_matched_scores_compare_windows_with_as_many_positives(rng):
+    """Hot windows that the network does not know: all hard, and yet a fair share when matched."""
+    positives = np.repeat([0, 1, 2, 20, 21], [900, 400, 100, 150, 150])
+    scores = (rng.normal(size=len(positives)) + positives).astype("f4")
+    matched = match_positives(scores, positives)
+    groups = [positives == 0, positives == 1, positives >= 2]  # too few with 2 alone
+    for group in groups:
+        expected = (scores[group] - scores[group].mean()) / scores[group].std()
+        np.testing.assert_allclose(matched[group], expected, rtol=1e-4, atol=1e-5)
+    hot = positives >= 20
+    assert hot[hardest_windows(scores, 300)].mean() == 1
+    assert hot[hardest_windows(match_positives(scores, positives * 0 + hot), 300)].mean() < 0.3
+
+
+def test_matched_scores_of_windows_without_labels_that_count(rng):
+    positives = np.zeros(500, np.int64)
+    scores = rng.normal(size=500).astype("f4")
+    scores[:5] = -np.inf
+    matched = match_positives(scores, positives)
+    assert (matched[:5] == -np.inf).all()
+    np.testing.assert_allclose(matched[5:].mean(), 0, atol=1e-6)
+    np.testing.assert_allclose(matched[5:].std(), 1, rtol=1e-5)
+
+
+def test_matched_scores_of_equal_windows_are_finite():
+    matched = match_positives(np.ones(7, np.float32), np.arange(7))
+    np.testing.assert_array_equal(matched, np.zeros(7))
+
+
+@pytest.mark.parametrize(("columns", "limit"), [(None, None), ([2, 0], None), (None, 9)])
+def test_positives_of_windows(tmp_path, columns, limit):
+    train = tiny.make_dataset(tmp_path / "data", ignore=True).train
+    order = Order.of(train, seed=0, limit=limit)
+    labels = dna.unpack_labels(np.asarray(train.labels), 3)
+    ignore = dna.unpack_labels(np.asarray(train.ignore), 3)
+    rows = range(train.n_windows) if limit is None else order.windows
+    expected = [
+        sum(int(labels[row, t]) * (1 - int(ignore[row, t])) for t in (columns or range(3)))
+        for row in rows
+    ]
+    found = count_positives_of_windows(train, order, columns)
+    assert found.tolist() == expected
 
 
 def test_share_of_windows():

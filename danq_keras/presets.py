@@ -329,7 +329,7 @@ def setting_text(value: Any) -> str:
     """A setting as `--set KEY=VALUE` takes it."""
     if value is None:
         return "none"
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
 
 
 def changed_settings(preset: Preset) -> dict[str, tuple[Any, Any]]:

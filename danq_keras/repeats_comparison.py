@@ -18,6 +18,7 @@ import pandas as pd
 from danq_keras.auc_tables import TEXT_COLUMNS, write_tsv
 from danq_keras.comparison_text import escape, markdown_table
 from danq_keras.console import InputError, atomic_output, refuse_existing
+from danq_keras.presets import setting_text
 from danq_keras.repeats import (
     Difference,
     Spread,
@@ -190,7 +191,10 @@ def set_markdown(found: SetComparison) -> str:
         f"{escape(found.reference)}, with {how} (95 %).",
     ]
     if found.changed:
-        listed = "; ".join(f"{key} {a} against {b}" for key, (a, b) in found.changed.items())
+        listed = "; ".join(
+            f"{key} {setting_text(a)} against {setting_text(b)}"
+            for key, (a, b) in found.changed.items()
+        )
         parts.append(f"Settings that differ: {escape(listed)}.")
     parts += [*found.notes, _figures_table(found, rows)]
     if found.targets is not None:

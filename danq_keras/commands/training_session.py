@@ -272,11 +272,6 @@ def _data_folder(args: argparse.Namespace, out: Path, config: dict[str, Any] | N
     return demo
 
 
-def _is_complete(out: Path, config: dict[str, Any], preset: Preset) -> bool:
-    same = config["train"]["epochs"] == preset.train.epochs
-    return same and (out / "report.html").is_file()
-
-
 def _print_header(preset: Preset, dataset: Dataset, trainer: Trainer, out: Path) -> None:
     synthetic = " (synthetic data)" if "synthetic" in dataset.train.header.source.lower() else ""
     windows = ", ".join(

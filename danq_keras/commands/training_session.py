@@ -136,16 +136,15 @@ def _bootstrap(args: argparse.Namespace, content: dict[str, Any]) -> int:
     Raises:
         InputError: they are not those of the resumed run, or no number.
     """
-    kept = content.get("bootstrap", 0)
+    kept = content.get("bootstrap", args.bootstrap or 0)
     if not isinstance(kept, int) or kept < 0:
         raise InputError(f"bootstrap: a whole number from 0 on. Received: {kept!r}.")
-    wanted = kept if args.bootstrap is None else int(args.bootstrap)
-    if args.resume and wanted != kept:
+    if args.resume and args.bootstrap not in (None, kept):
         raise InputError(
-            f"{args.out}: this run was started with --bootstrap {kept}, received {wanted}. Leave "
-            "--bootstrap out; evaluate_danq.py makes intervals of any run."
+            f"{args.out}: this run was started with --bootstrap {kept}, received {args.bootstrap}. "
+            "Leave --bootstrap out; evaluate_danq.py makes intervals of any run."
         )
-    return wanted
+    return kept if args.bootstrap is None else int(args.bootstrap)
 
 
 def _require_writable(out: Path) -> None:

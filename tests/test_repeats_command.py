@@ -258,7 +258,8 @@ def test_lost_predictions_and_fold_data_are_made_again(crossed, tmp_path, made, 
     out = shutil.copytree(crossed, tmp_path / "copy")
     whole = (out / "test_aucs.tsv").read_bytes()
     (out / "fold-1" / PREDICTIONS).unlink()
-    shutil.rmtree(out / "data" / "fold-1")
+    for name in ("fold-1", "fold-2"):  # fold 2 is complete, its data are needed to pool
+        shutil.rmtree(out / "data" / name)
     assert command("--out", out, "--resume")[0] == 0
     assert made == ["fold-1"]
     assert (out / "test_aucs.tsv").read_bytes() == whole

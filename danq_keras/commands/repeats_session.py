@@ -179,7 +179,7 @@ def _make_runs(args: argparse.Namespace, runs: RunSet, plan: Plan, folds: list[F
     if complete:
         log.info("%d of %d runs are complete.", len(complete), len(waiting))
     waiting = [(number, run) for number, run in waiting if run not in complete]
-    for number, _ in waiting if folds else ():
+    for number in runs.numbers if folds else ():  # of complete runs too: they are pooled
         _write_fold(runs, plan, folds, number)
     orders = [_order(runs, plan, number) for number, _ in waiting]
     try:

@@ -156,8 +156,8 @@ def _require_same(args: argparse.Namespace, search: Search) -> None:
     for flag, agrees in same.items():
         if not agrees:
             raise InputError(
-                f"{args.out}: --resume continues a search as it began, with another {flag}. Leave "
-                "it out, or start a new search."
+                f"{args.out}: --resume continues a search as it began; {flag} was another then. "
+                "Leave it out, or start a new search."
             )
 
 

@@ -149,6 +149,16 @@ def compare_datasets(a: Dataset, b: Dataset, *, by_number: bool = False) -> Data
     pairs = [(a.split(name), b.split(name)) for name in SPLITS]
     located = all(split.start is not None for pair in pairs for split in pair)
     matched = [_match(*pair, located=located) for pair in pairs]
+    if not any(len(rows) for rows, _ in matched):
+        firsts = [
+            next((_place(split) for split in each if split.n_windows), "none")
+            for each in zip(*pairs, strict=True)
+        ]
+        raise InputError(
+            f"No window of {a.folder} has the split and the place of one of {b.folder}. Received "
+            f"first windows: {firsts[0]} and {firsts[1]}. Name the chromosomes alike, and choose "
+            "the same bins and splits."
+        )
     with progress(
         total=sum(len(rows) for rows, _ in matched), desc="compare", unit="window"
     ) as bar:
@@ -177,6 +187,13 @@ def _join_targets(a: Dataset, b: Dataset, *, by_number: bool) -> Rows:
         )
     number = {name: i for i, name in enumerate(names_b)}
     return np.array([number[name] for name in names_a])
+
+
+def _place(split: Split) -> str:
+    """Chromosome and 0-based start of the first window."""
+    assert split.chrom is not None
+    assert split.start is not None
+    return f"{split.chrom[0]}:{split.start[0]}"
 
 
 def _match(a: Split, b: Split, *, located: bool) -> tuple[Rows, Rows]:

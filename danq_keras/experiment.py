@@ -35,7 +35,7 @@ from danq_keras.store import Dataset
 MIN_VALIDATION_POSITIVES = 25  # below it a target shares the threshold of all targets
 _MAY_GROW = "epochs"
 _SECTIONS = ("preset", "dataset", "model", "train", "targets")
-_DESCRIPTION = ("changed", *_SECTIONS, "source", "synthetic", "target_numbers", "init")
+_DESCRIPTION = ("changed", *_SECTIONS, "source", "synthetic", "target_numbers", "init", "bootstrap")
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,13 @@ A `.fai` is text, a line a sequence: name, bases, offset of the first base, base
 line. pyfaidx makes one too, line by line in Python, which for a mammalian genome takes most of a
 minute; here a file is only compared with the shape that its lines must have. What has not that
 shape (Windows line ends, blanks, lines of unequal length) is left to pyfaidx and its judgement.
+An index that is there already is compared with the places of its sequences before it is used.
 
 Source: the format, https://www.htslib.org/doc/faidx.html
 """
 
 import mmap
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,46 @@ from danq_keras.dna import Bytes
 
 _BLOCK = 1 << 24
 _LINE_FEED, _BLANK, _RECORD = b"\n"[0], b" "[0], b">"[0]
+_AFTER_SEQUENCE = re.compile(rb"\s*(>|\Z)")
+
+
+def fits(fasta: Path, index: Path) -> bool:
+    """Whether each sequence of an index begins and ends in the file where the index says.
+
+    That of a file which was changed, or an index cut short, hardly ever does; what is between the
+    ends of a sequence is not looked at.
+
+    Args:
+        fasta: uncompressed, not empty.
+        index: its `.fai`.
+    """
+    try:
+        rows = [line.split("\t") for line in index.read_text(encoding="utf-8").splitlines()]
+        places = {name: [int(number) for number in numbers] for name, *numbers in rows}
+    except ValueError:  # of int, or of UTF-8
+        return False
+    if not places or len(places) < len(rows) or any(len(place) != 4 for place in places.values()):
+        return False
+    with fasta.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        return all(_stands(mapped, name.encode(), *place) for name, place in places.items())
+
+
+def _stands(
+    mapped: mmap.mmap, name: bytes, n_bases: int, offset: int, bases: int, width: int
+) -> bool:
+    """Whether a sequence has its header before `offset`, and nothing but a header after its end."""
+    if n_bases < 0 or offset < 1 or (n_bases and not 0 < bases <= width):
+        return False
+    header = mapped[mapped.rfind(b"\n", 0, offset - 1) + 1 : offset]
+    end = offset
+    if n_bases:
+        end += (n_bases - 1) // bases * width + (n_bases - 1) % bases + 1
+    return (
+        header[:1] == b">"
+        and header[1:].split()[:1] == [name]
+        and end <= len(mapped)
+        and _AFTER_SEQUENCE.match(mapped, end) is not None
+    )
 
 
 def write_index(fasta: Path, index: Path) -> bool:

@@ -21,7 +21,7 @@ import pyfaidx
 
 from danq_keras.console import InputError, log, progress
 from danq_keras.dna import UNKNOWN, Bytes, encode, pack_codes
-from danq_keras.fasta_index import write_index
+from danq_keras.fasta_index import fits, write_index
 
 Positions: TypeAlias = npt.NDArray[np.int64]
 
@@ -117,16 +117,20 @@ class Genome:
     def _open(self, plain: Path) -> Any:
         index = plain.with_name(plain.name + ".fai")
         fresh = index.is_file() and index.stat().st_mtime >= plain.stat().st_mtime
+        if fresh and not fits(plain, index):
+            log.warning("%s: not the index of this FASTA file; a new one is made.", index)
+            fresh = False
         if not fresh and not os.access(plain.parent, os.W_OK):
             index = self._temporary_folder() / "genome.fa.fai"
-        if not fresh and not write_index(plain, index) and plain.stat().st_size > _SLOW_TO_INDEX:
-            log.info("%s: its lines are irregular, making its index takes longer.", self.path)
+        if not fresh and not write_index(plain, index):
+            index.unlink(missing_ok=True)  # pyfaidx would take one that looks new enough
+            if plain.stat().st_size > _SLOW_TO_INDEX:
+                log.info("%s: its lines are irregular, making its index takes longer.", self.path)
         try:
             return pyfaidx.Fasta(str(plain), indexname=str(index), as_raw=True)
         except (pyfaidx.FastaIndexingError, ValueError, AssertionError) as error:
             raise InputError(
-                f"{self.path}: not a usable FASTA file ({one_line(error)}). Check --genome"
-                f"{f', or delete its index {index.name}' if fresh else ''}."
+                f"{self.path}: not a usable FASTA file ({one_line(error)}). Check --genome."
             ) from error
 
     def codes(self, chrom: str) -> Bytes:

@@ -3,11 +3,16 @@
 A choice that cannot be is refused here, before any file is read.
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from danq_keras.console import InputError
+from danq_keras.genome import shorten
+
+_ALWAYS_SAID = ("bin", "window", "min_overlap")
+_NEVER_SAID = ("genome", "peaks", "source", "expect_windows")
 
 
 @dataclass(frozen=True)
@@ -100,28 +105,22 @@ class GenomeSpec:
         return (self.window - self.bin) // 2
 
     def describe(self) -> str:
-        """One line for the store's `source`."""
-        choices = [f"bin {self.bin}", f"window {self.window}", f"min-overlap {self.min_overlap}"]
-        for name in (
-            "resize_peaks",
-            "min_signal",
-            "valid_region",
-            "exclude",
-            "bins",
-            "ignore",
-            "split_table",
-            "max_train",
-        ):
-            value = getattr(self, name)
-            if value is not None:
-                text = value.name if isinstance(value, Path) else value
-                choices.append(f"{name.replace('_', '-')} {text}")
-        if self.test_chroms:
-            choices.append(f"test-chroms {','.join(self.test_chroms)}")
-        choices += [
-            name.replace("_", "-")
-            for name in ("keep_unlabelled", "allow_adjacent")
-            if getattr(self, name)
+        """One line for the store's `source`: the genome, and every choice that was made."""
+        choices = [
+            _choice(field.name, value)
+            for field in dataclasses.fields(self)
+            if (value := getattr(self, field.name)) != field.default or field.name in _ALWAYS_SAID
+            if field.name not in _NEVER_SAID
         ]
         prefix = f"{self.source}; " if self.source else ""
         return f"{prefix}genome {self.genome.name}; {', '.join(choices)}"
+
+
+def _choice(name: str, value: object) -> str:
+    """A choice as one would give it on the command line; of files the name."""
+    option = name.replace("_", "-")
+    if value is True:
+        return option
+    if isinstance(value, tuple):
+        return f"{option} {shorten(value, 30)}"
+    return f"{option} {value.name if isinstance(value, Path) else value}"

@@ -263,6 +263,8 @@ def load_ignored(
             (target,) = targets.find([row["target"]])
         except InputError as error:
             raise InputError(f"{table}, line {line}: {error}") from error
+        if not row["file"]:
+            raise InputError(f"{table}, line {line}: 'file' must not be empty. Fill it in.")
         if row["file"] not in beds:
             path = table.parent / row["file"]
             beds[row["file"]] = read_regions(path, lengths, chrom_names=chrom_names)

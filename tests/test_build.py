@@ -388,6 +388,31 @@ def test_bad_choices_are_refused(sources: Path, changes: dict[str, object], mess
         spec_of(sources, **changes)
 
 
+def test_a_store_says_every_choice_it_was_built_with(sources: Path) -> None:
+    plain = spec_of(sources, test_chroms=(), valid_region=None, source="mine")
+    common = f"bin {plain.bin}, window {plain.window}, min-overlap 0.5"
+    assert plain.describe() == f"mine; genome genome.fa; {common}"
+    changed = dataclasses.replace(
+        plain,
+        chroms=("a", "b"),
+        chrom_names="strip",
+        keep_if=("t1",),
+        max_unknown=0.1,
+        exclude=sources / "bad.bed",
+        allow_adjacent=True,
+        expect_windows=(1, 2, 3),
+    )
+    assert set(changed.describe().removeprefix(plain.describe() + ", ").split(", ")) == {
+        "chroms a",
+        "b",
+        "chrom-names strip",
+        "keep-if t1",
+        "max-unknown 0.1",
+        "exclude bad.bed",
+        "allow-adjacent",
+    }
+
+
 def test_files_named_with_chr_fit_a_genome_without(tmp_path: Path, sources: Path) -> None:
     """Every file of the build may be named the other way; the result is the same."""
     lines = {

@@ -116,6 +116,21 @@ def test_rows_with_coordinates_are_matched_by_them(
         compare_datasets(a, store(tmp_path / "c", second))
 
 
+def test_datasets_without_a_common_window_are_refused(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    first = arrays(rng)
+    moved = {name: {**parts, "start": parts["start"] + 7} for name, parts in first.items()}
+    moved["train"] = {key: values[:0] for key, values in moved["train"].items()}
+    a, b = (
+        store(tmp_path / name, parts, located=True) for name, parts in (("a", first), ("b", moved))
+    )
+    with pytest.raises(
+        InputError, match=r"first windows: chr1:0 and chr1:7\. Name the chromosomes"
+    ):
+        compare_datasets(a, b)
+
+
 def test_targets_are_joined_by_name_or_on_request_by_number(
     tmp_path: Path, rng: np.random.Generator
 ) -> None:

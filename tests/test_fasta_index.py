@@ -7,7 +7,7 @@ import pyfaidx
 import pytest
 
 from danq_keras import fasta_index
-from danq_keras.fasta_index import write_index
+from danq_keras.fasta_index import fits, write_index
 
 
 def index_of(path: Path) -> str:
@@ -49,6 +49,50 @@ def test_index_of_random_files_equals_that_of_pyfaidx(
                 file.write(f">r{record} x\n" + "\n".join(lines) + "\n")
         pyfaidx.Faidx(str(path))
         assert index_of(path) == path.with_name(path.name + ".fai").read_text()
+
+
+IRREGULAR_BUT_USABLE = [">a\r\nACGT\r\nAC\r\n", ">a\nACGT\n\n", ">a\nACGT", ">a\n>b\nACGT\n"]
+
+
+@pytest.mark.parametrize("text", REGULAR + IRREGULAR_BUT_USABLE)
+def test_an_index_fits_its_own_file_and_no_other(tmp_path: Path, text: str) -> None:
+    path, index = tmp_path / "genome.fa", tmp_path / "genome.fa.fai"
+    path.write_bytes(text.encode())
+    pyfaidx.Faidx(str(path))
+    assert fits(path, index)
+    for changed in (f">{text}", text.replace(">a", ">z"), text.replace("AC", "AAC"), text + "A"):
+        if changed != text:
+            path.write_bytes(changed.encode())
+            assert not fits(path, index), changed
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        "",
+        "garbage\n",
+        "a\t8\t3\t4\n",
+        "a\t8\t3\t4\tx\n",
+        "a\t8\t3\t0\t5\n",
+        "a\t8\t3\t5\t4\n",
+        "a\t-8\t3\t4\t5\n",
+        "a\t7\t3\t4\t5\n",
+        "a\t9\t3\t4\t5\n",
+        "a\t800\t3\t4\t5\n",
+        "a\t8\t4\t4\t5\n",
+        "a\t8\t-3\t4\t5\n",
+        "b\t8\t3\t4\t5\n",
+        "a\t8\t3\t4\t5\na\t8\t3\t4\t5\n",
+        "a\t8\t3\t4\t5\nb\t8\t3\t4\t5\n",
+    ],
+)
+def test_a_wrong_index_does_not_fit(tmp_path: Path, index: str) -> None:
+    path = tmp_path / "genome.fa"
+    path.write_text(">a\nACGT\nACGT\n")
+    (tmp_path / "index").write_text("a\t8\t3\t4\t5\n")
+    assert fits(path, tmp_path / "index")
+    (tmp_path / "index").write_text(index)
+    assert not fits(path, tmp_path / "index")
 
 
 @pytest.mark.parametrize(

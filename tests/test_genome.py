@@ -155,10 +155,24 @@ def test_small_reads_give_the_same(
             assert np.array_equal(opened.fetch("a", start, end), encode(letters[start:end]))
 
 
-@pytest.mark.parametrize("letters", ["AC\nGTAC\nG", "ACGTACGTACGT", "AC"])
-def test_a_file_that_does_not_fit_its_index_is_refused(tmp_path: Path, letters: str) -> None:
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("index", ["", "chrA\t21\t19\t0\t9\n", "other\t8\t3\t4\t5\n"])
+def test_an_index_of_another_file_is_made_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, index: str, end: str
+) -> None:
     path = tmp_path / "genome.fa"
-    path.write_text(f">a\n{letters}\n")
+    path.write_bytes(fasta_text(SEQUENCES, end=end).encode())
+    read_all(path)
+    made = path.with_name("genome.fa.fai").read_text()
+    path.with_name("genome.fa.fai").write_text(index)
+    assert read_all(path) == READ
+    assert "genome.fa.fai: not the index of this FASTA file" in caplog.text
+    assert path.with_name("genome.fa.fai").read_text() == made
+
+
+def test_a_file_whose_lines_do_not_fit_its_index_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "genome.fa"
+    path.write_text(">a\nAC\nGTAC\nG\n")  # as many bytes as the index says, and fewer bases
     path.with_name("genome.fa.fai").write_text("a\t8\t3\t4\t5\n")
     with (
         Genome(path) as opened,

@@ -247,6 +247,7 @@ def test_ignored_regions_are_found_by_name_and_number(
         ("target\tregions\nA\tr.bed\n", "Missing: file"),
         ("target\tfile\nA\tr.bed\nC\tr.bed\n", "ignore.tsv, line 3: Unknown target 'C'"),
         ("target\tfile\nA\tnone.bed\n", "none.bed: no such file"),
+        ("target\tfile\nA\tr.bed\nB\t\n", "ignore.tsv, line 3: 'file' must not be empty"),
     ],
 )
 def test_bad_tables_of_ignored_regions_are_refused(tmp_path: Path, text: str, message: str) -> None:

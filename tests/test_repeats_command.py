@@ -249,12 +249,18 @@ def test_each_fold_run_was_tested_on_its_own_chromosomes(crossed):
         assert config["train"]["seed"] == 0
 
 
+def test_a_set_is_resumed_with_the_resamples_of_its_start(crossed, command):
+    status, err = command("--out", crossed, "--resume", "--bootstrap", 6)
+    assert (status, "started with --bootstrap 5, received 6" in err) == (2, True)
+
+
 def test_lost_predictions_and_fold_data_are_made_again(crossed, tmp_path, made, command):
     out = shutil.copytree(crossed, tmp_path / "copy")
     whole = (out / "test_aucs.tsv").read_bytes()
     (out / "fold-1" / PREDICTIONS).unlink()
-    shutil.rmtree(out / "data" / "fold-1")
-    assert command("--out", out, "--resume", "--bootstrap", 5)[0] == 0
+    for name in ("fold-1", "fold-2"):  # fold 2 is complete, its data are needed to pool
+        shutil.rmtree(out / "data" / name)
+    assert command("--out", out, "--resume")[0] == 0
     assert made == ["fold-1"]
     assert (out / "test_aucs.tsv").read_bytes() == whole
 

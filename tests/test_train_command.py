@@ -144,6 +144,25 @@ def test_kill_9_and_resume_equals_uninterrupted(data, tmp_path, more):
     assert tables[0] == tables[1]
 
 
+def test_resuming_and_starting_again_keep_the_number_of_resamples(data, tmp_path, command):
+    first, again = tmp_path / "first", tmp_path / "again"
+    short = ["--data", data, "--epochs", "1", "--set", *SETTINGS]
+    assert command(train.main, *short, "--out", first, "--bootstrap", "9")[0] == 0
+    table = (first / "test_aucs.tsv").read_text()
+    assert "auroc_low" in table
+    (first / "report.html").unlink()
+    (first / "test_aucs.tsv").unlink()
+    assert command(train.main, "--out", first, "--resume")[0] == 0
+    assert (first / "test_aucs.tsv").read_text() == table
+    config = ["--config", first / "config.json", "--data", data]
+    assert command(train.main, *config, "--out", again)[0] == 0
+    assert (again / "test_aucs.tsv").read_text() == table
+    (tmp_path / "wrong.json").write_text('{"bootstrap": "many"}')
+    config = ["--config", tmp_path / "wrong.json", "--data", data, "--out", tmp_path / "no"]
+    status, err = command(train.main, *config)
+    assert (status, "bootstrap: a whole number from 0 on. Received: 'many'" in err) == (2, True)
+
+
 def test_a_run_killed_before_its_first_checkpoint_starts_at_step_0(finished, tmp_path, command):
     run = tmp_path / "run"
     run.mkdir()
@@ -198,6 +217,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(data, tmp_path, command, argum
         (["--epochs", "1"], "epochs was 2, received 1"),
         (["--preset", "deepsea"], "started with --preset danq"),
         (["--targets", "0"], "targets"),
+        (["--bootstrap", "9"], "started with --bootstrap 0, received 9"),
     ],
 )
 def test_resume_refuses_another_run(finished, command, arguments, message):

@@ -429,11 +429,14 @@ def test_an_output_that_exists_is_left_alone(begin, tmp_path):
 
 @pytest.mark.usefixtures("in_process")
 def test_an_unknown_optimizer_leaves_nothing(begin, tmp_path):
-    out = tmp_path / "search"
-    status, err = begin(out, "--set", "optimizer=best")
-    assert status == 2
-    assert "optimizer: one of rmsprop, sgd" in err
-    assert not out.exists()
+    out, space = tmp_path / "search", tmp_path / "optimizers.json"
+    space.write_text('{"optimizer": {"choices": ["adam", "best"]}}')
+    for more in (["--set", "optimizer=best"], ["--space", space]):
+        status, err = begin(out, *more)
+        assert status == 2
+        assert "optimizer: one of rmsprop, sgd" in err
+        assert "Received: 'best'" in err
+        assert not out.exists()
 
 
 @pytest.fixture(scope="module")
@@ -478,7 +481,7 @@ def test_resume_with_other_settings(finished, command, tmp_path, arguments, flag
     places = {"other": tmp_path / "other", "space.json": tmp_path / "space.json"}
     status, err = command(finished, "--resume", *(places.get(each, each) for each in arguments))
     assert status == 2
-    assert f"with another {flag}. Leave it out, or start a new search." in err
+    assert f"{flag} was another then. Leave it out, or start a new search." in err
     assert len(trials_of(finished)) == 1
 
 

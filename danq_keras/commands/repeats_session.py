@@ -58,7 +58,7 @@ def run(args: argparse.Namespace, settings: dict[str, Any]) -> int:
         _print_header(runs, plan, folds)
         status = _make_runs(args, runs, plan, folds)
         if not status:
-            _finish(args, runs, plan)
+            _finish(runs, plan)
     return status
 
 
@@ -179,9 +179,9 @@ def _make_runs(args: argparse.Namespace, runs: RunSet, plan: Plan, folds: list[F
     if complete:
         log.info("%d of %d runs are complete.", len(complete), len(waiting))
     waiting = [(number, run) for number, run in waiting if run not in complete]
-    for number, _ in waiting if folds else ():
+    for number in runs.numbers if folds else ():  # of complete runs too: they are pooled
         _write_fold(runs, plan, folds, number)
-    orders = [_order(args, runs, plan, number) for number, _ in waiting]
+    orders = [_order(runs, plan, number) for number, _ in waiting]
     try:
         return run_all(orders, at_once=args.jobs or 1)
     except BaseException:
@@ -209,7 +209,7 @@ def _write_fold(runs: RunSet, plan: Plan, folds: list[Fold], number: int) -> Non
     )
 
 
-def _order(args: argparse.Namespace, runs: RunSet, plan: Plan, number: int) -> RunOrder:
+def _order(runs: RunSet, plan: Plan, number: int) -> RunOrder:
     """The command line of one run: every setting is said, so that it depends on nothing else."""
     folder = runs.folder / f"{runs.kind.unit}-{number}"
     resume = (folder / "config.json").is_file()
@@ -217,7 +217,7 @@ def _order(args: argparse.Namespace, runs: RunSet, plan: Plan, number: int) -> R
         shutil.rmtree(folder)  # killed before it had anything to resume
     data = plan.dataset.folder if runs.kind is REPEATS else runs.data(number)
     words = ["--data", str(data), "--out", str(folder), "--preset", plan.preset.name]
-    words += ["--bootstrap", str(args.bootstrap)]
+    words += ["--bootstrap", str(plan.description["bootstrap"])]
     if resume:
         words.append("--resume")
     elif "init" in plan.description:
@@ -231,23 +231,23 @@ def _order(args: argparse.Namespace, runs: RunSet, plan: Plan, number: int) -> R
     return RunOrder(folder, tuple(words))
 
 
-def _finish(args: argparse.Namespace, runs: RunSet, plan: Plan) -> None:
+def _finish(runs: RunSet, plan: Plan) -> None:
     """Tables, report and closing lines of a complete set."""
     tables = write_tables(runs)
     if runs.kind is FOLDS:
-        _pool(args, runs, plan)
+        _pool(runs, plan)
     report = write_set_report(runs, tables)
     log.info("%s\nReport: %s", set_text(tables), report)
 
 
-def _pool(args: argparse.Namespace, runs: RunSet, plan: Plan) -> None:
+def _pool(runs: RunSet, plan: Plan) -> None:
     numbers = plan.description["target_numbers"]
     tests = [
         read_fold_test(run, runs.data(number), numbers)
         for number, run in zip(runs.numbers, runs.runs.values(), strict=True)
     ]
     train = plan.preset.train
-    how = Pooling(numbers, train.min_positives, args.bootstrap, train.seed)
+    how = Pooling(numbers, train.min_positives, plan.description["bootstrap"], train.seed)
     table, summary = pool(tests, how)
     write_auc_table(runs.folder / "test_aucs.tsv", table, overwrite=True)
     write_json(runs.folder / "test_summary.json", summary)

@@ -76,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--resume", action="store_true", help="continue the run in --out")
     parser.add_argument("--overwrite", action="store_true", help="replace the run in --out")
     parser.add_argument(
-        "--bootstrap", type=int, default=0, metavar="N", help="resamples for intervals (default: 0)"
+        "--bootstrap", type=int, metavar="N", help="resamples for test intervals (default: 0)"
     )
     several = parser.add_argument_group("several runs, in --out/seed-… or --out/fold-…")
     several.add_argument(
@@ -173,7 +173,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     set_up_logging()
     settings = _settings(args)
-    if args.bootstrap < 0:
+    if args.bootstrap is not None and args.bootstrap < 0:
         raise InputError(f"--bootstrap: must not be negative. Received: {args.bootstrap}.")
     if args.resume and args.overwrite:
         raise InputError("--resume continues a run and --overwrite deletes it. Give one of them.")

@@ -105,6 +105,7 @@ def make_plan(
     dataset = open_dataset(_data_folder(args, out, config))
     preset, columns = fit_to_data(preset, dataset, settings)
     description = describe_run(preset, dataset, columns)
+    description["bootstrap"] = _bootstrap(args, content)
     if source is not None:
         targets = Targets(tuple(description["targets"]))
         description["init"] = source.record(new_layers(source, preset.model, targets))
@@ -127,6 +128,23 @@ def is_used(out: Path) -> bool:
     """Whether something is there but demo data, which an interrupted start may have left."""
     names = {path.name for path in out.iterdir()} if out.is_dir() else set()
     return bool(names - {DEMO_FOLDER}) or (out.exists() and not out.is_dir())
+
+
+def _bootstrap(args: argparse.Namespace, content: dict[str, Any]) -> int:
+    """Resamples for the test's intervals: of the flag, the resumed run or the settings file.
+
+    Raises:
+        InputError: they are not those of the resumed run, or no number.
+    """
+    kept = content.get("bootstrap", args.bootstrap or 0)
+    if not isinstance(kept, int) or kept < 0:
+        raise InputError(f"bootstrap: a whole number from 0 on. Received: {kept!r}.")
+    if args.resume and args.bootstrap not in (None, kept):
+        raise InputError(
+            f"{args.out}: this run was started with --bootstrap {kept}, received {args.bootstrap}. "
+            "Leave --bootstrap out; evaluate_danq.py makes intervals of any run."
+        )
+    return kept if args.bootstrap is None else int(args.bootstrap)
 
 
 def _require_writable(out: Path) -> None:
@@ -158,7 +176,7 @@ def _train(args: argparse.Namespace, plan: Plan, trainer: Trainer) -> None:
         _start_from(plan.source, trainer, description)
     trainer.fit()
     how = Evaluation(
-        bootstrap=args.bootstrap,
+        bootstrap=description["bootstrap"],
         min_positives=preset.train.min_positives,
         seed=preset.train.seed,
         columns=trainer.step.columns,
@@ -270,11 +288,6 @@ def _data_folder(args: argparse.Namespace, out: Path, config: dict[str, Any] | N
         log.info("No --data: building the simulated (synthetic) demo genome in %s.", demo)
         make_demo(demo)
     return demo
-
-
-def _is_complete(out: Path, config: dict[str, Any], preset: Preset) -> bool:
-    same = config["train"]["epochs"] == preset.train.epochs
-    return same and (out / "report.html").is_file()
 
 
 def _print_header(preset: Preset, dataset: Dataset, trainer: Trainer, out: Path) -> None:

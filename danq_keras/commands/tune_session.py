@@ -156,8 +156,8 @@ def _require_same(args: argparse.Namespace, search: Search) -> None:
     for flag, agrees in same.items():
         if not agrees:
             raise InputError(
-                f"{args.out}: --resume continues a search as it began, with another {flag}. Leave "
-                "it out, or start a new search."
+                f"{args.out}: --resume continues a search as it began; {flag} was another then. "
+                "Leave it out, or start a new search."
             )
 
 
@@ -225,7 +225,8 @@ def _start_worker(out: Path, n_trials: int, number: int, jobs: int) -> subproces
     variables = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
     module = "danq_keras.commands.tune_worker"
     return subprocess.Popen(
-        [sys.executable, "-m", module, str(out), str(n_trials), str(number)],
+        # -P: the folder that a user stands in is no place to import from
+        [sys.executable, "-P", "-m", module, str(out), str(n_trials), str(number)],
         env={**os.environ, **dict.fromkeys(variables, threads), "TQDM_DISABLE": "1"},
         stdin=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C reaches the session, which passes it on once

@@ -73,7 +73,10 @@ def main(argv: list[str] | None = None) -> int:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     from danq_keras.optimizers import make_optimizer
 
-    make_optimizer(search.preset.train)  # an unknown one is said before any trial
+    # An unknown one is said before any trial.
+    make_optimizer(search.preset.train)
+    for name in search.space["optimizer"].choices if "optimizer" in search.space else ():
+        make_optimizer(apply_values(search.preset, {"optimizer": name}).train)
     try:
         Worker(Path(folder), search, dataset, number=int(number)).work(int(n_trials))
     except Terminated:  # by the session, which says why

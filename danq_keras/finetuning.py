@@ -161,8 +161,15 @@ def take_over(
         fixed: names of settings of the recipe that the user gave too.
 
     Raises:
-        InputError: the user's settings make layers of other shapes than the source's.
+        InputError: the user's settings make layers of other shapes than the source's, or the
+            recipe is for a network of another kind.
     """
+    kind = source.settings["architecture"]
+    if kind != preset.model.architecture:
+        raise InputError(
+            f"--init {source.trained.path}: its network is of the kind {kind}, that of preset "
+            f"{preset.name} is {preset.model.architecture}. Give a preset of that kind with --preset."
+        )
     free = source.settings.keys() - settings.keys() - set(fixed)
     taken = {key: value for key, value in source.settings.items() if key in free}
     fitted = apply_settings(preset, {**taken, **settings})

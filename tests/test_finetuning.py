@@ -65,7 +65,8 @@ def test_a_network_tells_its_settings(tmp_path, name, settings):
     """All but those of initial values, from the file alone, under another preset."""
     config = tiny.preset(name, **settings).model
     source = source_of(tmp_path / "run", config)
-    shown = dataclasses.asdict(take_over(get_preset("danq-jaspar"), source, {}).model)
+    recipe = get_preset("deepsea" if name == "deepsea" else "danq-jaspar")
+    shown = dataclasses.asdict(take_over(recipe, source, {}).model)
     expected = dataclasses.asdict(config)
     unseen = ["conv_init", "recurrent_gain", "dropout_redraw"]
     if name == "deepsea":
@@ -116,6 +117,13 @@ def test_other_shapes_are_one_line(tmp_path, settings, message):
     with pytest.raises(console.InputError, match=message) as caught:
         take_over(get_preset("danq"), source, settings)
     assert "\n" not in str(caught.value)
+
+
+def test_a_recipe_for_a_network_of_another_kind(tmp_path):
+    source = source_of(tmp_path / "run", tiny.preset().model)
+    message = r"is of the kind danq, that of preset deepsea is deepsea\. Give a preset"
+    with pytest.raises(console.InputError, match=message):
+        take_over(get_preset("deepsea"), source, {})
 
 
 def foreign(hidden, *, units=3):

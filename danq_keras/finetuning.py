@@ -168,7 +168,8 @@ def take_over(
     if kind != preset.model.architecture:
         raise InputError(
             f"--init {source.trained.path}: its network is of the kind {kind}, that of preset "
-            f"{preset.name} is {preset.model.architecture}. Give a preset of that kind with --preset."
+            f"{preset.name} is {preset.model.architecture}. Give a preset of that kind with "
+            "--preset."
         )
     free = source.settings.keys() - settings.keys() - set(fixed)
     taken = {key: value for key, value in source.settings.items() if key in free}

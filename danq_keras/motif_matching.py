@@ -16,6 +16,7 @@ run: no pseudocounts (`-no-ssc` is about its logos); the least overlap restricts
 are tried, not those of the null model.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -126,12 +127,11 @@ def match_motif(query: Matrix, database: MotifDatabase) -> list[Match]:
     scores, neutral = _column_scores(query, database.columns)
     tried = database.alignments(len(query))
     overlap = tried.last - tried.first
-    aligned = _diagonal_sums(scores, tried)
-    # Rounded twice, as Tomtom does, so that the same database gives the same figures.
-    complete = np.rint(aligned - overlap * neutral)
-    best = _best_of_each(complete, overlap, tried.starts)
-    total = np.rint(complete[best] + len(query) * neutral).astype(np.int64)
-    p_values = _p_values(total, scores, neutral, database.widths)
+    # DIFFERS: Tomtom rounds twice, which moves a score by up to 1, at times past the highest.
+    outside = np.rint((len(query) - overlap) * neutral).astype(np.int64)
+    total = _diagonal_sums(scores, tried) + outside
+    best = _best_of_each(total, overlap, tried.starts)
+    p_values = _p_values(total[best], scores, neutral, database.widths)
     reverse = p_values[1::2] < p_values[0::2]
     chosen = 2 * np.arange(database.n_motifs) + reverse
     return [
@@ -174,10 +174,10 @@ def _diagonal_sums(scores: Integers, tried: _Alignments) -> Integers:
     return total
 
 
-def _best_of_each(complete: Matrix, overlap: Integers, starts: Integers) -> Integers:
+def _best_of_each(total: Integers, overlap: Integers, starts: Integers) -> Integers:
     """(2M,) place of each motif's best score; of equal ones the longest overlap, then the first."""
-    motif = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(complete)))
-    order = np.lexsort((np.arange(len(complete)), -overlap, -complete, motif))
+    motif = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(total)))
+    order = np.lexsort((np.arange(len(total)), -overlap, -total, motif))
     best: Integers = order[starts]
     return best
 
@@ -211,13 +211,13 @@ def _log_below(scores: Integers, neutral: float) -> npt.NDArray[np.float64]:
     """
     width, n_columns = scores.shape
     shares = [np.bincount(row, minlength=_HIGHEST + 1) / n_columns for row in scores]
-    n_scores = width * _HIGHEST + round(width * neutral) + 1
+    n_scores = width * (_HIGHEST + math.ceil(neutral)) + 1
     below = np.zeros((width, width + 1, n_scores))  # 0 above what an alignment can score
     for first in range(width):
         share = np.ones(1)
         for last in range(first + 1, width + 1):
             share = np.convolve(share, shares[last - 1])
-            lowest = round((width - last + first) * neutral)
+            lowest = int(np.rint((width - last + first) * neutral))
             tail = np.minimum(1, np.cumsum(share[::-1])[::-1])
             with np.errstate(divide="ignore"):  # log 0
                 below[first, last, : lowest + 1] = -np.inf

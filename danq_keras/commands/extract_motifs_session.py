@@ -22,7 +22,7 @@ from danq_keras.kernel_motifs import (
     write_motif_files,
 )
 from danq_keras.predict import TrainedModel, load_trained
-from danq_keras.report import write_report
+from danq_keras.report import MOTIFS, write_report
 from danq_keras.store import Split, open_dataset
 
 
@@ -102,5 +102,5 @@ def _scan(
 
 def _renew_report(run: Path, out: Path) -> None:
     """The report of a run shows the motifs in its own folder."""
-    if out.resolve() == (run / "motifs").resolve() and (run / "report.html").is_file():
+    if out.resolve() == (run / MOTIFS).resolve() and (run / "report.html").is_file():
         write_report(run)

@@ -43,6 +43,8 @@ PARTS = (
 
 MOTIFS = "motifs"
 _MOST_MOTIFS = 40  # logos are the largest part of a page
+_MOTIF_COLUMNS = {"kernel", "sites", "information_bits", "consensus"}
+_MOTIF_COLUMNS |= {"match", "match_name", "match_evalue"}
 
 _FIGURES = {"auroc": "ROC AUC", "auprc": "PR AUC", "auprc_interpolated": "PR AUC, interpolated"}
 _MORE_FIGURES = {"f1": "F1 at 0.5", "accuracy": "accuracy", "f1_at_threshold": "F1 at threshold"}
@@ -382,13 +384,27 @@ def _motifs(folder: Path) -> dict[str, Any] | None:
     if not (folder / TABLE).is_file():
         return None
     rows = read_text_table(folder / TABLE)
+    missing = _MOTIF_COLUMNS - set(rows)
+    if missing:
+        raise InputError(
+            f"{folder / TABLE}: lacks {', '.join(sorted(missing))}. Write it with "
+            "extract_motifs.py."
+        )
     matching = rows[rows["match"] != "NA"]
     evalues = pd.to_numeric(matching["match_evalue"], errors="coerce")
     shown = matching.loc[evalues.sort_values(kind="stable").index].head(_MOST_MOTIFS)
     return {
         "summary": read_json(folder / SUMMARY).get("summary", ""),
         "n_matching": len(matching),
-        "rows": [row | {"logo": _logo(folder, row["kernel"])} for row in shown.to_dict("records")],
+        "rows": [
+            row
+            | {
+                "logo": _logo(folder, row["kernel"]),
+                "evalue": f"{float(row['match_evalue']):.2g}",
+                "bits": f"{float(row['information_bits']):.1f}",
+            }
+            for row in shown.to_dict("records")
+        ],
     }
 
 

@@ -278,6 +278,26 @@ def _meme_matrix(path: Path, number: int, lines: list[tuple[int, str]]) -> Matri
     return matrix
 
 
+def write_meme(path: Path, motifs: Sequence[Motif], n_sites: Sequence[int]) -> None:
+    """Write motifs as MEME text, version 4, with a uniform background.
+
+    Args:
+        path: the file; replaced if it exists.
+        motifs: their ids have no spaces; a name that differs from the id stands behind it.
+        n_sites: number of sites that each was made of.
+    """
+    lines = ["MEME version 4", "", f"ALPHABET= {_FILE_ALPHABET}", "", "strands: + -", ""]
+    lines += ["Background letter frequencies", "A 0.25 C 0.25 G 0.25 T 0.25", ""]
+    for motif, count in zip(motifs, n_sites, strict=True):
+        name = "" if motif.name == motif.id else f" {motif.name}"
+        lines.append(f"MOTIF {motif.id}{name}")
+        lines.append(f"letter-probability matrix: alength= 4 w= {motif.width} nsites= {count} E= 0")
+        in_order = motif.matrix[:, [ALPHABET.index(base) for base in _FILE_ALPHABET]]
+        lines += [" ".join(f"{value:.6f}" for value in row) for row in in_order]
+        lines.append("")
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+
 def motif_kernels(
     motifs: Sequence[Motif], kernel: Kernel, *, seed: int
 ) -> tuple[Kernel, npt.NDArray[np.float32], MotifPlacement]:

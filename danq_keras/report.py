@@ -1,9 +1,11 @@
 """`report.html`: everything a run folder tells, in one file that opens offline.
 
-Reads the run folder's files, each of which may be missing, and computes nothing but averages.
-The page (`templates/`) has its style, script and plots inside and makes no request.
+Reads the run folder's files, each of which may be missing, and computes nothing but averages. The
+motifs are those that `extract_motifs.py` has put into the run's `motifs/`. The page (`templates/`)
+has its style, script and plots inside and makes no request.
 """
 
+import base64
 import json
 import math
 from collections.abc import Mapping
@@ -28,6 +30,7 @@ from danq_keras.auc_tables import (
 )
 from danq_keras.baseline import NAMES as BASELINE_LABELS
 from danq_keras.console import InputError, atomic_output
+from danq_keras.kernel_motifs import SUMMARY, TABLE, logo_path
 
 PARTS = (
     "config.json",
@@ -37,6 +40,11 @@ PARTS = (
     "test_summary.json",
     "comparison.md",
 )
+
+MOTIFS = "motifs"
+_MOST_MOTIFS = 40  # logos are the largest part of a page
+_MOTIF_COLUMNS = {"kernel", "sites", "information_bits", "consensus"}
+_MOTIF_COLUMNS |= {"match", "match_name", "match_evalue"}
 
 _FIGURES = {"auroc": "ROC AUC", "auprc": "PR AUC", "auprc_interpolated": "PR AUC, interpolated"}
 _MORE_FIGURES = {"f1": "F1 at 0.5", "accuracy": "accuracy", "f1_at_threshold": "F1 at threshold"}
@@ -115,6 +123,7 @@ def _context(run: Path) -> dict[str, Any]:
         "plots": [] if table is None else _plots(table, int(summary.get("min_positives") or 1)),
         "table": None if table is None else _table(table),
         "comparison": _comparison(run),
+        "motifs": _motifs(run / MOTIFS),
     }
 
 
@@ -368,3 +377,40 @@ def _comparison_plots(path: Path) -> list[dict[str, Any]]:
             svg = plots.scatter(pair, f"reference_{figure}", figure, xlabel=reference, ylabel=ours)
             panels.append({"svg": Markup(svg), "caption": f"{label}: {ours} against {reference}"})
     return panels
+
+
+def _motifs(folder: Path) -> dict[str, Any] | None:
+    """The kernels that match known motifs, best first, with their logos where there are some."""
+    if not (folder / TABLE).is_file():
+        return None
+    rows = read_text_table(folder / TABLE)
+    missing = _MOTIF_COLUMNS - set(rows)
+    if missing:
+        raise InputError(
+            f"{folder / TABLE}: lacks {', '.join(sorted(missing))}. Write it with "
+            "extract_motifs.py."
+        )
+    matching = rows[rows["match"] != "NA"]
+    evalues = pd.to_numeric(matching["match_evalue"], errors="coerce")
+    shown = matching.loc[evalues.sort_values(kind="stable").index].head(_MOST_MOTIFS)
+    return {
+        "summary": read_json(folder / SUMMARY).get("summary", ""),
+        "n_matching": len(matching),
+        "rows": [
+            row
+            | {
+                "logo": _logo(folder, row["kernel"]),
+                "evalue": f"{float(row['match_evalue']):.2g}",
+                "bits": f"{float(row['information_bits']):.1f}",
+            }
+            for row in shown.to_dict("records")
+        ],
+    }
+
+
+def _logo(folder: Path, kernel: str) -> str | None:
+    """A logo as a data URI."""
+    path = logo_path(folder, int(kernel))
+    if not path.is_file():
+        return None
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")

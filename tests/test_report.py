@@ -383,3 +383,43 @@ def test_one_target_can_be_plotted() -> None:
         assert svg.startswith("<svg")
         assert "#010203" not in svg.lower()
         assert "currentColor" in svg
+
+
+def motif_rows(n_matching: int) -> str:
+    """A motifs.tsv: the E-values fall from row to row; the last kernel matches nothing."""
+    columns = "kernel sites information_bits consensus match match_name match_evalue"
+    lines = [columns.replace(" ", "\t")]
+    for kernel in range(n_matching):
+        name = f"{HOSTILE[:8]}{kernel}".replace('"', "")
+        lines.append(f"{kernel}\t7\t9.87\tGATTACA\tMA{kernel}\t{name}\t1.23e-{kernel + 3:02d}")
+    lines.append(f"{n_matching}\t0\tNA\tNA\tNA\tNA\tNA")
+    return "\n".join(lines) + "\n"
+
+
+def test_motifs_of_the_run_best_first_with_logos(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    logos = tmp_path / "motifs" / "logos"
+    logos.mkdir(parents=True)
+    (tmp_path / "motifs" / "motifs.tsv").write_text(motif_rows(43))
+    (tmp_path / "motifs" / "summary.json").write_text('{"summary": "43 of 44 kernels <match>"}')
+    (logos / "kernel_42.png").write_bytes(b"png")
+    text = report.write_report(tmp_path).read_text()
+    page = Page(text)
+    shown = [row for row in page.rows if len(row) == 6][1:]
+    assert len(shown) == 40
+    assert shown[0] == ["42", "", f"{HOSTILE[:8]}42 (MA42)", "1.2e-45", "9.9", "7"]
+    assert shown[1][:2] == ["41", "GATTACA"]  # no logo: the letters
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert images == [
+        {"class": "logo", "src": "data:image/png;base64,cG5n", "alt": "GATTACA"},
+    ]
+    assert "43 of 44 kernels &lt;match&gt;." in text
+    assert "The best 40 are shown;" in text
+
+
+def test_motif_table_without_its_columns(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "motifs").mkdir()
+    (tmp_path / "motifs" / "motifs.tsv").write_text("kernel\tsites\n1\t2\n")
+    with pytest.raises(InputError, match=r"motifs\.tsv: lacks consensus, information_bits, match"):
+        report.write_report(tmp_path)

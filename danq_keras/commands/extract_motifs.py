@@ -1,0 +1,134 @@
+"""`extract_motifs.py`: what the first layer's kernels have learned, and which motifs they match."""
+
+import argparse
+import importlib.util
+import sys
+from pathlib import Path
+
+from danq_keras import __version__
+from danq_keras.commands.start import start_tensorflow
+from danq_keras.console import InputError, refuse_existing, run_command, set_up_logging
+from danq_keras.kernel_motifs import METHODS, SUMMARY, read_databases
+
+_EPILOG = """\
+Each kernel has a site in every sequence in which its highest activation is above zero: the bases
+under it there. Both strands of a window are sequences of their own.
+
+files in --out:
+  motifs.meme    count matrices as frequencies, A,C,G,T, for other tools
+  motifs.tsv     a row per kernel: sites, information, consensus, best match
+  matches.tsv    all matches up to --threshold
+  logos/         a PNG per kernel
+  summary.json   what was read and compared
+
+examples:
+  bin/extract_motifs.py runs/danq-mine --data my_dataset
+  bin/extract_motifs.py danq.keras --data deepsea_train --positives 138 282 --out motifs
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="extract_motifs.py",
+        description="Motifs of the first layer's kernels, and the known motifs that they match.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL", help="run folder or .keras file")
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="dataset folder or DeepSEA bundle"
+    )
+    parser.add_argument("--store", type=Path, metavar="DIR", help="where a bundle's dataset goes")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder for the files (default: motifs in the run folder, whose report shows them)",
+    )
+    parser.add_argument(
+        "--split",
+        choices=("train", "valid", "test"),
+        default="test",
+        help="split whose windows are read (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--positives",
+        nargs="+",
+        metavar="TARGET",
+        help="only windows positive for one of these, by number or name (default: all windows)",
+    )
+    parser.add_argument(
+        "--databases",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="known motifs, MEME or JASPAR files (default: JASPAR 2016 vertebrates)",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        default=0.01,
+        metavar="E",
+        help="largest E-value of a match (default: %(default)s, the paper's)",
+    )
+    parser.add_argument(
+        "--matcher",
+        choices=METHODS,
+        default="auto",
+        help="the tomtom program, or the same method here (default: tomtom if it is installed)",
+    )
+    parser.add_argument("--no-logos", action="store_true", help="draw no logos")
+    parser.add_argument(
+        "--batch-size", type=int, default=100, metavar="N", help="windows (default: %(default)s)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the folder --out")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser
+
+
+def _check_output(out: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that is in use, or that --overwrite would lose other things with."""
+    refuse_existing(out, overwrite=overwrite)
+    if out.exists() and not (
+        out.is_dir() and (not any(out.iterdir()) or (out / SUMMARY).is_file())
+    ):
+        raise InputError(
+            f"{out}: --overwrite replaces a folder of motifs. Received: something else. Choose "
+            "another place."
+        )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Extract, match, write.
+
+    Raises:
+        InputError: a user's mistake, such as a target that the dataset lacks.
+    """
+    args = parser().parse_args(argv)
+    set_up_logging()
+    if args.batch_size < 1:
+        raise InputError(f"--batch-size: at least 1. Received: {args.batch_size}.")
+    if not args.threshold > 0:
+        raise InputError(f"--threshold: an E-value above 0. Received: {args.threshold:g}.")
+    if args.out is None and not args.model.is_dir():
+        raise InputError(
+            f"--out: needed, as {args.model} is not a run folder. Give a folder for the files."
+        )
+    args.out = args.out or args.model / "motifs"
+    _check_output(args.out, overwrite=args.overwrite)
+    if not args.no_logos and importlib.util.find_spec("logomaker") is None:
+        raise InputError(
+            "Logos are drawn by logomaker, which is not installed. Install danq_keras[motifs], or "
+            "pass --no-logos."
+        )
+    known = read_databases(args.databases)
+    start_tensorflow()
+    from danq_keras.commands import extract_motifs_session
+
+    return extract_motifs_session.extract(args, known)
+
+
+def cli() -> None:
+    """Console script."""
+    sys.exit(run_command(main))

@@ -29,12 +29,12 @@ import numpy as np
 from danq_keras import __version__
 from danq_keras.console import InputError
 from danq_keras.effects import Doubles, Probs, difference, log_odds_difference
+from danq_keras.effects_reader import FORMAT
 from danq_keras.store import reserve_space
 from danq_keras.targets import Targets
 from danq_keras.variants import Allele, VariantBlock
 from danq_keras.vcf import MISSING, Record, VcfFile, text_output
 
-FORMAT = "danq_keras variant effects"
 KINDS = (".h5", ".hdf5", ".tsv", ".tsv.gz", ".vcf", ".vcf.gz")
 SKIPPED_COLUMNS = ("chrom", "pos", "ref", "alt", "reason")
 _NUMBER = "%.9g"

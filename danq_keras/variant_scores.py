@@ -68,6 +68,7 @@ class VariantScorer:
         background: E-values are taken from it; None for none.
 
     Attributes:
+        targets: the T targets of the probabilities.
         seconds: spent inside the network so far.
     """
 
@@ -76,7 +77,7 @@ class VariantScorer:
     ) -> None:
         self._predictor = WindowPredictor(model.network, window=window_of(model), strands=strands)
         self._path = model.path
-        self._n_targets = len(model.targets)
+        self.targets = model.targets
         self._background = background
         self.seconds = 0.0
 
@@ -98,7 +99,7 @@ class VariantScorer:
         probs = (
             self._predictor(block.packed)
             if block.alleles
-            else np.empty((0, self._n_targets), np.float32)
+            else np.empty((0, len(self.targets)), np.float32)
         )
         self.seconds += time.perf_counter() - begin
         if not np.isfinite(probs).all():

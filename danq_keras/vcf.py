@@ -81,6 +81,10 @@ class VcfFile:
             with _silent():
                 return pysam.VariantFile(str(path))
         except _DAMAGED as error:
+            if "truncated" in str(error):
+                raise InputError(
+                    f"{self.path}: truncated: its last block is missing. Fetch the file again."
+                ) from error
             raise InputError(
                 f"{self.path}: not a VCF file: it must begin with ##fileformat=VCFv4 and have a "
                 "#CHROM line. Put the header back, or check the path."

@@ -26,7 +26,8 @@ LINES: dict[str, str] = {
     "composition": "build build_summary build_write genome_spec labels splits bundle bundle_files "
     "duplicates dataset_comparison demo baseline auc_tables comparison comparison_text plots "
     "report inputs recipes search_space study repeats run_sets repeats_report repeats_comparison "
-    "folds pooling variants background effects_reader effects_files prioritisation prioritiser boosted_trees",
+    "folds pooling variants background effects_reader effects_files boosted_trees prioritisation "
+    "prioritiser",
     "TensorFlow and Keras": "pipeline models optimizers checkpoints legacy restudy steps predict "
     "predict_stream finetuning training experiment variant_scores "
     "variant_stream explain",

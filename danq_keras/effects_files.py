@@ -163,7 +163,7 @@ class _TsvWriter:
         sizes, numbers = scored.largest()
         # Target by target, each with all its columns.
         values = np.stack(list(scored.columns(self._header).values()), axis=2)
-        values = values.reshape(len(values), -1)
+        values = values.reshape(len(values), values.shape[1] * values.shape[2])
         for allele, size, number, row in zip(
             scored.block.alleles, sizes, numbers, values.tolist(), strict=True
         ):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from danq_keras.commands.prioritise_variants import TABLES
 from danq_keras.console import InputError, atomic_output
 from danq_keras.effects import Doubles
 from danq_keras.effects_reader import Effects, read_effects
@@ -123,7 +124,7 @@ def _write_tables(
     folds["auroc"] = result.auroc
     if baseline is not None:
         folds["auroc_extra"] = baseline.auroc
-    for name, rows in (("folds", folds), ("heldout", table)):
+    for name, rows in zip(TABLES, (folds, table), strict=True):
         path = args.out.with_name(f"{args.out.name}.{name}.tsv")
         with atomic_output(path, overwrite=args.overwrite) as temporary:
             rows.to_csv(temporary, sep="\t", index=False, float_format="%.9g")

@@ -2,7 +2,8 @@
 
 It holds `targets` (T,) and `extra` (E,) names; for each fold a group `fold_<k>` with `mean` and
 `scale` (F,) and the arrays of its `Forest`; attributes: the network's fingerprint, the strands, and
-how well the folds did. Nothing in it is executed when it is read.
+how well the folds did. Nothing in it is executed when it is read. Beside it stand the tables
+`<file>.folds.tsv` and `<file>.heldout.tsv`.
 """
 
 import dataclasses
@@ -22,6 +23,7 @@ from danq_keras.prioritisation import FoldModel, mean_probabilities
 
 FORMAT = "danq_keras prioritiser"
 FORMAT_VERSION = 1
+TABLES = ("folds", "heldout")
 _DAMAGED = (OSError, LookupError, ValueError, TypeError, RuntimeError)  # what h5py may say of it
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from danq_keras.commands.prioritise_variants import TABLES
 from danq_keras.console import InputError, atomic_output
 from danq_keras.effects import Doubles
 from danq_keras.effects_reader import Effects, read_effects
@@ -21,7 +20,7 @@ from danq_keras.prioritisation import (
     features_of,
     read_extra,
 )
-from danq_keras.prioritiser import Prioritiser, read_prioritiser, same_as, write_prioritiser
+from danq_keras.prioritiser import TABLES, Prioritiser, read_prioritiser, same_as, write_prioritiser
 
 
 def fit(args: argparse.Namespace) -> int:

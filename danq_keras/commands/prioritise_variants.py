@@ -7,7 +7,6 @@ from pathlib import Path
 from danq_keras import __version__
 from danq_keras.console import InputError, refuse_existing, run_command, set_up_logging
 
-TABLES = ("folds", "heldout")
 _EPILOG = """\
 All effects are .h5 files of score_variants.py, made with the same model. Features are the log-odds
 difference and the absolute difference of each target, and the columns of --extra.
@@ -80,6 +79,8 @@ def main(argv: list[str] | None = None) -> int:
         raise InputError(f"{args.out}: {' or '.join(endings)} is written. Choose such an ending.")
     if args.part == "fit":
         _check_numbers(args)
+    from danq_keras.prioritiser import TABLES
+
     tables = [f"{args.out.name}.{name}.tsv" for name in TABLES] if args.part == "fit" else []
     for path in (args.out, *(args.out.with_name(name) for name in tables)):
         refuse_existing(path, overwrite=args.overwrite)

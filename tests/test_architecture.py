@@ -21,15 +21,17 @@ MOST_LINES = 520
 # must be given its place here.
 LINES: dict[str, str] = {
     "package": "__init__",
-    "NumPy only": "dna metrics calibration resources console presets",
+    "NumPy only": "dna metrics calibration resources console presets effects",
     "files": "targets store deepsea matlab matlab_writer genome fasta_index bed motifs "
-    "motif_matching tomtom",
+    "vcf motif_matching tomtom",
     "composition": "build build_summary build_write genome_spec labels splits bundle bundle_files "
     "duplicates dataset_comparison demo baseline auc_tables comparison comparison_text plots "
     "report inputs recipes search_space study repeats run_sets repeats_report repeats_comparison "
-    "folds pooling kernel_motifs",
+    "folds pooling kernel_motifs variants background effects_reader effects_files boosted_trees "
+    "prioritisation prioritiser",
     "TensorFlow and Keras": "pipeline models optimizers checkpoints legacy restudy steps predict "
-    "predict_stream first_layer finetuning training experiment variants explain",
+    "predict_stream first_layer finetuning training experiment variant_scores variant_stream "
+    "explain",
     "commands": "commands.*",
 }
 FIRST_HEAVY_LINE = list(LINES).index("TensorFlow and Keras")

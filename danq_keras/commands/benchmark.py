@@ -20,6 +20,7 @@ YARDSTICKS: Mapping[str, str] = {
     "metrics": "exact metrics of all targets, against a loop over scikit-learn",
     "steps": "how far each layer moves a step under other optimizers, against DanQ's own",
     "train": "samples a second of a training step, against a PyTorch twin",
+    "variants": "variants a second from VCF to effects, against the network alone",
 }
 
 

@@ -1,0 +1,104 @@
+"""`prioritise_variants.py`: which variants are functional, learned from labelled ones."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from danq_keras import __version__
+from danq_keras.console import InputError, refuse_existing, run_command, set_up_logging
+
+_EPILOG = """\
+All effects are .h5 files of score_variants.py, made with the same model. Features are the log-odds
+difference and the absolute difference of each target, and the columns of --extra.
+
+fit writes OUT, and beside it OUT.folds.tsv (ROC AUC of each fold) and OUT.heldout.tsv (the score of
+each variant by the model that did not learn from its fold). apply writes a table with the mean of
+the fold models in the column 'score'.
+
+examples:
+  bin/prioritise_variants.py fit --positives eqtls.h5 --negatives matched.h5 --out functional.h5
+  bin/prioritise_variants.py apply functional.h5 effects.h5 --out scores.tsv
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="prioritise_variants.py",
+        description="Fit boosted trees to labelled variants' effects, or apply them.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parts = parser.add_subparsers(dest="part", required=True, metavar="fit|apply")
+    fit = parts.add_parser("fit", help="learn from labelled variants")
+    for name, what in (("positives", "functional"), ("negatives", "other")):
+        fit.add_argument(
+            f"--{name}",
+            type=Path,
+            nargs="+",
+            required=True,
+            metavar="FILE",
+            help=f"effects of {what} variants",
+        )
+    for flag, kind, value, what in (
+        ("--folds", int, 10, "contiguous blocks of the genome"),
+        ("--trees", int, 100, "trees of a fold"),
+        ("--max-leaves", int, 31, "leaves of a tree"),
+        ("--learning-rate", float, 0.1, "weight of each tree"),
+        ("--seed", int, 0, "of the trees"),
+    ):
+        fit.add_argument(
+            flag, type=kind, default=value, metavar="N", help=f"{what} (default: %(default)s)"
+        )
+    apply = parts.add_parser("apply", help="score other variants")
+    apply.add_argument("prioritiser", type=Path, metavar="PRIORITISER", help="what fit wrote")
+    apply.add_argument("effects", type=Path, metavar="EFFECTS", help="effects to score")
+    for part, out in ((fit, "prioritiser to write (.h5)"), (apply, "table to write (.tsv[.gz])")):
+        part.add_argument(
+            "--extra",
+            type=Path,
+            metavar="TABLE",
+            help="table with chrom, pos, ref, alt and further columns of numbers",
+        )
+        part.add_argument("--out", type=Path, required=True, metavar="OUT", help=out)
+        part.add_argument("--overwrite", action="store_true", help="replace what is written")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Fit or apply.
+
+    Raises:
+        InputError: a user's mistake, such as effects of two models.
+    """
+    args = parser().parse_args(argv)
+    set_up_logging()
+    endings = (".h5", ".hdf5") if args.part == "fit" else (".tsv", ".tsv.gz")
+    if not args.out.name.endswith(endings):
+        raise InputError(f"{args.out}: {' or '.join(endings)} is written. Choose such an ending.")
+    if args.part == "fit":
+        _check_numbers(args)
+    from danq_keras.prioritiser import TABLES
+
+    tables = [f"{args.out.name}.{name}.tsv" for name in TABLES] if args.part == "fit" else []
+    for path in (args.out, *(args.out.with_name(name) for name in tables)):
+        refuse_existing(path, overwrite=args.overwrite)
+    from danq_keras.commands import prioritise_session
+
+    return prioritise_session.fit(args) if args.part == "fit" else prioritise_session.apply(args)
+
+
+def _check_numbers(args: argparse.Namespace) -> None:
+    for name, least in (("folds", 2), ("trees", 1), ("max_leaves", 2), ("seed", 0)):
+        value = getattr(args, name)
+        if value < least:
+            flag = "--" + name.replace("_", "-")
+            raise InputError(f"{flag}: at least {least}. Received: {value}.")
+    if not 0 < args.learning_rate <= 1:
+        raise InputError(f"--learning-rate: above 0, at most 1. Received: {args.learning_rate:g}.")
+
+
+def cli() -> None:
+    """Console script."""
+    sys.exit(run_command(main))

@@ -1,0 +1,165 @@
+"""`score_variants.py`: what a network says of the alleles of a VCF file."""
+
+import argparse
+import importlib.util
+import sys
+from pathlib import Path
+
+from danq_keras import __version__
+from danq_keras.bed import CHROM_NAMES
+from danq_keras.commands.start import start_tensorflow
+from danq_keras.console import InputError, refuse_existing, run_command, set_up_logging
+from danq_keras.effects import EFFECTS
+
+_EPILOG = """\
+POS, the first base of REF, stands at index L/2 - 1 of the window (499 of 1000); ALT takes the place
+of REF, and the window is cut or filled from the genome on its right. Probabilities are means of
+both strands; difference = P(ALT) - P(REF), log-odds difference = logit P(ALT) - logit P(REF).
+
+FILE is one of
+  .h5          ref_pred, alt_pred (a row per alternative allele), evalue; for further work
+  .tsv[.gz]    max_abs_diff, max_target, and the differences of each target
+  .vcf[.gz]    the VCF with INFO fields: the largest difference, and those of --targets
+Alleles that cannot be scored are listed with their reason in FILE.skipped.tsv.
+
+An E-value is the share (k + 1)/(n + 1) of background variants with a larger effect on a target;
+SNVs are compared with SNVs. An effect is absdiff, logodds (both absolute) or their product.
+
+examples:
+  bin/score_variants.py runs/danq-mine variants.vcf.gz --genome genome.fa --out effects.h5
+  bin/score_variants.py runs/danq-mine common.vcf.gz --genome genome.fa --save-background bg.h5
+  bin/score_variants.py runs/danq-mine variants.vcf.gz --genome genome.fa --out effects.tsv.gz \\
+      --background bg.h5 --targets Reb1,Abf1
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="score_variants.py",
+        description="Predict the effect of every allele of a VCF file on every target.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL", help="run folder or .keras file")
+    parser.add_argument("vcf", type=Path, metavar="VCF", help="variants, plain, bgzip or gzip")
+    parser.add_argument("--genome", type=Path, required=True, metavar="FA", help="FASTA file")
+    output = parser.add_mutually_exclusive_group(required=True)
+    output.add_argument("--out", type=Path, metavar="FILE", help="effects to write, see below")
+    output.add_argument(
+        "--save-background",
+        type=Path,
+        metavar="FILE",
+        help="instead keep the sizes of the effects as a background (.h5)",
+    )
+    parser.add_argument(
+        "--targets",
+        metavar="A,B",
+        help="targets to write, by number or name (default: all; in a .vcf none but the largest)",
+    )
+    parser.add_argument(
+        "--with-probs",
+        action="store_true",
+        help="also P(REF) and P(ALT) in text files (an .h5 always has them)",
+    )
+    parser.add_argument(
+        "--background",
+        type=Path,
+        metavar="FILE",
+        help="for E-values: a VCF file, or what --save-background wrote",
+    )
+    parser.add_argument(
+        "--effect",
+        choices=EFFECTS,
+        help="effect of the background (default: absdiff, or that of a saved background)",
+    )
+    parser.add_argument(
+        "--on-mismatch",
+        choices=("error", "skip"),
+        default="error",
+        help="when REF differs from the genome (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--chrom-names",
+        choices=CHROM_NAMES,
+        help="take chr away from the chromosomes of the VCF, or put it before them, to fit FA",
+    )
+    parser.add_argument(
+        "--strands",
+        choices=("both", "forward"),
+        default="both",
+        help="mean of both strands, or the forward one alone (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        default=200,
+        metavar="N",
+        help="windows at once (default: %(default)s)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace what is written")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser
+
+
+def need_pysam(program: str) -> None:
+    """Stop where pysam is not installed.
+
+    Raises:
+        InputError: it is not.
+    """
+    if importlib.util.find_spec("pysam") is None:
+        raise InputError(f'{program} needs pysam. Install it: pip install -e ".[variants]".')
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Everything that is wrong with the outputs is found before any work."""
+    from danq_keras.effects_files import output_kind, skipped_path
+
+    if args.out is not None:
+        output_kind(args.out)
+        outputs = [args.out, skipped_path(args.out)]
+    else:
+        outputs = [args.save_background]
+        if args.save_background.suffix not in (".h5", ".hdf5"):
+            raise InputError(
+                f"{args.save_background}: a background is an .h5 file. Choose a name ending so."
+            )
+        if args.background is not None:
+            raise InputError("--background: is for --out. Leave it out with --save-background.")
+    inputs = {path.resolve() for path in (args.vcf, args.genome, args.background) if path}
+    for path in outputs:
+        if path.is_dir():
+            raise InputError(f"{path}: this is a folder, a file is written. Choose another name.")
+        if path.resolve() in inputs:
+            raise InputError(f"{path}: is an input itself. Choose another name to write.")
+        refuse_existing(path, overwrite=args.overwrite)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Score and write.
+
+    Raises:
+        InputError: a user's mistake, such as a VCF file made with another genome.
+    """
+    args = parser().parse_args(argv)
+    set_up_logging()
+    need_pysam("score_variants.py")
+    if args.batch_size < 2:
+        raise InputError(
+            f"--batch-size: at least 2, the windows of an SNV. Received: {args.batch_size}."
+        )
+    _check_outputs(args)
+    from danq_keras.genome import Genome
+    from danq_keras.vcf import VcfFile
+
+    with VcfFile(args.vcf), Genome(args.genome) as genome:  # before TensorFlow starts
+        start_tensorflow()
+        from danq_keras.commands import score_session
+
+        return score_session.run(args, genome)
+
+
+def cli() -> None:
+    """Console script."""
+    sys.exit(run_command(main))

@@ -26,7 +26,7 @@ LINES: dict[str, str] = {
     "composition": "build build_summary build_write genome_spec labels splits bundle bundle_files "
     "duplicates dataset_comparison demo baseline auc_tables comparison comparison_text plots "
     "report inputs recipes search_space study repeats run_sets repeats_report repeats_comparison "
-    "folds pooling sequence_inputs prediction_files explain_plots",
+    "folds pooling sequence_inputs prediction_files explain_plots explanation_files",
     "TensorFlow and Keras": "pipeline models optimizers checkpoints legacy restudy steps predict "
     "predict_stream finetuning training experiment variants explain insertions",
     "commands": "commands.*",

@@ -138,7 +138,7 @@ def _draw(
     for name in ("logo", "map", "gradient"):
         if name in drawn:
             drawn[name].tick_params(labelbottom=drawn[name] is last)
-    last.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    last.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
     last.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     last.set_xlim(first - 0.5, first + len(codes) - 0.5)
 
@@ -150,7 +150,7 @@ def _whole(axes: Axes, values: Floats, first: int, stretch: tuple[int, int]) -> 
     axes.vlines(x, 0, values, color=_INK, lw=0.7)
     axes.axhline(0, color=_SOFT, lw=0.5)
     axes.set_xlim(first - 1, first + len(values))
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.yaxis.set_major_locator(MaxNLocator(3))
     axes.set_ylabel("whole\nwindow")
@@ -247,4 +247,4 @@ def _response(axes: Axes, rows: pd.DataFrame) -> None:
     )
     axes.axhline(0, color=_SOFT, lw=0.5)
     axes.margins(y=0.18)
-    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, steps=[1, 2, 5, 10]))

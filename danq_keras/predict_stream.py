@@ -259,8 +259,7 @@ def write_predictions(
         InputError: the windows do not fit the network or are damaged, `out` exists, or a
             prediction is not a finite number.
     """
-    for model in models:
-        check_window(model, windows)
+    check_window(models[0], windows)
     values = _Values(models, windows.window, request)
     check_output(out, windows, values.names, n_targets=len(values.columns))
     described = {

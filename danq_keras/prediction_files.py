@@ -164,6 +164,7 @@ def growing_file(
         yield growing
         growing.save()
         _publish(file, out, windows, contents, overwrite=overwrite or resume)
+        keep = False
     except (KeyboardInterrupt, Terminated):
         keep = growing.rows_saved > 0
         if keep:

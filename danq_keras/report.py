@@ -4,6 +4,7 @@ Reads the run folder's files, each of which may be missing, and computes nothing
 The page (`templates/`) has its style, script and plots inside and makes no request.
 """
 
+import base64
 import json
 import math
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ from danq_keras.auc_tables import (
 )
 from danq_keras.baseline import NAMES as BASELINE_LABELS
 from danq_keras.console import InputError, atomic_output
+from danq_keras.explanation_files import SUMMARY
 
 PARTS = (
     "config.json",
@@ -38,6 +40,7 @@ PARTS = (
     "comparison.md",
 )
 
+_PICTURES = 6  # of one explanation, about 150 kB each
 _FIGURES = {"auroc": "ROC AUC", "auprc": "PR AUC", "auprc_interpolated": "PR AUC, interpolated"}
 _MORE_FIGURES = {"f1": "F1 at 0.5", "accuracy": "accuracy", "f1_at_threshold": "F1 at threshold"}
 _TABLE_LABELS = {
@@ -115,6 +118,7 @@ def _context(run: Path) -> dict[str, Any]:
         "plots": [] if table is None else _plots(table, int(summary.get("min_positives") or 1)),
         "table": None if table is None else _table(table),
         "comparison": _comparison(run),
+        "explanations": _explanations(run / "explain"),
     }
 
 
@@ -347,6 +351,31 @@ def _comparison(run: Path) -> dict[str, Any] | None:
     html = html.replace("<table>", '<div class="scroll" tabindex="0"><table>')
     html = html.replace("</table>", "</table></div>").replace("h2>", "h3>")
     return {"html": Markup(html), "plots": _comparison_plots(run / "comparison.tsv")}
+
+
+def _explanations(folder: Path) -> list[dict[str, Any]]:
+    """Explained loci and experiments of `explain_danq.py`, their first pictures inside the page."""
+    shown = []
+    for path in sorted(folder.glob(f"*/{SUMMARY}")):
+        summary = read_json(path)
+        pictures = [
+            {
+                "data": base64.b64encode((path.parent / each["file"]).read_bytes()).decode("ascii"),
+                "caption": each["caption"],
+            }
+            for each in summary["pictures"][:_PICTURES]
+            if (path.parent / each["file"]).is_file()
+        ]
+        left_out = len(summary["pictures"]) - len(pictures)
+        shown.append(
+            {
+                "title": summary["title"],
+                "pictures": pictures,
+                "folder": f"explain/{path.parent.name}",
+                "left_out": left_out,
+            }
+        )
+    return shown
 
 
 def _comparison_plots(path: Path) -> list[dict[str, Any]]:

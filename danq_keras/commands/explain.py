@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import re
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from danq_keras import __version__
@@ -41,18 +40,6 @@ examples:
     --genome genome.fa --targets Reb1 --spacing 0:100
 """
 METHODS = ("ism", "gradient", "both")
-
-
-@dataclass(frozen=True)
-class Job:
-    """What one command line asks for, its files open.
-
-    `intervals` of --bed or --into, else the genome and `region` of --locus.
-    """
-
-    genome: Genome
-    region: Region | None
-    intervals: Intervals | None
 
 
 def parser() -> argparse.ArgumentParser:
@@ -193,22 +180,25 @@ def main(argv: list[str] | None = None) -> int:
     if args.into is None:
         optional_module("logomaker", "logos")
     with contextlib.ExitStack() as stack:
-        job = _open(args, stack)  # before TensorFlow starts, which takes seconds
+        genome, place = _open(args, stack)  # before TensorFlow starts, which takes seconds
         start_tensorflow()
         from danq_keras.commands import explain_session
 
-        return explain_session.explain(args, job)
+        return explain_session.explain(args, genome, place)
 
 
-def _open(args: argparse.Namespace, stack: contextlib.ExitStack) -> Job:
+def _open(
+    args: argparse.Namespace, stack: contextlib.ExitStack
+) -> tuple[Genome, Region | Intervals]:
+    """The genome, and the region of --locus or the intervals of --bed or --into."""
     region = None if args.locus is None else Region.parse(args.locus)
     if region is not None and region.end is None:
         raise InputError(f"--locus: CHROM:START-END. Received: {args.locus!r}. Add the bases.")
     genome = stack.enter_context(Genome(args.genome))
     if region is not None:
-        return Job(genome, region, None)
+        return genome, region
     bed = args.bed or args.into
-    return Job(genome, None, Intervals.read(bed, genome, chrom_names=args.chrom_names))
+    return genome, Intervals.read(bed, genome, chrom_names=args.chrom_names)
 
 
 def cli() -> None:

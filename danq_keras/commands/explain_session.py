@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from danq_keras.commands.explain import Job
 from danq_keras.console import InputError, atomic_output, log, progress
 from danq_keras.dna import UNKNOWN, pack_codes
 from danq_keras.explain import Explainer, contributions, hypothetical, of_the_base
@@ -28,17 +27,17 @@ from danq_keras.insertions import find_insert, parse_spacing, places_of, spacing
 from danq_keras.predict import TrainedModel, load_trained, window_of
 from danq_keras.prediction_files import track_names
 from danq_keras.report import write_report
-from danq_keras.sequence_inputs import Skipped, write_skipped
+from danq_keras.sequence_inputs import Intervals, Skipped, write_skipped
 
 _LABELS = {"effects": "ism", "gradients": "gradient"}
 
 
-def explain(args: argparse.Namespace, job: Job) -> int:
+def explain(args: argparse.Namespace, genome: Genome, place: Region | Intervals) -> int:
     """Load the model, explain, say what was done."""
     begin = time.monotonic()
     model = load_trained(args.model)
     targets = model.targets.find(args.targets.split(","))
-    session = _Session(args, job, model, targets, window_of(model))
+    session = _Session(args, genome, place, model, targets)
     lines, skipped = session.insert() if args.into is not None else session.explain()
     if (line := write_skipped(args.out, skipped, "intervals")) is not None:
         log.info(line)
@@ -65,14 +64,16 @@ class _Session:
     """One command: the model, its targets, and what is read."""
 
     args: argparse.Namespace
-    job: Job
+    genome: Genome
+    place: Region | Intervals
     model: TrainedModel
     targets: list[int]
-    window: int
+    window: int = field(init=False)
     names: tuple[str, ...] = field(init=False)
     files: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.window = window_of(self.model)
         self.names = self.model.targets.subset(self.targets).names
         self.files = track_names(self.names)
         self.explainer = Explainer(
@@ -86,11 +87,10 @@ class _Session:
     # ---- places
 
     def _loci(self) -> tuple[list[Locus], list[Skipped]]:
-        if self.job.region is not None:
-            return [locus_of(self.job.region, self.job.genome, self.window)], []
-        assert self.job.intervals is not None
-        bed = self.job.intervals.bed
-        kept, skipped, starts = self.job.intervals.centred(self.window)
+        if isinstance(self.place, Region):
+            return [locus_of(self.place, self.genome, self.window)], []
+        bed = self.place.bed
+        kept, skipped, starts = self.place.centred(self.window)
         width = self.args.width or self.window
         if width > self.window:
             raise InputError(
@@ -109,7 +109,7 @@ class _Session:
         return loci, skipped
 
     def _codes(self, locus: Locus) -> Any:
-        return self.job.genome.fetch(locus.chrom, locus.start, locus.start + self.window)
+        return self.genome.fetch(locus.chrom, locus.start, locus.start + self.window)
 
     # ---- explanation
 
@@ -233,7 +233,7 @@ class _Session:
                 "method": method,
                 "strands": self.args.strands,
                 "model": str(self.model.path),
-                "genome": str(self.job.genome.path),
+                "genome": str(self.genome.path),
                 "targets": list(self.names),
                 "pictures": pictures,
             },
@@ -278,7 +278,7 @@ class _Session:
                     "title": title,
                     "strands": args.strands,
                     "model": str(self.model.path),
-                    "genome": str(self.job.genome.path),
+                    "genome": str(self.genome.path),
                     "targets": list(self.names),
                     "pictures": [{"file": "spacing.png", "caption": caption}],
                 },

@@ -7,6 +7,7 @@ Output is written under a temporary name beside the final one and renamed when c
 import contextlib
 import errno
 import fcntl
+import importlib
 import logging
 import os
 import shutil
@@ -75,6 +76,25 @@ def progress(*, total: int | None, desc: str, unit: str = "it", **options: Any) 
         file=sys.stderr,
         **options,
     )
+
+
+def optional_module(name: str, extra: str) -> Any:
+    """Import a library that only an extra of the package installs.
+
+    Args:
+        name: of the module.
+        extra: the extra that holds it.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise InputError(
+            f"{name} is not installed, which this needs. Install it: "
+            f"pip install 'danq_keras[{extra}]'."
+        ) from error
 
 
 @contextlib.contextmanager

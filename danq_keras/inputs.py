@@ -1,13 +1,15 @@
 """What a user gives to be predicted, as a stream of packed windows.
 
 In: a `testxdata` file of the DeepSEA pipeline (HDF5 or MATLAB 5), a split file of a store, or a
-dataset folder. Out: `Windows`, whose blocks are packed rows (n, L/2) uint8, in the input's order;
-memory does not grow with their number, except that MATLAB 5 variables are read whole.
+dataset folder; `sequence_inputs` adds FASTA and BED. Out: `Windows`, whose blocks are packed rows
+(n, L/2) uint8, in the input's order; memory does not grow with their number, except that MATLAB 5
+variables are read whole.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import h5py
 import numpy as np
@@ -17,9 +19,65 @@ from danq_keras import deepsea, store
 from danq_keras.console import InputError
 from danq_keras.dna import Bytes
 
+Columns: TypeAlias = dict[str, npt.NDArray[Any]]
+
 _STORE_ROWS = 1 << 14
 _KINDS = "an .h5 or .mat file with 'testxdata', a split file of a dataset, or a dataset folder"
 _MATLAB5_ENDIANS = (b"IM", b"MI")  # bytes 126 and 127 of every MATLAB 5 file
+
+
+def _no_columns(_begin: int, _end: int) -> Columns:
+    return {}
+
+
+def _no_check() -> None:
+    """The input has no checksum."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tiling:
+    """Windows every `step` bases along named sequences, the first of each at its base 0.
+
+    `lengths`: name → bases; `first_rows` (n + 1,) int64: number of the first window of each
+    sequence, and of all windows at the end.
+    """
+
+    lengths: Mapping[str, int]
+    window: int
+    step: int
+    first_rows: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, lengths: Mapping[str, int], *, window: int, step: int) -> "Tiling":
+        """All windows that lie inside sequences of these lengths."""
+        counts = [max(0, length - window + step) // step for length in lengths.values()]
+        return cls(lengths, window, step, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+
+    @property
+    def n_windows(self) -> int:
+        """Windows of all sequences."""
+        return int(self.first_rows[-1])
+
+    def parts(self, begin: int, end: int, *, most: int) -> Iterator[tuple[str, range]]:
+        """Rows [begin, end) as names with at most `most` numbers of their windows, in order."""
+        names = list(self.lengths)
+        while begin < end:
+            number = int(np.searchsorted(self.first_rows, begin, "right")) - 1
+            first = int(self.first_rows[number])
+            last = min(end, begin + most, int(self.first_rows[number + 1]))
+            yield names[number], range(begin - first, last - first)
+            begin = last
+
+    def columns(self, begin: int, end: int) -> Columns:
+        """`chrom`, `start` and `end` of the windows of rows [begin, end)."""
+        parts = list(self.parts(begin, end, most=end - begin))
+        start = np.concatenate([np.array(numbers, np.int64) for _, numbers in parts]) * self.step
+        chrom = np.repeat([name for name, _ in parts], [len(numbers) for _, numbers in parts])
+        return {"chrom": chrom, "start": start, "end": start + self.window}
+
+    def covered_from(self, number: int) -> int:
+        """First base that the value of a sequence's window `number` stands for."""
+        return number * self.step + self.window // 2 - self.step // 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,19 +85,22 @@ class Windows:
     """Windows to predict.
 
     `n_windows` rows of `window` bases; `both_strands` whether a row stands for its reverse
-    complement too; `blocks` streams packed (n, L/2) uint8, `n_windows` rows in all; `chrom` (N,)
-    str and `start` (N,) int64, 0-based window starts, are None where unknown; `check` reads what
-    has a checksum and compares it.
+    complement too; `blocks(first)` streams packed (n, L/2) uint8 from row `first` to the last;
+    `columns(begin, end)` says where rows come from: `name` (n,) str, or `chrom` (n,) str with
+    `start` and `end` (n,) int64, 0-based and half-open, of the windows, or nothing; `text_bytes`
+    bounds the UTF-8 length of its text; `check` reads what has a checksum and compares it;
+    `tiling` is how the rows lie along sequences, where they do.
     """
 
     path: Path
     n_windows: int
     window: int
     both_strands: bool
-    blocks: Callable[[], Iterator[Bytes]]
-    check: Callable[[], None]
-    chrom: npt.NDArray[np.str_] | None = None
-    start: npt.NDArray[np.int64] | None = None
+    blocks: Callable[[int], Iterator[Bytes]]
+    columns: Callable[[int, int], Columns] = _no_columns
+    text_bytes: int = 0
+    check: Callable[[], None] = _no_check
+    tiling: Tiling | None = None
 
 
 def open_windows(path: Path, split: str | None = None) -> Windows:
@@ -101,9 +162,19 @@ def _is_matlab(path: Path) -> bool:
 
 
 def _of_split(split: store.Split) -> Windows:
-    def blocks() -> Iterator[Bytes]:
-        for begin in range(0, split.n_windows, _STORE_ROWS):
+    def blocks(first: int) -> Iterator[Bytes]:
+        for begin in range(first, split.n_windows, _STORE_ROWS):
             yield split.sequence[begin : begin + _STORE_ROWS]
+
+    def columns(begin: int, end: int) -> Columns:
+        if split.chrom is None or split.start is None:
+            return {}
+        start = split.start[begin:end].astype(np.int64)
+        return {
+            "chrom": split.chrom[begin:end],
+            "start": start,
+            "end": start + split.header.window,
+        }
 
     return Windows(
         path=split.path,
@@ -111,19 +182,31 @@ def _of_split(split: store.Split) -> Windows:
         window=split.header.window,
         both_strands=split.both_strands,
         blocks=blocks,
+        columns=columns,
+        text_bytes=text_bytes(split.chrom),
         check=split.verify,
-        chrom=split.chrom,
-        start=split.start,
     )
+
+
+def text_bytes(text: npt.NDArray[np.str_] | None) -> int:
+    """UTF-8 bytes of the longest of some texts."""
+    return 0 if text is None else np.char.encode(text, "utf-8").dtype.itemsize
 
 
 def _prediction_file(path: Path) -> Windows:
     n_rows, window = deepsea.sequences_shape(path)
+
+    def blocks(first: int) -> Iterator[Bytes]:
+        end = 0
+        for block in deepsea.sequence_blocks(path):
+            end += len(block)
+            if end > first:  # reading rows again costs little beside predicting them
+                yield block[max(0, first - end + len(block)) :]
+
     return Windows(
         path=path,
         n_windows=n_rows,
         window=window,
         both_strands=False,  # each row of such a file is a strand
-        blocks=lambda: deepsea.sequence_blocks(path),
-        check=lambda: None,
+        blocks=blocks,
     )

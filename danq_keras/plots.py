@@ -209,10 +209,10 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _label(group: str, n: int) -> str:
-    return f"{_plain(group) or 'no group'} ({n})"
+    return f"{plain(group) or 'no group'} ({n})"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Names may hold dollar signs, which matplotlib takes for formulae."""
     return text.replace("$", r"\$")
 
@@ -273,7 +273,7 @@ def logo_png(path: Path, motif: Motif) -> None:
 
     Args:
         path: PNG file.
-        motif: what is drawn. Needs logomaker, of the extra [motifs].
+        motif: what is drawn. Needs logomaker, of the extra [logos].
     """
     import logomaker  # optional, and slow to import
 
@@ -304,8 +304,8 @@ def scatter_png(path: Path, comparisons: Sequence[Comparison]) -> None:
                 _scatter(axes, rows, f"reference_{column}", column)
                 wins = int((rows[column] > rows[f"reference_{column}"]).sum())
                 axes.set(
-                    xlabel=f"{_plain(comparison.reference)}, {name}",
-                    ylabel=f"{_plain(comparison.ours)}, {name}",
+                    xlabel=f"{plain(comparison.reference)}, {name}",
+                    ylabel=f"{plain(comparison.ours)}, {name}",
                     title=f"{name}: higher in {wins} of {len(rows)} targets",
                 )
         figure.savefig(path, format="png", dpi=150)

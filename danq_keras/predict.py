@@ -87,6 +87,21 @@ def load_trained(path: Path) -> TrainedModel:
     return TrainedModel(network, _target_names(network.output_shape[1], config), path, config)
 
 
+def window_of(model: TrainedModel) -> int:
+    """Window length L of a network.
+
+    Raises:
+        InputError: it takes any length, and no run says which.
+    """
+    length = model.network.input_shape[1] or model.config.get("model", {}).get("window")
+    if length is None:
+        raise InputError(
+            f"{model.path}: takes windows of any length, so none can be cut for it. Give the "
+            "windows in an .h5 file with 'testxdata', or a model with a fixed length."
+        )
+    return int(length)
+
+
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))

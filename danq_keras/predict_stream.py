@@ -1,30 +1,50 @@
-"""Predictions of any number of windows, streamed from `inputs.Windows` into an HDF5 file.
+"""Predictions of any number of windows, streamed from `inputs.Windows` into a file.
 
-The file holds `pred` (N, T) float32 in the input's order, `targets` (T,) UTF-8 and, where the
-input knows them, `chrom` (N,) UTF-8 and `start`, `end` (N,) int64 of the windows, 0-based and
-half-open. Its attributes say which strands were predicted and what from. Memory does not grow with
-N: a batch is read, predicted and written before the next.
+An HDF5 file holds `pred` (N, T) float32 in the input's order, or `embedding` (N, U) float32,
+`targets` (T,) UTF-8 and, where the input knows them, `name` (N,), or `chrom` (N,) UTF-8 and
+`start`, `end` (N,) int64 of the windows, 0-based and half-open. With several models `pred` is
+their mean and `spread` (N, T) float32 their sample standard deviation. Its attributes say which
+strands were predicted and what from. `prediction_files` makes tables and tracks of it. Memory
+does not grow with N: a batch is read, predicted and written before the next.
 """
 
-import contextlib
-import os
-from collections.abc import Iterator
+import hashlib
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import h5py
 import keras
 import numpy as np
 import tensorflow as tf
 
-from danq_keras import __version__
-from danq_keras.console import InputError, atomic_output, progress
+from danq_keras.console import InputError, log, progress
 from danq_keras.dna import Bytes
 from danq_keras.inputs import Windows
 from danq_keras.models import unpack_windows
 from danq_keras.predict import Floats, TrainedModel, without_tf32
-from danq_keras.store import reserve_space
+from danq_keras.prediction_files import Contents, growing_file, kind_of
 
 STRANDS = ("forward", "both")
+PROBABILITIES, EMBEDDING = "probabilities", "embedding"
+_MOST_ROWS = 2048
+_CPU_BYTES, _GPU_BYTES = 1 << 28, 1 << 32
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is predicted.
+
+    `strands`: see `WindowPredictor`; `output`: `PROBABILITIES`, or `EMBEDDING` for the units of
+    the layer `dense`; `targets`: their numbers, None for all; `batch_size`: windows at once, None
+    for what fits the network and the device.
+    """
+
+    strands: str
+    output: str = PROBABILITIES
+    targets: tuple[int, ...] | None = None
+    batch_size: int | None = None
 
 
 def check_window(model: TrainedModel, windows: Windows) -> None:
@@ -45,7 +65,7 @@ class WindowPredictor:
     """Probabilities of packed windows; compiled once.
 
     Args:
-        network: one-hot (N, L, 4), A,G,C,T → probabilities (N, T).
+        network: one-hot (N, L, 4), A,G,C,T → probabilities (N, T), or other values.
         window: L.
         strands: "forward": the rows as they are; "both": the mean of the probabilities of a row
             and of its reverse complement.
@@ -74,107 +94,264 @@ class WindowPredictor:
             InputError: the device has no memory for so many rows at once.
         """
         try:
-            with without_tf32():
-                return np.asarray(self._step(tf.constant(packed)).numpy(), np.float32)
+            return self.unguarded(packed)
         except tf.errors.ResourceExhaustedError as error:
             raise InputError(
                 f"--batch-size: no memory for {len(packed)} windows at once. Make it smaller."
             ) from error
 
+    def unguarded(self, packed: Bytes) -> Floats:
+        """As a call, but a device without memory for so many rows raises TensorFlow's error."""
+        with without_tf32():
+            return np.asarray(self._step(tf.constant(packed)).numpy(), np.float32)
+
+
+def automatic_batch_size(network: keras.Model) -> int:
+    """Windows at once, a power of two, whose layer outputs fit a share of the device's memory."""
+    window = network.input_shape[1] or 1000
+    values = 0
+    for layer in network.layers:
+        shapes = tf.nest.flatten(getattr(layer, "output", []))
+        values += sum(math.prod(size or window for size in s.shape[1:]) for s in shapes)
+    budget = _GPU_BYTES if tf.config.list_physical_devices("GPU") else _CPU_BYTES
+    most = max(1, budget // max(1, 4 * values))
+    return int(min(_MOST_ROWS, 1 << (most.bit_length() - 1)))
+
+
+class AdaptiveBatches:
+    """Predicts rows in batches of a size that is halved when the device has no memory for it.
+
+    Args:
+        predictor: of packed windows.
+        batch_size: windows at once, which are then not halved; None for an automatic size.
+        network: what the automatic size is fitted to.
+    """
+
+    def __init__(
+        self, predictor: WindowPredictor, *, batch_size: int | None, network: keras.Model
+    ) -> None:
+        self._predictor = predictor
+        self._automatic = batch_size is None
+        self.batch_size = batch_size or automatic_batch_size(network)
+
+    def __call__(self, packed: Bytes) -> Floats:
+        """Values (n, K) float32 of packed rows (n, L/2).
+
+        Raises:
+            InputError: the device has no memory for a batch of the size that was asked for.
+        """
+        while self._automatic and self.batch_size > 1:
+            try:
+                return self._in_batches(packed, self._predictor.unguarded)
+            except tf.errors.ResourceExhaustedError:
+                self.batch_size //= 2
+                log.info("No memory for so many windows at once: now %d.", self.batch_size)
+        return self._in_batches(packed, self._predictor)
+
+    def _in_batches(self, packed: Bytes, predict: Any) -> Floats:
+        size = self.batch_size
+        parts = [predict(packed[at : at + size]) for at in range(0, len(packed), size)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def embedding_model(model: TrainedModel) -> keras.Model:
+    """The network up to the units (N, U) of its layer `dense`.
+
+    Raises:
+        InputError: it has no such layer.
+    """
+    names = [layer.name for layer in model.network.layers]
+    if "dense" not in names:
+        raise InputError(
+            f"{model.path}: --output embedding gives the layer 'dense'. Received a model with the "
+            f"layers {', '.join(names)}. Use a DanQ model."
+        )
+    return keras.Model(model.network.input, model.network.get_layer("dense").output)
+
+
+def check_ensemble(models: Sequence[TrainedModel]) -> list[list[int]]:
+    """For each model, the numbers of its targets in the order of the first one's.
+
+    Raises:
+        InputError: the models differ in window length or in their targets' names.
+    """
+    first = models[0]
+    orders = []
+    for model in models:
+        lengths = first.network.input_shape[1], model.network.input_shape[1]
+        if lengths[0] != lengths[1]:
+            raise InputError(
+                f"--ensemble: {model.path} takes windows of {lengths[1]} bases, {first.path} of "
+                f"{lengths[0]}. Use models of one window length."
+            )
+        differing = sorted(set(first.targets.names) ^ set(model.targets.names))
+        if differing:
+            raise InputError(
+                f"--ensemble: {model.path} and {first.path} must have the same targets. Only one "
+                f"of them has {len(differing)}, such as {differing[0]!r}. Use models of one "
+                "dataset."
+            )
+        numbers = {name: i for i, name in enumerate(model.targets.names)}
+        orders.append([numbers[name] for name in first.targets.names])
+    return orders
+
+
+class _Values:
+    """Everything that one request asks for of a batch of rows."""
+
+    def __init__(self, models: Sequence[TrainedModel], window: int, request: Request) -> None:
+        self._orders = check_ensemble(models)
+        networks = [model.network for model in models]
+        self.names = ("pred",) if len(models) == 1 else ("pred", "spread")
+        wanted = request.targets or range(len(models[0].targets))
+        self.columns = models[0].targets.subset(list(wanted)).names
+        self._numbers = [[order[i] for i in wanted] for order in self._orders]
+        if request.output == EMBEDDING:
+            networks = [embedding_model(models[0])]
+            units = networks[0].output_shape[-1]
+            self.names, self.columns = (EMBEDDING,), tuple(f"unit{i}" for i in range(units))
+            self._numbers = [list(range(units))]
+        self._predictors = [
+            AdaptiveBatches(
+                WindowPredictor(network, window=window, strands=request.strands),
+                batch_size=request.batch_size,
+                network=network,
+            )
+            for network in networks
+        ]
+        self.batch_size = max(predictor.batch_size for predictor in self._predictors)
+
+    def __call__(self, packed: Bytes) -> dict[str, Floats]:
+        """Name → (n, K) float32."""
+        each = [
+            predictor(packed)[:, numbers]
+            for predictor, numbers in zip(self._predictors, self._numbers, strict=True)
+        ]
+        if len(each) == 1:
+            return {self.names[0]: each[0]}
+        values = np.stack(each).astype(np.float64)
+        return {
+            "pred": values.mean(axis=0).astype(np.float32),
+            "spread": values.std(axis=0, ddof=1).astype(np.float32),
+        }
+
 
 def write_predictions(
-    model: TrainedModel,
+    models: Sequence[TrainedModel],
     windows: Windows,
-    out: Path,
     *,
-    strands: str,
-    batch_size: int = 200,
+    out: Path,
+    request: Request,
+    resume: bool = False,
     overwrite: bool = False,
 ) -> None:
     """Predict all windows into `out`, which appears complete or not at all.
 
     Args:
-        model: the network and the names of its targets.
+        models: the network and the names of its targets; several give their mean and spread.
         windows: what to predict.
-        out: HDF5 file, see the module's description.
-        strands: see `WindowPredictor`.
-        batch_size: windows at once.
+        out: .h5, .tsv, .tsv.gz, .bw, or a folder of tracks.
+        request: what of it.
+        resume: go on with an unfinished `out`, see `prediction_files.growing_file`.
         overwrite: replace `out`.
 
     Raises:
         InputError: the windows do not fit the network or are damaged, `out` exists, or a
             prediction is not a finite number.
     """
-    check_window(model, windows)
-    predictor = WindowPredictor(model.network, window=windows.window, strands=strands)
-    with atomic_output(out, overwrite=overwrite) as temporary:
-        temporary.touch(exist_ok=False)  # says why, where h5py would only say no
-        with _prediction_file(temporary, model, windows) as file:
-            file.attrs["strands"] = strands
-            _fill(file["pred"], predictor, windows, batch_size=batch_size)
-
-
-@contextlib.contextmanager
-def _prediction_file(path: Path, model: TrainedModel, windows: Windows) -> Iterator[h5py.Dataset]:
-    """A file with everything but the values of `pred`, whose space is taken already."""
-    file = h5py.File(path, "w", libver=("v110", "v110"))
-    try:
-        shape = (windows.n_windows, len(model.targets))
-        file.create_dataset("pred", shape, np.float32)
-        names = np.array(model.targets.names, object)
-        file.create_dataset("targets", data=names, dtype=h5py.string_dtype("utf-8"))
-        _write_coordinates(file, windows)
-        file.attrs.update(
-            {
-                "model": str(model.path),
-                "source": str(windows.path),
-                "package_version": __version__,
-            }
-        )
-        reserve_space(file, file["pred"].nbytes)
-        yield file
-        size = file.id.get_filesize()
-        file.close()
-        os.truncate(path, size)  # gives back what was reserved for metadata
-    except BaseException:
-        with contextlib.suppress(OSError, RuntimeError):  # the first error is the one to show
-            file.close()
-        raise
-
-
-def _write_coordinates(file: h5py.File, windows: Windows) -> None:
-    if windows.chrom is None or windows.start is None:
-        return
-    chrom = np.char.encode(windows.chrom, "utf-8")
-    text = h5py.string_dtype("utf-8", max(1, chrom.dtype.itemsize))
-    # Cast, since HDF5 refuses to turn plain bytes into UTF-8 text.
-    file.create_dataset("chrom", data=chrom.astype(text), dtype=text)
-    start = windows.start.astype(np.int64)
-    file.create_dataset("start", data=start)
-    file.create_dataset("end", data=start + windows.window)
-
-
-def _fill(
-    pred: h5py.Dataset, predictor: WindowPredictor, windows: Windows, *, batch_size: int
-) -> None:
-    begin = 0
-    blocks = windows.blocks()
-    with progress(total=windows.n_windows, desc="predict", unit="windows") as bar:
-        for block in blocks:
-            for first in range(0, len(block), batch_size):
-                probs = predictor(block[first : first + batch_size])
-                _check_finite(probs, windows, begin)
-                pred[begin : begin + len(probs)] = probs
-                begin += len(probs)
-                bar.update(len(probs))
+    check_window(models[0], windows)
+    values = _Values(models, windows.window, request)
+    check_output(out, windows, values.names, n_targets=len(values.columns))
+    described = {
+        **_describe(models, windows),
+        "strands": request.strands,
+        "targets": values.columns,
+    }
+    contents = Contents(values.names, values.columns, described)
+    with growing_file(out, windows, contents, resume=resume, overwrite=overwrite) as file:
+        begin = file.rows_done
+        with progress(
+            total=windows.n_windows, desc="predict", unit="windows", initial=begin
+        ) as bar:
+            for packed in _batches(windows.blocks(begin), values.batch_size):
+                batch = values(packed)
+                _check_finite(batch, windows, begin)
+                file.append(batch, windows.columns(begin, begin + len(packed)))
+                begin += len(packed)
+                bar.update(len(packed))
     if begin != windows.n_windows:
         raise ValueError(f"{begin} rows predicted, {windows.n_windows} announced.")
 
 
-def _check_finite(probs: Floats, windows: Windows, begin: int) -> None:
-    wrong = ~np.isfinite(probs).all(axis=1)
-    if wrong.any():
+def check_output(out: Path, windows: Windows, values: Sequence[str], *, n_targets: int) -> None:
+    """Refuse bigWig tracks of what has no place along chromosomes.
+
+    Raises:
+        InputError: the windows are not tiles, tiles leave gaps, or one file is asked to hold more
+            than one track.
+    """
+    kind = kind_of(out)
+    if kind not in ("track", "tracks"):
+        return
+    if windows.tiling is None or EMBEDDING in values:
         raise InputError(
-            f"{windows.path}: the model's prediction of row {begin + int(wrong.argmax())} is not a "
-            "finite number. Its weights are damaged: use another model."
+            f"{out}: bigWig tracks are of probabilities along a FASTA with --tile STEP. Add that, "
+            "or choose a name that ends in .h5 or .tsv."
         )
+    if windows.tiling.step > windows.window:
+        raise InputError(
+            f"--tile: at most the window of {windows.window} bases for bigWig tracks. Received: "
+            f"{windows.tiling.step}. Choose a smaller step."
+        )
+    if kind == "track" and (n_targets > 1 or len(values) > 1):
+        raise InputError(
+            f"{out}: a .bw file is one track; {n_targets} targets × {len(values)} values were "
+            "asked for. Choose one with --targets, or give a folder (a name without ending)."
+        )
+
+
+def _describe(models: Sequence[TrainedModel], windows: Windows) -> dict[str, Any]:
+    """What decides the predictions, so that only the same are continued."""
+    stat = windows.path.stat()
+    tiling = windows.tiling
+    return {
+        "model": " ".join(str(model.path) for model in models),
+        "weights": [_digest(model.network) for model in models],
+        "input": [str(windows.path.resolve()), stat.st_size, stat.st_mtime_ns],
+        "windows": [windows.n_windows, windows.window],
+        "tile": None if tiling is None else [tiling.step, *tiling.lengths],
+    }
+
+
+def _digest(network: keras.Model) -> str:
+    digest = hashlib.sha256()
+    for weight in network.get_weights():
+        digest.update(np.ascontiguousarray(weight).data)
+    return digest.hexdigest()
+
+
+def _batches(blocks: Iterable[Bytes], size: int) -> Iterator[Bytes]:
+    """The rows of blocks of any length, `size` at a time."""
+    held: list[Bytes] = []
+    n_held = 0
+    for block in blocks:
+        held.append(block)
+        n_held += len(block)
+        if n_held < size:
+            continue
+        rows = held[0] if len(held) == 1 else np.concatenate(held)
+        whole = len(rows) - len(rows) % size
+        yield from (rows[at : at + size] for at in range(0, whole, size))
+        held, n_held = [rows[whole:]], len(rows) - whole
+    if n_held:
+        yield np.concatenate(held)
+
+
+def _check_finite(batch: dict[str, Floats], windows: Windows, begin: int) -> None:
+    for values in batch.values():
+        wrong = ~np.isfinite(values).all(axis=1)
+        if wrong.any():
+            raise InputError(
+                f"{windows.path}: the model's prediction of row {begin + int(wrong.argmax())} is "
+                "not a finite number. Its weights are damaged: use another model."
+            )

@@ -30,6 +30,7 @@ from danq_keras.auc_tables import (
 )
 from danq_keras.baseline import NAMES as BASELINE_LABELS
 from danq_keras.console import InputError, atomic_output
+from danq_keras.explanation_files import SUMMARY as EXPLANATION
 from danq_keras.kernel_motifs import SUMMARY, TABLE, logo_path
 
 PARTS = (
@@ -46,6 +47,7 @@ _MOST_MOTIFS = 40  # logos are the largest part of a page
 _MOTIF_COLUMNS = {"kernel", "sites", "information_bits", "consensus"}
 _MOTIF_COLUMNS |= {"match", "match_name", "match_evalue"}
 
+_PICTURES = 6  # of one explanation, about 150 kB each
 _FIGURES = {"auroc": "ROC AUC", "auprc": "PR AUC", "auprc_interpolated": "PR AUC, interpolated"}
 _MORE_FIGURES = {"f1": "F1 at 0.5", "accuracy": "accuracy", "f1_at_threshold": "F1 at threshold"}
 _TABLE_LABELS = {
@@ -124,6 +126,7 @@ def _context(run: Path) -> dict[str, Any]:
         "table": None if table is None else _table(table),
         "comparison": _comparison(run),
         "motifs": _motifs(run / MOTIFS),
+        "explanations": _explanations(run / "explain"),
     }
 
 
@@ -356,6 +359,31 @@ def _comparison(run: Path) -> dict[str, Any] | None:
     html = html.replace("<table>", '<div class="scroll" tabindex="0"><table>')
     html = html.replace("</table>", "</table></div>").replace("h2>", "h3>")
     return {"html": Markup(html), "plots": _comparison_plots(run / "comparison.tsv")}
+
+
+def _explanations(folder: Path) -> list[dict[str, Any]]:
+    """Explained loci and experiments of `explain_danq.py`, their first pictures inside the page."""
+    shown = []
+    for path in sorted(folder.glob(f"*/{EXPLANATION}")):
+        summary = read_json(path)
+        pictures = [
+            {
+                "data": base64.b64encode((path.parent / each["file"]).read_bytes()).decode("ascii"),
+                "caption": each["caption"],
+            }
+            for each in summary["pictures"][:_PICTURES]
+            if (path.parent / each["file"]).is_file()
+        ]
+        left_out = len(summary["pictures"]) - len(pictures)
+        shown.append(
+            {
+                "title": summary["title"],
+                "pictures": pictures,
+                "folder": f"explain/{path.parent.name}",
+                "left_out": left_out,
+            }
+        )
+    return shown
 
 
 def _comparison_plots(path: Path) -> list[dict[str, Any]]:

@@ -119,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
     _check_output(args.out, overwrite=args.overwrite)
     if not args.no_logos and importlib.util.find_spec("logomaker") is None:
         raise InputError(
-            "Logos are drawn by logomaker, which is not installed. Install danq_keras[motifs], or "
+            "Logos are drawn by logomaker, which is not installed. Install danq_keras[logos], or "
             "pass --no-logos."
         )
     known = read_databases(args.databases)

@@ -30,12 +30,12 @@ def _predict_test(run: Path, data: Path) -> None:
     from danq_keras.inputs import open_windows
     from danq_keras.pooling import PREDICTIONS
     from danq_keras.predict import load_trained
-    from danq_keras.predict_stream import write_predictions
+    from danq_keras.predict_stream import Request, write_predictions
 
     path = run / PREDICTIONS
     windows = open_windows(data, "test")
-    strands = "both" if windows.both_strands else "forward"
-    write_predictions(load_trained(run), windows, path, strands=strands, overwrite=True)
+    request = Request("both" if windows.both_strands else "forward")
+    write_predictions([load_trained(run)], windows, out=path, request=request, overwrite=True)
 
 
 if __name__ == "__main__":

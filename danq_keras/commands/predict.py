@@ -1,25 +1,47 @@
 """`predict_danq.py`: probabilities of every target for every window of a file."""
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 
 from danq_keras import __version__
+from danq_keras.bed import CHROM_NAMES
 from danq_keras.commands.start import start_tensorflow
 from danq_keras.console import InputError, refuse_existing, run_command, set_up_logging
+from danq_keras.genome import Genome
+from danq_keras.inputs import Windows, open_windows
+from danq_keras.prediction_files import kind_of, partial_path
+from danq_keras.sequence_inputs import Intervals, is_fasta
 
 _EPILOG = """\
 INPUT is one of
+  a FASTA file, plain or gzip: each record of the model's window length, or --tile STEP along all
+  a BED file with --genome: windows centred on the intervals, (start + end) // 2 in the middle
   an .h5 or .mat file with 'testxdata' (N, 4, L), as the DeepSEA pipeline makes it
   a split file of a dataset (train.h5, valid.h5, test.h5)
   a dataset folder, with --split
+Records of another length, and intervals without a window inside their chromosome, are counted and
+listed with the reason in OUTPUT.skipped.tsv.
 
-OUTPUT holds 'pred' (N, T) and 'targets' (T,), a row for each row of INPUT, in order; with 'chrom',
-'start' and 'end' of the windows where INPUT has coordinates.
+OUTPUT is one of
+  .h5: 'pred' (N, T) and 'targets' (T,), a row for each row of INPUT, in order; with 'name', or
+    'chrom', 'start' and 'end' of the windows (0-based, half-open), where INPUT has them
+  .tsv or .tsv.gz: the same as a table with a column for each target
+  .bw: a bigWig track of one target along a FASTA with --tile STEP
+  a name without ending: a folder with such a track for each target, and tracks.tsv
+A bigWig value covers the STEP bases around the centre of its window; the first and last
+(L - STEP)/2 bases of a chromosome have none.
+
+While it is made, OUTPUT is OUTPUT.partial. A stop keeps it (once 20 seconds of work are done), and
+the same command with --resume goes on from there.
 
 examples:
   bin/predict_danq.py runs/danq-mine example.h5 example.pred.h5
   bin/predict_danq.py danq.keras my_dataset predictions.h5 --split valid --strands both
+  bin/predict_danq.py runs/danq-mine peaks.bed peaks.tsv.gz --genome genome.fa --targets CTCF,12
+  bin/predict_danq.py runs/danq-mine genome.fa tracks --tile 200 --targets CTCF,12
+  bin/predict_danq.py runs/a/seed-1 x.fa mean.h5 --ensemble runs/a/seed-2 runs/a/seed-3
 """
 
 
@@ -33,45 +55,107 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help="run folder or .keras file")
     parser.add_argument("input", type=Path, metavar="INPUT", help="windows, see below")
-    parser.add_argument("output", type=Path, metavar="OUTPUT", help=".h5 file to write")
-    parser.add_argument(
-        "--strands",
-        choices=("forward", "both"),
-        help="forward: the rows as they are; both: the mean with the reverse complement (default: "
-        "both for a dataset whose rows stand for both strands, otherwise forward)",
-    )
-    parser.add_argument(
-        "--split",
-        choices=("train", "valid", "test"),
-        help="split of a dataset folder (default: test)",
-    )
+    parser.add_argument("output", type=Path, metavar="OUTPUT", help="what to write, see below")
+    _add_input(parser.add_argument_group("input"))
+    _add_values(parser.add_argument_group("what is predicted"))
     parser.add_argument(
         "--batch-size",
         type=int,
-        default=200,
         metavar="N",
-        help="windows at once (default: %(default)s)",
+        help="windows at once (default: what fits the network and the device)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace OUTPUT")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument(
+        "--resume", action="store_true", help="go on with an OUTPUT that was stopped"
+    )
+    existing.add_argument("--overwrite", action="store_true", help="replace OUTPUT")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
 
 
+def _add_input(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--split",
+        choices=("train", "valid", "test"),
+        help="split of a dataset folder (default: test)",
+    )
+    group.add_argument("--genome", type=Path, metavar="FA", help="FASTA that a BED file refers to")
+    group.add_argument(
+        "--tile", type=int, metavar="STEP", help="a window every STEP bases along a FASTA"
+    )
+    group.add_argument("--chroms", metavar="A,B", help="with --tile: only these records")
+    group.add_argument(
+        "--chrom-names",
+        choices=CHROM_NAMES,
+        help="a BED file's chromosomes without (strip) or with (add) a leading chr",
+    )
+
+
+def _add_values(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--strands",
+        choices=("forward", "both"),
+        help="forward: the rows as they are; both: the mean with the reverse complement (default: "
+        "both for FASTA, BED and a dataset whose rows stand for both strands, otherwise forward)",
+    )
+    group.add_argument("--targets", metavar="A,B", help="targets by number or name (default: all)")
+    group.add_argument(
+        "--ensemble",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="MODEL",
+        help="more models of the same targets: 'pred' is the mean of all, 'spread' their standard "
+        "deviation (n - 1)",
+    )
+    group.add_argument(
+        "--output",
+        dest="values",
+        choices=("probabilities", "embedding"),
+        default="probabilities",
+        help="embedding: the units of the dense layer before the output (default: %(default)s)",
+    )
+
+
 def _check_output(args: argparse.Namespace) -> None:
-    """Everything that is wrong with OUTPUT is found before any work."""
-    if args.output.suffix not in (".h5", ".hdf5"):
-        raise InputError(f"{args.output}: predictions are an .h5 file. Choose a name ending so.")
-    if args.output.is_dir():
-        raise InputError(
-            f"{args.output}: this is a folder, a file is written. Choose another name."
-        )
-    refuse_existing(args.output, overwrite=args.overwrite)
+    """Everything that is wrong with OUTPUT's name is found before any work."""
+    out = args.output
+    kind = kind_of(out)
+    if out.is_dir() and kind != "tracks":
+        raise InputError(f"{out}: this is a folder, a file is written. Choose another name.")
+    if not args.resume:
+        refuse_existing(out, overwrite=args.overwrite)
     sources = [args.input, *(args.input / f"{name}.h5" for name in ("train", "valid", "test"))]
-    if any(
-        source.exists() and args.output.exists() and args.output.samefile(source)
-        for source in sources
-    ):
-        raise InputError(f"{args.output}: is the input itself. Choose another name for OUTPUT.")
+    if args.genome is not None:
+        sources.append(args.genome)
+    written = [path for path in (out, partial_path(out)) if path.exists()]
+    if any(source.exists() and path.samefile(source) for source in sources for path in written):
+        raise InputError(f"{out}: is the input itself. Choose another name for OUTPUT.")
+    if kind == "tracks" and out.is_dir() and args.overwrite and not _is_tracks(out):
+        raise InputError(f"{out}: not a folder of tracks. Choose another name, or remove it.")
+
+
+def _is_tracks(folder: Path) -> bool:
+    return not any(folder.iterdir()) or (folder / "tracks.tsv").is_file()
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Numbers out of range, and options that contradict each other."""
+    for name in ("batch_size", "tile"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name.replace('_', '-')}: at least 1. Received: {value}.")
+    if args.chroms is not None and args.tile is None:
+        raise InputError("--chroms: names the records that --tile STEP cuts. Add --tile.")
+    if args.chrom_names is not None and args.genome is None:
+        raise InputError("--chrom-names: for a BED file with --genome. Leave it out.")
+    if args.tile is not None and args.genome is not None:
+        raise InputError("--tile: for a FASTA file; a BED file has its own windows. Leave it out.")
+    if args.values == "embedding" and (args.targets or args.ensemble):
+        raise InputError(
+            "--output embedding: has no targets and is of one model. Leave --targets and "
+            "--ensemble out."
+        )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -82,16 +166,34 @@ def main(argv: list[str] | None = None) -> int:
     """
     args = parser().parse_args(argv)
     set_up_logging()
-    if args.batch_size < 1:
-        raise InputError(f"--batch-size: at least 1. Received: {args.batch_size}.")
+    _check_options(args)
     _check_output(args)
-    from danq_keras.inputs import open_windows
+    if args.resume and args.output.exists() and not partial_path(args.output).exists():
+        print(f"{args.output}: is complete already.")
+        return 0
+    with contextlib.ExitStack() as stack:
+        source = _open_source(args, stack)  # before TensorFlow starts, which takes seconds
+        start_tensorflow()
+        from danq_keras.commands import predict_session
 
-    windows = open_windows(args.input, args.split)  # before TensorFlow starts, which takes seconds
-    start_tensorflow()
-    from danq_keras.commands import predict_session
+        return predict_session.predict(args, source)
 
-    return predict_session.predict(args, windows)
+
+def _open_source(
+    args: argparse.Namespace, stack: contextlib.ExitStack
+) -> Windows | Intervals | Genome:
+    """`Windows`, `Intervals`, or a `Genome` whose records are the windows."""
+    if args.genome is not None:
+        genome = stack.enter_context(Genome(args.genome))
+        return Intervals.read(args.input, genome, chrom_names=args.chrom_names)
+    is_file = args.input.is_file() and args.split is None
+    if is_file and is_fasta(args.input):
+        return stack.enter_context(Genome(args.input))
+    if args.tile is not None:
+        raise InputError(f"--tile: for a FASTA file. Received: {args.input}. Leave it out.")
+    if is_file and any(word in args.input.name.lower() for word in (".bed", "peak")):
+        raise InputError(f"{args.input}: a BED file needs its genome. Add --genome FASTA.")
+    return open_windows(args.input, args.split)
 
 
 def cli() -> None:

@@ -2,10 +2,21 @@
 
 import argparse
 import time
+from collections.abc import Callable
 
+from danq_keras.console import log
+from danq_keras.genome import Genome
 from danq_keras.inputs import Windows
-from danq_keras.predict import load_trained
-from danq_keras.predict_stream import check_window, write_predictions
+from danq_keras.predict import load_trained, window_of
+from danq_keras.predict_stream import EMBEDDING, Request, check_window, write_predictions
+from danq_keras.prediction_files import coverage
+from danq_keras.sequence_inputs import (
+    Intervals,
+    Skipped,
+    record_windows,
+    tiled_windows,
+    write_skipped,
+)
 
 _STRANDS = {
     "forward": "forward strand, rows as given",
@@ -13,23 +24,49 @@ _STRANDS = {
 }
 
 
-def predict(args: argparse.Namespace, windows: Windows) -> int:
-    """Load the model, predict, say what was done."""
+def predict(args: argparse.Namespace, source: Windows | Intervals | Genome) -> int:
+    """Load the models, predict, say what was done."""
     begin = time.monotonic()
-    model = load_trained(args.model)
-    check_window(model, windows)
+    models = [load_trained(path) for path in (args.model, *args.ensemble)]
+    targets = None
+    if args.targets is not None:
+        targets = tuple(models[0].targets.find(args.targets.split(",")))
+    windows, skipped = _cut(args, source, lambda: window_of(models[0]))
+    check_window(models[0], windows)
     windows.check()
     strands = args.strands or ("both" if windows.both_strands else "forward")
+    request = Request(strands, args.values, targets, args.batch_size)
     write_predictions(
-        model,
+        models,
         windows,
-        args.output,
-        strands=strands,
-        batch_size=args.batch_size,
+        out=args.output,
+        request=request,
+        resume=args.resume,
         overwrite=args.overwrite,
     )
-    print(
-        f"{args.output}: {windows.n_windows:,} windows × {len(model.targets):,} targets, "
-        f"{_STRANDS[strands]}, {time.monotonic() - begin:.1f} s"
-    )
+    what = "records" if isinstance(source, Genome) else "intervals"
+    if (line := write_skipped(args.output, skipped, what)) is not None:
+        log.info(line)
+    n_targets = len(models[0].targets) if targets is None else len(targets)
+    values = "embeddings" if args.values == EMBEDDING else f"{n_targets:,} targets"
+    parts = [f"{windows.n_windows:,} windows × {values}", _STRANDS[strands]]
+    if len(models) > 1:
+        parts.append(f"mean and spread of {len(models)} models")
+    if windows.tiling is not None:
+        parts.append(coverage(windows.tiling))
+    print(f"{args.output}: {', '.join(parts)}, {time.monotonic() - begin:.1f} s")
     return 0
+
+
+def _cut(
+    args: argparse.Namespace, source: Windows | Intervals | Genome, window: Callable[[], int]
+) -> tuple[Windows, list[Skipped]]:
+    """The windows of what was opened, and what has none."""
+    if isinstance(source, Windows):
+        return source, []
+    if isinstance(source, Intervals):
+        return source.windows(window())
+    if args.tile is None:
+        return record_windows(source, window())
+    chroms = None if args.chroms is None else args.chroms.split(",")
+    return tiled_windows(source, window(), step=args.tile, chroms=chroms)

@@ -1,0 +1,206 @@
+"""`explain_danq.py`: which bases a prediction rests on, and experiments with inserted motifs."""
+
+import argparse
+import contextlib
+import re
+import sys
+from pathlib import Path
+
+from danq_keras import __version__
+from danq_keras.bed import CHROM_NAMES
+from danq_keras.commands.start import start_tensorflow
+from danq_keras.console import (
+    InputError,
+    optional_module,
+    refuse_existing,
+    run_command,
+    set_up_logging,
+)
+from danq_keras.genome import Genome, Region
+from danq_keras.sequence_inputs import Intervals
+
+_EPILOG = """\
+One of
+  --locus explains one place: contributions.tsv and a picture for each target
+  --bed explains many: contributions.h5, pictures of the strongest, and for TF-MoDISco onehot.npz
+    with <target>.<method>.npz (hypothetical contributions; both (N, 4, L), A,C,G,T):
+    modisco motifs -s onehot.npz -a Reb1.gradient.npz -n 2000 -o modisco.h5
+  --insert with --into puts motifs into background windows: spacing.tsv and spacing.png
+
+The score of a target is its logit, of both strands the mean of the window's and its reverse
+complement's. ism: every change of a single base, minus the window as it is; the contribution of a
+base is its score above the mean of the four bases there. gradient: gradient × input.
+A window is centred on the locus or interval; what has no window inside its chromosome is listed in
+OUT.skipped.tsv.
+
+examples:
+  bin/explain_danq.py runs/danq-mine --locus chr8:1000-2000 --genome genome.fa --targets CTCF
+  bin/explain_danq.py runs/danq-mine --bed peaks.bed --genome genome.fa --targets CTCF,12
+  bin/explain_danq.py runs/danq-mine --insert CGGGTAA TTACCCG --into background.bed \\
+    --genome genome.fa --targets Reb1 --spacing 0:100
+"""
+METHODS = ("ism", "gradient", "both")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="explain_danq.py",
+        description="Explain predictions base by base, or put motifs into background windows.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL", help="run folder or .keras file")
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument(
+        "--locus", metavar="CHROM:START-END", help="one place, 1-based and inclusive"
+    )
+    place.add_argument("--bed", type=Path, metavar="BED", help="many places")
+    place.add_argument("--into", type=Path, metavar="BED", help="background for --insert")
+    parser.add_argument("--genome", type=Path, required=True, metavar="FA", help="FASTA file")
+    parser.add_argument("--targets", required=True, metavar="A,B", help="targets by number or name")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder to write (default: explain/NAME in a run folder, whose report then shows it, "
+        "or here)",
+    )
+    _add_explanation(parser.add_argument_group("explanation"))
+    _add_insertion(parser.add_argument_group("inserted motifs"))
+    parser.add_argument(
+        "--chrom-names",
+        choices=CHROM_NAMES,
+        help="a BED file's chromosomes without (strip) or with (add) a leading chr",
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N intervals")
+    parser.add_argument(
+        "--strands",
+        choices=("forward", "both"),
+        default="both",
+        help="forward: the window as it is (default: %(default)s)",
+    )
+    parser.add_argument("--batch-size", type=int, metavar="N", help="default: what fits")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser
+
+
+def _add_explanation(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--method", choices=METHODS, help="default: both for --locus, gradient for --bed"
+    )
+    group.add_argument(
+        "--width", type=int, metavar="BP", help="with --bed: explain the central BP bases only"
+    )
+    group.add_argument(
+        "--table",
+        choices=("tsv", "h5"),
+        help="contributions.tsv or .h5 (default: tsv for --locus, h5 for --bed)",
+    )
+    group.add_argument(
+        "--pictures",
+        type=int,
+        default=5,
+        metavar="N",
+        help="with --bed: pictures a target, of the highest scores (default: %(default)s)",
+    )
+    group.add_argument(
+        "--zoom", type=int, default=100, metavar="BP", help="bases of a logo (default: %(default)s)"
+    )
+
+
+def _add_insertion(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--insert",
+        nargs="+",
+        metavar="MOTIF",
+        help="one or two: bases (N leaves the background), or a motif's id or name (its consensus; "
+        "_rc behind it: reverse complement)",
+    )
+    group.add_argument(
+        "--motif-file",
+        type=Path,
+        metavar="FILE",
+        help="JASPAR or MEME file of such motifs (default: JASPAR 2016 vertebrates)",
+    )
+    group.add_argument(
+        "--spacing",
+        metavar="A:B[:STEP]",
+        help="bases between two motifs, or from the window's middle to a single motif's; "
+        "--spacing=-100:100 where A is negative",
+    )
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Numbers out of range, and options that contradict each other."""
+    for name in ("width", "pictures", "zoom", "limit", "batch_size"):
+        value, least = getattr(args, name), 0 if name == "pictures" else 1
+        if value is not None and value < least:
+            raise InputError(f"--{name.replace('_', '-')}: at least {least}. Received: {value}.")
+    inserting = [n for n in ("insert", "spacing", "motif_file") if getattr(args, n) is not None]
+    if args.into is None and inserting:
+        raise InputError(f"--{inserting[0].replace('_', '-')}: goes with --into BED. Add that.")
+    if args.into is not None and (args.insert is None or args.spacing is None):
+        raise InputError("--into: goes with --insert MOTIF [MOTIF] and --spacing A:B. Add both.")
+    if args.insert is not None and len(args.insert) > 2:
+        raise InputError(f"--insert: one or two motifs. Received: {len(args.insert)}.")
+    for name in ("method", "table", "width"):
+        if args.into is not None and getattr(args, name) is not None:
+            raise InputError(f"--{name}: goes with --locus or --bed. Leave it out.")
+    for name in ("width", "limit"):
+        if args.locus is not None and getattr(args, name) is not None:
+            raise InputError(f"--{name}: goes with BED files. Leave it out.")
+
+
+def default_out(args: argparse.Namespace) -> Path:
+    """Where an explanation goes that was not told: into the run, for its report."""
+    if args.locus is not None:
+        name = args.locus
+    elif args.bed is not None:
+        name = args.bed.name.removesuffix(".gz").rsplit(".", 1)[0]
+    else:
+        name = "+".join(args.insert)
+    name = re.sub(r"[^A-Za-z0-9.+-]+", "_", f"{name} {args.targets}").strip("_")
+    folder = args.model if args.model.is_dir() else Path()
+    return Path(folder) / "explain" / name
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Explain and write.
+
+    Raises:
+        InputError: a user's mistake, such as a locus at a chromosome's end.
+    """
+    args = parser().parse_args(argv)
+    set_up_logging()
+    _check_options(args)
+    args.out = args.out or default_out(args)
+    refuse_existing(args.out, overwrite=args.overwrite)
+    if args.into is None:
+        optional_module("logomaker", "logos")
+    with contextlib.ExitStack() as stack:
+        genome, place = _open(args, stack)  # before TensorFlow starts, which takes seconds
+        start_tensorflow()
+        from danq_keras.commands import explain_session
+
+        return explain_session.explain(args, genome, place)
+
+
+def _open(
+    args: argparse.Namespace, stack: contextlib.ExitStack
+) -> tuple[Genome, Region | Intervals]:
+    """The genome, and the region of --locus or the intervals of --bed or --into."""
+    region = None if args.locus is None else Region.parse(args.locus)
+    if region is not None and region.end is None:
+        raise InputError(f"--locus: CHROM:START-END. Received: {args.locus!r}. Add the bases.")
+    genome = stack.enter_context(Genome(args.genome))
+    if region is not None:
+        return genome, region
+    bed = args.bed or args.into
+    return genome, Intervals.read(bed, genome, chrom_names=args.chrom_names)
+
+
+def cli() -> None:
+    """Console script."""
+    sys.exit(run_command(main))

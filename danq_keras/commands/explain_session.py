@@ -1,0 +1,350 @@
+"""What `explain_danq.py` does once its files are open; loads Keras."""
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from danq_keras.console import InputError, atomic_output, log, progress
+from danq_keras.dna import UNKNOWN, pack_codes
+from danq_keras.explain import Explainer, contributions, hypothetical, of_the_base
+from danq_keras.explain_plots import LocusPicture, locus_png, spacing_png
+from danq_keras.explanation_files import (
+    ArrayFile,
+    Locus,
+    table_rows,
+    write_contributions,
+    write_onehot,
+    write_summary,
+)
+from danq_keras.genome import Genome, Region, shorten
+from danq_keras.insertions import find_insert, parse_spacing, places_of, spacing_response
+from danq_keras.predict import TrainedModel, load_trained, window_of
+from danq_keras.prediction_files import track_names
+from danq_keras.report import write_report
+from danq_keras.sequence_inputs import Intervals, Skipped, write_skipped
+
+_LABELS = {"effects": "ism", "gradients": "gradient"}
+
+
+def explain(args: argparse.Namespace, genome: Genome, place: Region | Intervals) -> int:
+    """Load the model, explain, say what was done."""
+    begin = time.monotonic()
+    model = load_trained(args.model)
+    targets = model.targets.find(args.targets.split(","))
+    session = _Session(args, genome, place, model, targets)
+    lines, skipped = session.insert() if args.into is not None else session.explain()
+    if (line := write_skipped(args.out, skipped, "intervals")) is not None:
+        log.info(line)
+    for line in lines:
+        print(line)
+    print(f"{args.out}: {time.monotonic() - begin:.1f} s")
+    _update_report(args)
+    return 0
+
+
+def _update_report(args: argparse.Namespace) -> None:
+    run = args.model
+    in_run = run.is_dir() and args.out.resolve().parent == (run / "explain").resolve()
+    if in_run and (run / "report.html").is_file():
+        print(f"{write_report(run)}: shows it")
+
+
+def _logistic(score: float) -> float:
+    return float(1 / (1 + np.exp(-np.float64(score))))
+
+
+@dataclass
+class _Session:
+    """One command: the model, its targets, and what is read."""
+
+    args: argparse.Namespace
+    genome: Genome
+    place: Region | Intervals
+    model: TrainedModel
+    targets: list[int]
+    window: int = field(init=False)
+    names: tuple[str, ...] = field(init=False)
+    files: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.window = window_of(self.model)
+        self.names = self.model.targets.subset(self.targets).names
+        self.files = track_names(self.names)
+        self.explainer = Explainer(
+            self.model,
+            self.targets,
+            window=self.window,
+            strands=self.args.strands,
+            batch_size=self.args.batch_size,
+        )
+
+    # ---- places
+
+    def _loci(self) -> tuple[list[Locus], list[Skipped]]:
+        if isinstance(self.place, Region):
+            return [locus_of(self.place, self.genome, self.window)], []
+        bed = self.place.bed
+        kept, skipped, starts = self.place.centred(self.window)
+        width = self.args.width or self.window
+        if width > self.window:
+            raise InputError(
+                f"--width: at most the window of {self.window} bases. Received: {width}."
+            )
+        if self.args.limit is not None and len(kept) > self.args.limit:
+            log.info(
+                "--limit: %d of %d intervals are left out.", len(kept) - self.args.limit, len(kept)
+            )
+            kept, starts = kept[: self.args.limit], starts[: self.args.limit]
+        begin = (self.window - width) // 2
+        loci = [
+            Locus(bed.names[bed.chrom[i]], int(start), begin, begin + width)
+            for i, start in zip(kept, starts, strict=True)
+        ]
+        return loci, skipped
+
+    def _codes(self, locus: Locus) -> Any:
+        return self.genome.fetch(locus.chrom, locus.start, locus.start + self.window)
+
+    # ---- explanation
+
+    def explain(self) -> tuple[list[str], list[Skipped]]:
+        """Explain every locus into the folder; lines for the user, and what was skipped."""
+        args = self.args
+        loci, skipped = self._loci()
+        method = args.method or ("both" if args.locus is not None else "gradient")
+        values = [name for name, label in _LABELS.items() if method in (label, "both")]
+        with atomic_output(args.out, overwrite=args.overwrite) as folder:
+            folder.mkdir()
+            arrays = ArrayFile(folder / "contributions.h5", loci, self.names, values)
+            with arrays:
+                self._fill(arrays, loci, values)
+                chosen = self._pictured(arrays.get("scores")[:])
+                pictures = self._pictures(folder, arrays, loci, values, chosen)
+                if args.bed is not None:
+                    self._write_modisco(folder, arrays, values)
+                if (args.table or ("tsv" if args.locus is not None else "h5")) == "tsv":
+                    self._write_table(folder / "contributions.tsv", arrays, loci, values)
+                scores = arrays.get("scores")[:]
+            if args.table == "tsv" or (args.table is None and args.locus is not None):
+                (folder / "contributions.h5").unlink()
+            self._summarise(folder, loci, pictures, method)
+        return self._lines(loci, scores, method), skipped
+
+    def _fill(self, arrays: ArrayFile, loci: Sequence[Locus], values: Sequence[str]) -> None:
+        """Explain: gradients and scores in batches of loci, then locus by locus all changes."""
+        size = self.explainer.gradient_rows
+        with progress(total=len(loci), desc="gradients", unit="loci") as bar:
+            for at in range(0, len(loci), size):
+                some = loci[at : at + size]
+                codes = np.stack([self._codes(locus) for locus in some])
+                part = slice(some[0].begin, some[0].end)
+                rows = slice(at, at + len(some))
+                arrays.put(rows, "codes", codes[:, part])
+                arrays.put(rows, "scores", self.explainer.scores(pack_codes(codes)))
+                if "gradients" in values:
+                    arrays.put(rows, "gradients", self.explainer.gradients(codes)[:, :, part])
+                bar.update(len(some))
+        if "effects" not in values:
+            return
+        total = len(loci) * 3 * (loci[0].end - loci[0].begin)
+        with progress(total=total, desc="mutagenesis", unit="changes") as bar:
+            for number, locus in enumerate(loci):
+                region = locus.begin, locus.end
+                effects = self.explainer.effects(self._codes(locus), region, advance=bar.update)
+                arrays.put(number, "effects", effects)
+
+    def _pictured(self, scores: Any) -> list[list[int]]:
+        """For each target the loci that get a picture, highest score first."""
+        most = 1 if self.args.locus is not None else self.args.pictures
+        return [np.argsort(-column, kind="stable")[:most].tolist() for column in scores.T]
+
+    def _pictures(
+        self,
+        folder: Path,
+        arrays: ArrayFile,
+        loci: Sequence[Locus],
+        values: Sequence[str],
+        chosen: Sequence[Sequence[int]],
+    ) -> list[dict[str, str]]:
+        pictures = []
+        with progress(total=sum(map(len, chosen)), desc="draw", unit="pictures") as bar:
+            for number, (target, file) in enumerate(zip(self.names, self.files, strict=True)):
+                for rank, row in enumerate(chosen[number], start=1):
+                    score = float(arrays.get("scores")[row, number])
+                    picture = _picture(arrays, values, row, number, locus=loci[row])
+                    subtitle = self._subtitle(score)
+                    name = f"{file}.png" if self.args.locus is not None else f"{file}.{rank}.png"
+                    title = f"{target} at {loci[row]}"
+                    drawn = LocusPicture(title=title, subtitle=subtitle, **picture)
+                    locus_png(folder / name, drawn, zoom=self.args.zoom)
+                    pictures.append({"file": name, "caption": f"{title}, {subtitle}"})
+                    bar.update()
+        return pictures
+
+    def _subtitle(self, score: float) -> str:
+        strands = "both strands" if self.args.strands == "both" else "forward strand"
+        return (
+            f"{self.model.path.resolve().name}: logit {score:.2f} (probability "
+            f"{_logistic(score):.3f}), {strands}"
+        )
+
+    def _write_modisco(self, folder: Path, arrays: ArrayFile, values: Sequence[str]) -> None:
+        write_onehot(folder / "onehot.npz", arrays.get("codes")[:])
+        for number, file in enumerate(self.files):
+            for name in values:
+                each = hypothetical(arrays.get(name)[:, number])
+                write_contributions(folder / f"{file}.{_LABELS[name]}.npz", each)
+
+    def _write_table(
+        self, path: Path, arrays: ArrayFile, loci: Sequence[Locus], values: Sequence[str]
+    ) -> None:
+        header = True
+        for row, locus in enumerate(loci):
+            for number, target in enumerate(self.names):
+                found = _picture(arrays, values, row, number, locus=locus)
+                table = table_rows(
+                    locus,
+                    target,
+                    found["codes"],
+                    effects=found["effects"],
+                    contribution=found["contributions"],
+                    gradient_x_input=found["gradient_x_input"],
+                )
+                table.to_csv(
+                    path, sep="\t", index=False, mode="a", header=header, float_format="%.6g"
+                )
+                header = False
+
+    def _summarise(
+        self, folder: Path, loci: Sequence[Locus], pictures: list[dict[str, str]], method: str
+    ) -> None:
+        places = str(loci[0]) if self.args.locus is not None else f"{len(loci):,} intervals"
+        source = "" if self.args.locus is not None else f" of {self.args.bed.name}"
+        write_summary(
+            folder,
+            {
+                "title": f"{', '.join(self.names)}: {places}{source}",
+                "method": method,
+                "strands": self.args.strands,
+                "model": str(self.model.path),
+                "genome": str(self.genome.path),
+                "targets": list(self.names),
+                "pictures": pictures,
+            },
+        )
+
+    def _lines(self, loci: Sequence[Locus], scores: Any, method: str) -> list[str]:
+        width = loci[0].end - loci[0].begin
+        what = str(loci[0]) if self.args.locus is not None else f"{len(loci):,} intervals"
+        lines = [f"{what}, {width:,} bases, {method}, window {self.window}, {self.args.strands}"]
+        for number, name in enumerate(self.names):
+            low, high = (float(f(scores[:, number])) for f in (np.min, np.max))
+            span = f"{high:.3f}" if len(scores) == 1 else f"{low:.3f} to {high:.3f}"
+            lines.append(f"  {name}: logit {span}")
+        return lines
+
+    # ---- inserted motifs
+
+    def insert(self) -> tuple[list[str], list[Skipped]]:
+        """Put motifs into backgrounds; lines for the user, and what was skipped."""
+        args = self.args
+        inserts = [find_insert(text, args.motif_file) for text in args.insert]
+        spacings = parse_spacing(args.spacing, n_inserts=len(inserts))
+        for edge in (spacings[0], spacings[-1]):
+            places_of(inserts, edge, self.window)
+        loci, skipped = self._loci()
+        backgrounds = np.stack([self._codes(locus) for locus in loci])
+        if not (backgrounds < UNKNOWN).any():
+            raise InputError(f"{args.into}: its windows hold no known base. Give other intervals.")
+        table = spacing_response(
+            self.explainer, backgrounds, inserts=inserts, spacings=spacings, names=self.names
+        )
+        names = [insert.name for insert in inserts]
+        with atomic_output(args.out, overwrite=args.overwrite) as folder:
+            folder.mkdir()
+            table.to_csv(folder / "spacing.tsv", sep="\t", index=False, float_format="%.6g")
+            spacing_png(folder / "spacing.png", table, inserts=names, windows=len(loci))
+            title = f"{' and '.join(names)} in {len(loci):,} windows of {args.into.name}"
+            caption = f"{title}: response of {', '.join(self.names)}, 95 % bands over windows"
+            write_summary(
+                folder,
+                {
+                    "title": title,
+                    "strands": args.strands,
+                    "model": str(self.model.path),
+                    "genome": str(self.genome.path),
+                    "targets": list(self.names),
+                    "pictures": [{"file": "spacing.png", "caption": caption}],
+                },
+            )
+        return _peaks(table, self.names), skipped
+
+
+def locus_of(region: Region, genome: Genome, window: int) -> Locus:
+    """The window centred on a region, and the part of it that the region is.
+
+    Of a region longer than the window the window is explained, which is said.
+
+    Raises:
+        InputError: the chromosome is unknown, or the window reaches beyond it.
+    """
+    if region.chrom not in genome.lengths:
+        raise InputError(
+            f"--locus: {region.chrom} is not in {genome.path}, which has "
+            f"{shorten(list(genome.lengths), 5)}. Name one of those."
+        )
+    assert region.end is not None
+    length = genome.lengths[region.chrom]
+    start = (region.start + region.end) // 2 - window // 2
+    if region.end > length or start < 0 or start + window > length:
+        raise InputError(
+            f"--locus: the window of {window} bases around it, {region.chrom}:{start + 1}-"
+            f"{start + window}, is not inside {region.chrom} (1-{length}). Move the locus."
+        )
+    begin, end = max(0, region.start - start), min(window, region.end - start)
+    locus = Locus(region.chrom, start, begin, end)
+    if end - begin < region.end - region.start:
+        log.info(
+            "--locus has %d bases, the model's window %d: %s is explained.",
+            region.end - region.start,
+            window,
+            locus,
+        )
+    return locus
+
+
+def _picture(
+    arrays: ArrayFile, values: Sequence[str], row: int, number: int, *, locus: Locus
+) -> dict[str, Any]:
+    """What there is of a locus for one target: see `LocusPicture`."""
+    codes = arrays.get("codes")[row]
+    effects = arrays.get("effects")[row, number] if "effects" in values else None
+    gradients = arrays.get("gradients")[row, number] if "gradients" in values else None
+    return {
+        "start": locus.start + locus.begin,
+        "codes": codes,
+        "effects": effects,
+        "contributions": None if effects is None else contributions(effects, codes),
+        "gradients": gradients,
+        "gradient_x_input": None if gradients is None else of_the_base(gradients, codes),
+    }
+
+
+def _peaks(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    lines = []
+    for name in names:
+        rows = table[table["target"] == name]
+        best = rows.loc[rows["response"].idxmax()]
+        line = f"{name}: highest at {int(best['spacing'])} bases, logit {best['response']:+.2f}"
+        if "first" in rows:
+            alone = best["first"] + best["second"]
+            line += f" (each alone: {alone:+.2f} in sum; median of all spacings "
+            line += f"{rows['response'].median():+.2f})"
+        lines.append(line)
+    return lines

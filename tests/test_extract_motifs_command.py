@@ -206,7 +206,7 @@ def test_missing_logomaker_names_the_extra(run, data, known, tmp_path, monkeypat
         "find_spec",
         lambda name, *rest: None if name == "logomaker" else find(name, *rest),
     )
-    with pytest.raises(InputError, match=r"danq_keras\[motifs\], or pass --no-logos"):
+    with pytest.raises(InputError, match=r"danq_keras\[logos\], or pass --no-logos"):
         call(run, data, known, "--out", tmp_path / "out")
     assert call(run, data, known, "--out", tmp_path / "out", "--no-logos") == 0
 

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from danq_keras import __version__
 from danq_keras.console import InputError, atomic_output
 from danq_keras.effects import EFFECTS, Doubles, Probs, effect_size
+from danq_keras.store import HDF5_DAMAGE
 
 FORMAT = "danq_keras background"
 FORMAT_VERSION = 1
@@ -36,7 +37,6 @@ _SHIFT = 23 - _MANTISSA_BITS  # float32 has 23
 _LOWEST = int(np.float32(2.0**-40).view(np.uint32)) >> _SHIFT  # below: as good as no effect
 _HIGHEST = int(np.float32(64.0).view(np.uint32)) >> _SHIFT  # |log-odds difference| ends at 32.3
 N_BINS = _HIGHEST - _LOWEST + 1
-_DAMAGED = (OSError, LookupError, ValueError, TypeError, RuntimeError)  # what h5py may say of it
 
 
 def effect_bins(effects: Doubles) -> npt.NDArray[np.int64]:
@@ -205,7 +205,7 @@ def read_background(path: Path) -> Background:
             n = {kind: int(attributes[f"n_{kind}"]) for kind in KINDS}
     except InputError:
         raise
-    except _DAMAGED as error:
+    except HDF5_DAMAGE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"{path}: not a readable background ({reason}). Make it again with --save-background."

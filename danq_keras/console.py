@@ -8,6 +8,7 @@ import contextlib
 import errno
 import fcntl
 import importlib
+import importlib.util
 import logging
 import os
 import shutil
@@ -95,6 +96,22 @@ def optional_module(name: str, extra: str) -> Any:
             f"{name} is not installed, which this needs. Install it: "
             f"pip install 'danq_keras[{extra}]'."
         ) from error
+
+
+def require_library(module: str, name: str, *, program: str, extra: str) -> None:
+    """Stop a command where a library is not installed, before it does anything.
+
+    Args:
+        module: what is imported, which is not done here.
+        name: the library's own.
+        program: the command.
+        extra: the extra of the package that holds it.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise InputError(f'{program} needs {name}. Install it: pip install -e ".[{extra}]".')
 
 
 @contextlib.contextmanager

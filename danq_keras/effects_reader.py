@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from danq_keras.console import InputError
 from danq_keras.effects import Probs
+from danq_keras.store import HDF5_DAMAGE
 
 FORMAT = "danq_keras variant effects"
-_DAMAGED = (OSError, LookupError, ValueError, TypeError, RuntimeError)  # what h5py may say of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +62,6 @@ def read_effects(path: Path) -> Effects:
             )
     except InputError:
         raise
-    except _DAMAGED as error:
+    except HDF5_DAMAGE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: not readable effects ({reason}). Score again.") from error

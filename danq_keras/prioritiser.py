@@ -20,11 +20,11 @@ from danq_keras.console import InputError, atomic_output
 from danq_keras.effects import Doubles
 from danq_keras.effects_reader import Effects
 from danq_keras.prioritisation import FoldModel, mean_probabilities
+from danq_keras.store import HDF5_DAMAGE
 
 FORMAT = "danq_keras prioritiser"
 FORMAT_VERSION = 1
 TABLES = ("folds", "heldout")
-_DAMAGED = (OSError, LookupError, ValueError, TypeError, RuntimeError)  # what h5py may say of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +148,7 @@ def read_prioritiser(path: Path) -> Prioritiser:
             )
     except InputError:
         raise
-    except _DAMAGED as error:
+    except HDF5_DAMAGE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"{path}: not a readable prioritiser ({reason}). Make it again."

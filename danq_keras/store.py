@@ -41,7 +41,8 @@ SPLITS = ("train", "valid", "test")
 STRANDS_BOTH = "both"
 STRANDS_AS_GIVEN = "as given"
 _CHECKED = ("sequence", "labels", "ignore")
-_DAMAGED = (OSError, LookupError, ValueError, TypeError, RuntimeError)  # what h5py may say of it
+# What h5py may say of a damaged file
+HDF5_DAMAGE = (OSError, LookupError, ValueError, TypeError, RuntimeError)
 _VERIFY_BYTES = 1 << 24
 _METADATA_BYTES = 1 << 16  # checksums and what HDF5 adds on closing
 
@@ -329,7 +330,7 @@ def open_split(path: Path) -> Split:
             return _read_split(path, file)
     except InputError:
         raise
-    except _DAMAGED as error:
+    except HDF5_DAMAGE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"{path}: not a readable store ({reason}). Build the dataset again."

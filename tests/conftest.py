@@ -1,15 +1,35 @@
 """Seeded tiny fixtures shared by the tests."""
 
 import os
+import signal
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from danq_keras import console
+
 
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20160614)
+
+
+@pytest.fixture
+def run_script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Runs the main of a command as its script does; gives the exit status."""
+
+    def run(name: str, main: Callable[[], int], *arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        previous = signal.getsignal(signal.SIGTERM)
+        try:
+            return console.run_command(main)
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+
+    return run
 
 
 @pytest.fixture(scope="session")

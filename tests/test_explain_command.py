@@ -1,7 +1,6 @@
 """`explain_danq.py` as its users meet it, on a network that looks for one motif."""
 
 import json
-import signal
 import sys
 
 import h5py
@@ -10,7 +9,7 @@ import pandas as pd
 import pytest
 import toys
 
-from danq_keras import console, dna
+from danq_keras import dna
 from danq_keras.commands import explain
 from danq_keras.explain_plots import strongest_stretch
 from danq_keras.report import write_report
@@ -32,15 +31,10 @@ def files(tmp_path_factory):
 
 
 @pytest.fixture
-def command(monkeypatch, capsys, files):
+def command(run_script, capsys, files):
     def run(*arguments):
         words = [files / "run", "--genome", files / "g.fa", "--targets", "finder", *arguments]
-        monkeypatch.setattr(sys, "argv", ["explain_danq.py", *map(str, words)])
-        previous = signal.getsignal(signal.SIGTERM)
-        try:
-            status = console.run_command(explain.main)
-        finally:
-            signal.signal(signal.SIGTERM, previous)
+        status = run_script("explain_danq.py", explain.main, *words)
         shown = capsys.readouterr()
         return status, shown.out, shown.err
 

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import sys
 
 import keras
 import numpy as np
@@ -271,16 +270,11 @@ def trained(data, tmp_path_factory):
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
+def command(run_script, capsys):
     """Runs the command as its script does; gives (status, what it wrote to stderr)."""
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["train_danq.py", *map(str, arguments)])
-        previous = signal.getsignal(signal.SIGTERM)
-        try:
-            status = console.run_command(train.main)
-        finally:
-            signal.signal(signal.SIGTERM, previous)
+        status = run_script("train_danq.py", train.main, *arguments)
         return status, capsys.readouterr().err
 
     return run

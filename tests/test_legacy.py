@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import signal
-import sys
 import zipfile
 
 import h5py
@@ -27,16 +25,11 @@ PRESET_NAMES = ["danq", "danq-jaspar"]
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
+def command(run_script, capsys):
     """Runs `import_weights.py`; gives (status, stdout, the last line of stderr)."""
 
     def run(*arguments, main=import_weights.main):
-        monkeypatch.setattr(sys, "argv", ["import_weights.py", *map(str, arguments)])
-        previous = signal.getsignal(signal.SIGTERM)
-        try:
-            status = console.run_command(main)
-        finally:
-            signal.signal(signal.SIGTERM, previous)
+        status = run_script("import_weights.py", main, *arguments)
         out, err = capsys.readouterr()
         return status, out, err.strip().splitlines()[-1] if err.strip() else ""
 

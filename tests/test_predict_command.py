@@ -114,16 +114,11 @@ def both(network, codes):
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
+def command(run_script, capsys):
     """Runs the command as its script does; gives (status, stdout, stderr)."""
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["predict_danq.py", *map(str, arguments)])
-        previous = signal.getsignal(signal.SIGTERM)
-        try:
-            status = console.run_command(predict.main)
-        finally:
-            signal.signal(signal.SIGTERM, previous)
+        status = run_script("predict_danq.py", predict.main, *arguments)
         shown = capsys.readouterr()
         return status, shown.out, shown.err
 

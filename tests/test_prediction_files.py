@@ -42,14 +42,9 @@ def files(tmp_path_factory, records):
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
+def command(run_script, capsys):
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["predict_danq.py", *map(str, arguments)])
-        previous = signal.getsignal(signal.SIGTERM)
-        try:
-            status = console.run_command(predict.main)
-        finally:
-            signal.signal(signal.SIGTERM, previous)
+        status = run_script("predict_danq.py", predict.main, *arguments)
         shown = capsys.readouterr()
         return status, shown.out, shown.err
 

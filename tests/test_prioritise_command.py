@@ -1,7 +1,6 @@
 """`prioritise_variants.py` on files as `score_variants.py` writes them."""
 
 import gzip
-import sys
 
 import h5py
 import numpy as np
@@ -9,7 +8,6 @@ import pandas as pd
 import pytest
 from test_prioritisation import make_effects, write_extra
 
-from danq_keras import console
 from danq_keras.commands import prioritise_variants
 from danq_keras.effects_reader import FORMAT
 
@@ -43,11 +41,10 @@ def files(rng, tmp_path):
 
 
 @pytest.fixture
-def command(monkeypatch, capsys, tmp_path):
+def command(run_script, monkeypatch, capsys, tmp_path):
     def run(*arguments):
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["prioritise_variants.py", *map(str, arguments)])
-        status = console.run_command(prioritise_variants.main)
+        status = run_script("prioritise_variants.py", prioritise_variants.main, *arguments)
         shown = capsys.readouterr()
         return status, shown.out, shown.err
 

@@ -1,6 +1,5 @@
 """`train_danq.py --repeats` and `--folds`; the runs are made in this process, which is quicker."""
 
-import csv
 import json
 import os
 import shutil
@@ -75,16 +74,11 @@ def setting(order, key):
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
+def command(run_script, capsys):
     """Runs train_danq.py's main; gives (status, what it wrote to stderr)."""
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
-        previous = signal.getsignal(signal.SIGTERM)
-        try:
-            status = console.run_command(train.main)
-        finally:
-            signal.signal(signal.SIGTERM, previous)
+        status = run_script("command", train.main, *arguments)
         return status, capsys.readouterr().err
 
     return run
@@ -120,14 +114,6 @@ def crossed(_finished, data, made, command):
     return out
 
 
-def history(run):
-    with (run / "history.csv").open() as file:
-        return [
-            {k: v for k, v in row.items() if k not in ("seconds", "samples_per_second")}
-            for row in csv.DictReader(file)
-        ]
-
-
 def test_repeats_are_ordinary_runs_that_differ_in_the_seed(repeats, data, tmp_path, command):
     assert {path.name for path in repeats.iterdir()} == {
         *("seed-3", "seed-4", "repeats.json", "repeats.tsv", "repeats_summary.tsv"),
@@ -135,8 +121,8 @@ def test_repeats_are_ordinary_runs_that_differ_in_the_seed(repeats, data, tmp_pa
     }
     single = tmp_path / "single"
     assert command("--data", data, "--out", single, "--seed", 4, *SHORT)[0] == 0
-    assert history(repeats / "seed-4") == history(single)
-    assert history(repeats / "seed-3") != history(single)
+    assert tiny.history(repeats / "seed-4") == tiny.history(single)
+    assert tiny.history(repeats / "seed-3") != tiny.history(single)
     configs = [json.loads((repeats / f"seed-{n}" / "config.json").read_text()) for n in (3, 4)]
     assert [config["train"].pop("seed") for config in configs] == [3, 4]
     assert configs[0]["train"] == configs[1]["train"]
@@ -145,7 +131,7 @@ def test_repeats_are_ordinary_runs_that_differ_in_the_seed(repeats, data, tmp_pa
     ).read_bytes()
     rows = read_text_table(repeats / "repeats.tsv")
     assert list(rows["seed"]) == ["3", "4"]
-    best = min(float(row["val_loss"]) for row in history(repeats / "seed-4"))
+    best = min(float(row["val_loss"]) for row in tiny.history(repeats / "seed-4"))
     assert float(rows["val_loss"][1]) == pytest.approx(best, rel=1e-8)
     assert "epochs_within_1pct" in rows
 
@@ -357,7 +343,7 @@ def test_runs_in_processes_of_their_own(data, tmp_path, capsys):
     console.set_up_logging()
     assert several_runs.run_all(orders, at_once=2) == 0
     err = capsys.readouterr().err
-    assert history(tmp_path / "a") == history(tmp_path / "b")
+    assert tiny.history(tmp_path / "a") == tiny.history(tmp_path / "b")
     assert "a: epoch 1: loss" in err
     assert "b: epoch 1: loss" in err
     environment = json.loads((tmp_path / "a" / "environment.json").read_text())

@@ -2,7 +2,6 @@
 
 import gzip
 import importlib.util
-import signal
 import subprocess
 import sys
 import threading
@@ -111,18 +110,13 @@ def vcf(tmp_path):
 
 
 @pytest.fixture
-def command(monkeypatch, capfd, models, genome, tmp_path):
+def command(run_script, monkeypatch, capfd, models, genome, tmp_path):
     """Runs the command as its script does; gives (status, stdout, stderr)."""
 
     def run(vcf, *arguments, model="count.keras", fasta=genome):
         words = [models / model, vcf, "--genome", fasta, *arguments]
-        monkeypatch.setattr(sys, "argv", ["score_variants.py", *map(str, words)])
         monkeypatch.chdir(tmp_path)
-        previous = signal.getsignal(signal.SIGTERM)
-        try:
-            status = console.run_command(score_variants.main)
-        finally:
-            signal.signal(signal.SIGTERM, previous)
+        status = run_script("score_variants.py", score_variants.main, *words)
         shown = capfd.readouterr()
         return status, shown.out, shown.err
 

@@ -40,16 +40,11 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
+def command(run_script, capsys):
     """Runs a command's main as its script does; gives (status, what it wrote to stderr)."""
 
     def run(main, *arguments):
-        monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
-        previous = signal.getsignal(signal.SIGTERM)
-        try:
-            status = console.run_command(main)
-        finally:
-            signal.signal(signal.SIGTERM, previous)
+        status = run_script("command", main, *arguments)
         return status, capsys.readouterr().err
 
     return run
@@ -61,14 +56,6 @@ def finished(data, tmp_path_factory):
     arguments = ["--data", data, "--out", out, "--epochs", "2", "--set", *SETTINGS]
     assert train.main([str(argument) for argument in arguments]) == 0
     return out
-
-
-def history(run):
-    with (run / "history.csv").open() as file:
-        return [
-            {k: v for k, v in row.items() if k not in ("seconds", "samples_per_second")}
-            for row in csv.DictReader(file)
-        ]
 
 
 def weights(run):
@@ -95,7 +82,7 @@ def test_a_run_leaves_every_file(finished, data):
     unlabelled = 100 * float((unpack_labels(test.labels, 3).sum(axis=1) == 0).mean())
     assert f"{unlabelled:.3g} % of the windows" in summary["calibration"]["note"]
     assert "lr/sqrt(eps) = 1 " in (finished / "run.log").read_text()
-    assert [row["epoch"] for row in history(finished)] == ["1", "2"]
+    assert [row["epoch"] for row in tiny.history(finished)] == ["1", "2"]
 
 
 def test_resuming_a_complete_run_says_so(finished, command):
@@ -111,7 +98,7 @@ def test_epochs_may_grow_and_equal_a_longer_run(finished, data, tmp_path, comman
     assert command(train.main, "--out", grown, "--resume", "--epochs", "3")[0] == 0
     arguments = ["--data", data, "--out", longer, "--epochs", "3", "--set", *SETTINGS]
     assert command(train.main, *arguments)[0] == 0
-    assert history(grown) == history(longer)
+    assert tiny.history(grown) == tiny.history(longer)
     for one, other in zip(weights(grown), weights(longer), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -135,9 +122,9 @@ def test_kill_9_and_resume_equals_uninterrupted(data, tmp_path, more):
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not (parts / "report.html").exists()
-    assert len(history(parts) if (parts / "history.csv").exists() else []) < 40
+    assert len(tiny.history(parts) if (parts / "history.csv").exists() else []) < 40
     subprocess.run([*start, "--out", parts, "--resume"], check=True, capture_output=True)
-    assert history(parts) == history(whole)
+    assert tiny.history(parts) == tiny.history(whole)
     for one, other in zip(weights(parts), weights(whole), strict=True):
         np.testing.assert_array_equal(one, other)
     tables = [(run / "test_aucs.tsv").read_bytes() for run in (parts, whole)]
@@ -170,7 +157,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_at_step_0(finished, tmp
     status, err = command(train.main, "--out", run, "--resume")
     assert status == 0
     assert "starting at step 0" in err
-    assert history(run) == history(finished)
+    assert tiny.history(run) == tiny.history(finished)
 
 
 @pytest.mark.parametrize(
@@ -251,11 +238,11 @@ def test_used_out_is_refused_and_overwrite_replaces_only_runs(finished, data, tm
     shutil.copytree(finished, copy)
     mistake = ["--data", tmp_path / "typo", "--out", copy, "--overwrite"]
     assert command(train.main, *mistake)[0] == 2
-    assert history(copy) == history(finished)  # nothing is removed before all is checked
+    assert tiny.history(copy) == tiny.history(finished)  # nothing is removed before all is checked
     shutil.copytree(data, copy / "demo_data")
     inside = ["--data", copy / "demo_data", "--out", copy, *arguments[2:], "--overwrite"]
     assert command(train.main, *inside)[0] == 0
-    assert len(history(copy)) == 1
+    assert len(tiny.history(copy)) == 1
     assert (copy / "demo_data" / "train.h5").is_file()
 
 
@@ -263,7 +250,7 @@ def test_config_json_starts_the_same_run_again(finished, data, tmp_path, command
     again = tmp_path / "again"
     arguments = ["--data", data, "--out", again, "--config", finished / "config.json"]
     assert command(train.main, *arguments)[0] == 0
-    assert history(again) == history(finished)
+    assert tiny.history(again) == tiny.history(finished)
 
 
 def test_warning_when_batch_size_and_learning_rate_change_apart(data, tmp_path, command):
@@ -355,7 +342,7 @@ def test_a_longer_run_that_is_interrupted_is_not_complete(finished, tmp_path, co
     status, err = command(train.main, "--out", run, "--resume")
     assert status == 0
     assert "Resuming" in err
-    assert len(history(run)) == 3
+    assert len(tiny.history(run)) == 3
     assert (run / "report.html").is_file()
 
 
@@ -401,7 +388,7 @@ def test_demo_data_of_an_interrupted_start_are_used(data, tmp_path, command):
     shutil.copytree(data, out / "demo_data")
     status, err = command(train.main, "--out", out, "--epochs", "1", "--set", *SETTINGS)
     assert (status, "already exists" in err) == (0, False)
-    assert len(history(out)) == 1
+    assert len(tiny.history(out)) == 1
 
 
 def test_evaluate_leaves_the_files_of_another_run_alone(finished, data, tmp_path, command):

@@ -1,5 +1,6 @@
 """`tune_danq.py` from its flags to best.json; its processes run inside the test unless stated."""
 
+import importlib.util
 import json
 import math
 import os
@@ -69,16 +70,11 @@ def in_process(monkeypatch):
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
+def command(run_script, capsys):
     """Runs the command as its script does; gives (status, what it wrote to stderr)."""
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["tune_danq.py", *map(str, arguments)])
-        previous = signal.getsignal(signal.SIGTERM)
-        try:
-            status = console.run_command(tune.main)
-        finally:
-            signal.signal(signal.SIGTERM, previous)
+        status = run_script("tune_danq.py", tune.main, *arguments)
         return status, capsys.readouterr().err
 
     return run
@@ -502,9 +498,9 @@ def test_resume_on_other_data(finished, command, data, tmp_path):
 
 
 def test_without_optuna_the_extra_is_named(command, monkeypatch, tmp_path):
-    find = tune.importlib.util.find_spec
+    find = importlib.util.find_spec
     monkeypatch.setattr(
-        tune.importlib.util, "find_spec", lambda name: None if name == "optuna" else find(name)
+        importlib.util, "find_spec", lambda name: None if name == "optuna" else find(name)
     )
     status, err = command(tmp_path / "out", "--data", tmp_path)
     assert status == 2

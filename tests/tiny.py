@@ -1,5 +1,6 @@
 """A dataset and a network small enough to train in a test."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -61,3 +62,12 @@ def preset(name: str = "danq", n_targets: int = 3, **settings: object) -> Preset
     if name == "deepsea":
         tiny |= {"kernel_size": 4, "pool_size": 2}
     return apply_settings(get_preset(name), {**tiny, **settings})
+
+
+def history(run: Path) -> list[dict[str, str]]:
+    """The rows of a run's history.csv, without what no two runs share."""
+    with (run / "history.csv").open() as file:
+        return [
+            {k: v for k, v in row.items() if k not in ("seconds", "samples_per_second")}
+            for row in csv.DictReader(file)
+        ]

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from danq_keras.commands.score_variants import need_pysam
 from danq_keras.commands.start import start_tensorflow
-from danq_keras.console import InputError
+from danq_keras.console import InputError, require_library
 from danq_keras.dna import decode
 from danq_keras.presets import get_preset
 from danq_keras.targets import Targets
@@ -40,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
             f"--variants: at least 1; --genome-length: at least {2 * preset.model.window}. "
             f"Received: {args.variants}, {args.genome_length}."
         )
-    need_pysam("benchmark.py variants")
+    require_library("pysam", "pysam", program="benchmark.py variants", extra="variants")
     start_tensorflow()
     from danq_keras.genome import Genome
     from danq_keras.models import build_model

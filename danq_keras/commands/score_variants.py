@@ -1,14 +1,19 @@
 """`score_variants.py`: what a network says of the alleles of a VCF file."""
 
 import argparse
-import importlib.util
 import sys
 from pathlib import Path
 
 from danq_keras import __version__
 from danq_keras.bed import CHROM_NAMES
 from danq_keras.commands.start import start_tensorflow
-from danq_keras.console import InputError, refuse_existing, run_command, set_up_logging
+from danq_keras.console import (
+    InputError,
+    refuse_existing,
+    require_library,
+    run_command,
+    set_up_logging,
+)
 from danq_keras.effects import EFFECTS
 
 _EPILOG = """\
@@ -102,16 +107,6 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def need_pysam(program: str) -> None:
-    """Stop where pysam is not installed.
-
-    Raises:
-        InputError: it is not.
-    """
-    if importlib.util.find_spec("pysam") is None:
-        raise InputError(f'{program} needs pysam. Install it: pip install -e ".[variants]".')
-
-
 def _check_outputs(args: argparse.Namespace) -> None:
     """Everything that is wrong with the outputs is found before any work."""
     from danq_keras.effects_files import output_kind, skipped_path
@@ -144,7 +139,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     args = parser().parse_args(argv)
     set_up_logging()
-    need_pysam("score_variants.py")
+    require_library("pysam", "pysam", program="score_variants.py", extra="variants")
     if args.batch_size < 2:
         raise InputError(
             f"--batch-size: at least 2, the windows of an SNV. Received: {args.batch_size}."

@@ -1,13 +1,12 @@
 """`tune_danq.py`: look for a better-sized network and better dropout ranges with Optuna."""
 
 import argparse
-import importlib.util
 import re
 import sys
 from pathlib import Path
 
 from danq_keras import __version__
-from danq_keras.console import InputError, run_command, set_up_logging
+from danq_keras.console import InputError, require_library, run_command, set_up_logging
 from danq_keras.presets import PRESETS
 from danq_keras.search_space import DEFAULT_SPACE, read_space, space_json
 
@@ -126,8 +125,7 @@ def main(argv: list[str] | None = None) -> int:
             flag = "--" + name.replace("_", "-")
             raise InputError(f"{flag}: at least 1. Received: {value}.")
     timeout = None if args.timeout is None else read_time(args.timeout)
-    if importlib.util.find_spec("optuna") is None:
-        raise InputError('tune_danq.py needs Optuna. Install it: pip install -e ".[tune]".')
+    require_library("optuna", "Optuna", program="tune_danq.py", extra="tune")
     from danq_keras.commands import tune_session
 
     return tune_session.run(args, timeout)

@@ -198,6 +198,9 @@ def test_without_logomaker_the_extra_is_named(command, tmp_path, monkeypatch):
 
 
 def test_the_strongest_stretch():
+    """A motif of few high values, not a long stretch of low ones."""
+    motif = np.array([2, 2, 2, 0, 0, 0, 0, 0, -1, 1, -1, 1, -1, 1, -1, 1.0], np.float32)
+    assert strongest_stretch(motif, 8) == (0, 8)
     values = np.array([0, 0, -3, 1, 0, 2, 0.0], np.float32)
     assert strongest_stretch(values, 2) == (2, 4)
     assert strongest_stretch(values, 4) == (2, 6)

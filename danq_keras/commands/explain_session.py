@@ -174,8 +174,10 @@ class _Session:
     ) -> list[dict[str, str]]:
         pictures = []
         with progress(total=sum(map(len, chosen)), desc="draw", unit="pictures") as bar:
-            for number, (target, file) in enumerate(zip(self.names, self.files, strict=True)):
-                for rank, row in enumerate(chosen[number], start=1):
+            # The first of every target, then the second: a report shows those that come first.
+            for rank, rows in enumerate(zip(*chosen, strict=True), start=1):
+                for number, row in enumerate(rows):
+                    target, file = self.names[number], self.files[number]
                     score = float(arrays.get("scores")[row, number])
                     picture = _picture(arrays, values, row, number, locus=loci[row])
                     subtitle = self._subtitle(score)

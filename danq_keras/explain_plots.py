@@ -74,6 +74,27 @@ def strongest_stretch(values: Floats, width: int) -> tuple[int, int]:
     return begin, begin + width
 
 
+def half_height(spacings: Sequence[int], responses: Sequence[float]) -> tuple[int, int, int]:
+    """Where a response is highest, and the stretch around it that is at least half-way up.
+
+    A pooling layer and a smooth network tell nearby spacings apart but poorly: the stretch says
+    more than the highest point.
+
+    Args:
+        spacings: in order.
+        responses: one of each.
+
+    Returns:
+        The spacing of the highest response, and the first and last of the stretch of spacings
+        around it whose responses are at or above the mean of the highest and the lowest.
+    """
+    best = int(np.argmax(responses))
+    below = np.flatnonzero(np.asarray(responses) < (max(responses) + min(responses)) / 2)
+    first = int(below[below < best].max(initial=-1)) + 1
+    last = int(below[below > best].min(initial=len(responses))) - 1
+    return spacings[best], spacings[first], spacings[last]
+
+
 def locus_png(path: Path, picture: LocusPicture, *, zoom: int) -> None:
     """A locus: the whole of it, the logo of its strongest stretch, the heat map of every base.
 
@@ -189,6 +210,8 @@ def _heat_map(axes: Axes, values: Floats, codes: Bytes, first: int) -> None:
 def spacing_png(path: Path, table: pd.DataFrame, *, inserts: Sequence[str], windows: int) -> None:
     """Response over distance or place, a panel for each target, 95 % bands over windows.
 
+    Shaded is the stretch around the highest response, see `half_height`.
+
     Args:
         path: PNG to write.
         table: of `insertions.spacing_response`.
@@ -228,17 +251,18 @@ def _response(axes: Axes, rows: pd.DataFrame) -> None:
     axes.fill_between(x, mean - half, mean + half, color="#0072B2", alpha=0.2, lw=0)
     label = "both" if "first" in rows else "response"
     axes.plot(x, mean, color="#0072B2", lw=1.6, label=label)
-    best = int(mean.argmax())
-    axes.plot(x[best], mean[best], "o", color="#D55E00", ms=5)
+    best, first, last = half_height(x.tolist(), mean.tolist())
+    axes.axvspan(first, last, color=_BAND, lw=0, zorder=0)
     axes.annotate(
-        f"{x[best]}",
-        (x[best], mean[best]),
+        f"{best}" if len(x) == 1 else f"{best} ({first} to {last})",
+        (best, mean.max()),
         (0, 6),
         textcoords="offset points",
         ha="center",
         color="#D55E00",
         fontweight="bold",
     )
+    axes.plot(best, mean.max(), "o", color="#D55E00", ms=5)
     axes.axhline(0, color=_SOFT, lw=0.5)
     axes.margins(y=0.18)
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, steps=[1, 2, 5, 10]))

@@ -11,7 +11,7 @@ import toys
 
 from danq_keras import dna
 from danq_keras.commands import explain
-from danq_keras.explain_plots import strongest_stretch
+from danq_keras.explain_plots import half_height, strongest_stretch
 from danq_keras.report import write_report
 
 WINDOW = 40
@@ -130,7 +130,7 @@ def test_inserted_motifs(command, tmp_path):
     bed.write_text("chr2\t44\t45\nchr2\t50\t51\n")
     status, shown, _ = command("--into", bed, *flags)
     assert status == 0
-    assert "finder: highest at 0 bases, logit +0.50 (each alone: " in shown
+    assert "finder: highest at 0 bases, logit +0.50; at 0 to 0 at least half-way up from " in shown
     table = pd.read_csv(out / "spacing.tsv", sep="\t")
     assert table["response"].idxmax() == 0
     assert (table["windows"] == 2).all()
@@ -170,6 +170,8 @@ def test_a_locus_longer_than_the_window_is_said(command, tmp_path):
         (("--locus", "chr1"), "--locus: CHROM:START-END. Received: 'chr1'"),
         (("--locus", "chr1:9-5"), "A region is CHROM or CHROM:START-END"),
         (("--locus", "chr3:90-100"), "--locus: chr3 is not in"),
+        (("--locus", "1:91-120"), "has chr1, chr2. Is it chr1?"),
+        (("--locus", "plasmid:91-120"), "has chr1, chr2. Name one of those."),
         (("--locus", "chr1:1-10"), "chr1:-14-25, is not inside chr1 (1-300). Move the locus."),
         (("--locus", "chr1:290-299"), "is not inside chr1 (1-300)"),
         (("--locus", "chr1:90-100", "--width", 5), "--width: goes with BED files"),
@@ -183,6 +185,7 @@ def test_a_locus_longer_than_the_window_is_said(command, tmp_path):
         (("--into", "{bed}", "--insert", "A", "--spacing", "0:1", "--method", "ism"), "--method: "),
         (("--into", "{bed}", "--insert", "A", "--spacing", "0:99"), "at 99 the motifs do not fit"),
         (("--into", "{bed}", "--insert", "XY", "--spacing", "0:1"), "neither bases"),
+        (("--into", "{bed}", "--insert", "NN", "--spacing", "0:1"), "a letter other than N"),
     ],
 )
 def test_mistakes(flags, message, command, files, tmp_path):
@@ -195,6 +198,22 @@ def test_without_logomaker_the_extra_is_named(command, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "logomaker", None)
     message = refused(command("--locus", "chr1:91-120", "--out", tmp_path / "o"))
     assert "pip install 'danq_keras[logos]'" in message
+
+
+@pytest.mark.parametrize(
+    ("responses", "expected"),
+    [
+        ([0, 3, 4, 2, 1, 4, 0], (14, 12, 16)),  # the first of two as high, each side of 2 and up
+        ([4, 4, 0], (10, 10, 12)),
+        ([0, 1, 5], (14, 14, 14)),
+        ([-1, -3], (10, 10, 10)),
+        ([1, 1, 1], (10, 10, 14)),
+        ([7], (10, 10, 10)),
+    ],
+)
+def test_the_stretch_at_half_height(responses, expected):
+    spacings = list(range(10, 10 + 2 * len(responses), 2))
+    assert half_height(spacings, responses) == expected
 
 
 def test_the_strongest_stretch():

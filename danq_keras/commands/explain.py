@@ -115,8 +115,8 @@ def _add_insertion(group: argparse._ArgumentGroup) -> None:
         "--insert",
         nargs="+",
         metavar="MOTIF",
-        help="one or two: bases (N leaves the background), or a motif's id or name (its consensus; "
-        "_rc behind it: reverse complement)",
+        help="one or two: a motif's id or name (its consensus; _rc behind it: reverse complement), "
+        "or bases, IUPAC's too (a base of the background that a letter allows stays)",
     )
     group.add_argument(
         "--motif-file",

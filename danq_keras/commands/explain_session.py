@@ -1,6 +1,7 @@
 """What `explain_danq.py` does once its files are open; loads Keras."""
 
 import argparse
+import difflib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,10 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from danq_keras.bed import CHROM_NAMES, rename_chrom
 from danq_keras.console import InputError, atomic_output, log, progress
 from danq_keras.dna import UNKNOWN, pack_codes
 from danq_keras.explain import Explainer, contributions, hypothetical, of_the_base
-from danq_keras.explain_plots import LocusPicture, locus_png, spacing_png
+from danq_keras.explain_plots import LocusPicture, half_height, locus_png, spacing_png
 from danq_keras.explanation_files import (
     ArrayFile,
     Locus,
@@ -273,7 +275,8 @@ class _Session:
             table.to_csv(folder / "spacing.tsv", sep="\t", index=False, float_format="%.6g")
             spacing_png(folder / "spacing.png", table, inserts=names, windows=len(loci))
             title = f"{' and '.join(names)} in {len(loci):,} windows of {args.into.name}"
-            caption = f"{title}: response of {', '.join(self.names)}, 95 % bands over windows"
+            caption = f"{title}: response of {', '.join(self.names)}, 95 % bands over windows; "
+            caption += "shaded: at least half-way up from the lowest to the highest, around it"
             write_summary(
                 folder,
                 {
@@ -297,9 +300,13 @@ def locus_of(region: Region, genome: Genome, window: int) -> Locus:
         InputError: the chromosome is unknown, or the window reaches beyond it.
     """
     if region.chrom not in genome.lengths:
+        twins = [rename_chrom(region.chrom, how, genome.lengths) for how in CHROM_NAMES]
+        near = [name for name in twins if name in genome.lengths]
+        near += difflib.get_close_matches(region.chrom, list(genome.lengths), n=1)
         raise InputError(
             f"--locus: {region.chrom} is not in {genome.path}, which has "
-            f"{shorten(list(genome.lengths), 5)}. Name one of those."
+            f"{shorten(list(genome.lengths), 5)}. "
+            + (f"Is it {near[0]}?" if near else "Name one of those.")
         )
     assert region.end is not None
     length = genome.lengths[region.chrom]
@@ -341,12 +348,14 @@ def _picture(
 def _peaks(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
     lines = []
     for name in names:
-        rows = table[table["target"] == name]
-        best = rows.loc[rows["response"].idxmax()]
-        line = f"{name}: highest at {int(best['spacing'])} bases, logit {best['response']:+.2f}"
+        rows = table[table["target"] == name].set_index("spacing")
+        responses = rows["response"]
+        best, first, last = half_height(responses.index.tolist(), responses.tolist())
+        line = f"{name}: highest at {best} bases, logit {responses[best]:+.2f}"
+        if len(responses) > 1:
+            line += f"; at {first} to {last} at least half-way up from {responses.min():+.2f}"
         if "first" in rows:
-            alone = best["first"] + best["second"]
-            line += f" (each alone: {alone:+.2f} in sum; median of all spacings "
-            line += f"{rows['response'].median():+.2f})"
+            alone = rows["first"][best] + rows["second"][best]
+            line += f" (each alone, in sum: {alone:+.2f})"
         lines.append(line)
     return lines

@@ -75,7 +75,7 @@ class AlignedPair:
 def draw_letters(
     axes: Axes, heights: npt.NDArray[np.floating[Any]], *, first: int = 0, **options: Any
 ) -> None:
-    """Letters as high as `heights` (w, 4), A,G,C,T, from x = `first` on.
+    """Letters as high as `heights` (w, 4), A,G,C,T, from x = `first` on; without any, no letter.
 
     Args:
         axes: drawn on.
@@ -86,6 +86,8 @@ def draw_letters(
     Raises:
         InputError: logomaker is not installed.
     """
+    if not np.any(heights):  # logomaker makes an axis of no height
+        return
     index = np.arange(first, first + len(heights))
     table = pd.DataFrame(heights, columns=list(ALPHABET), index=index)
     logomaker = optional_module("logomaker", "logos")

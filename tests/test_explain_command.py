@@ -1,6 +1,7 @@
 """`explain_danq.py` as its users meet it, on a network that looks for one motif."""
 
 import json
+import shutil
 import sys
 
 import h5py
@@ -123,6 +124,95 @@ def test_many_loci(command, files, tmp_path):
     assert len(table) == WINDOW
 
 
+def test_a_locus_of_unknown_bases(command, tmp_path):
+    """Nothing contributes, and nothing is said about it but that."""
+    genome = toys.write_fasta(tmp_path / "n.fa", {"chr1": "N" * 300})
+    flags = ("--locus", "chr1:91-120", "--out", tmp_path / "o", "--genome", genome)
+    status, shown, errors = command(*flags)
+    assert (status, "Warning" in errors) == (0, False)
+    assert "finder: logit 0.000" in shown
+    table = pd.read_csv(tmp_path / "o" / "contributions.tsv", sep="\t")
+    assert set(table["base"]) == {"N"}
+    assert (table[["contribution", "gradient_x_input"]] == 0).all(axis=None)
+
+
+def bed_of(n, path):
+    path.write_text("".join(f"chr1\t{90 + 7 * i}\t{91 + 7 * i}\n" for i in range(n)))
+    return path
+
+
+def same_files(one, other):
+    """Both folders hold the same arrays, byte for byte, and as many files."""
+    assert {p.name for p in one.iterdir()} == {p.name for p in other.iterdir()}
+    for name in ("onehot.npz", "finder.ism.npz", "finder.gradient.npz"):
+        np.testing.assert_array_equal(np.load(one / name)["arr_0"], np.load(other / name)["arr_0"])
+    with h5py.File(one / "contributions.h5") as a, h5py.File(other / "contributions.h5") as b:
+        assert set(a) == set(b)
+        for name in ("codes", "scores", "effects", "gradients", "start", "end", "chrom"):
+            assert (a[name][:] == b[name][:]).all()
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "kill -9"])
+def test_stopped_and_resumed_is_as_uninterrupted(how, command, tmp_path, monkeypatch):
+    """Stopped at the fourth of six loci; `kill -9` leaves the file as it is at that moment."""
+    bed, out, partial = bed_of(6, tmp_path / "b.bed"), tmp_path / "o", tmp_path / "o.partial"
+    flags = ("--bed", bed, "--method", "both", "--width", 20, "--pictures", 1)
+    assert command(*flags, "--out", tmp_path / "whole")[0] == 0
+    monkeypatch.setattr("danq_keras.prediction_files.SAVE_SECONDS", 0)
+    from danq_keras.explain import Explainer
+
+    gradients, calls = Explainer.gradients, []
+
+    def stopping(self, codes):
+        calls.append(len(codes))
+        if len(calls) == 4:
+            shutil.copy(partial, tmp_path / "left")
+            raise KeyboardInterrupt
+        return gradients(self, codes)
+
+    monkeypatch.setattr(Explainer, "gradients", stopping)
+    status, _, errors = command(*flags, "--out", out)
+    assert (status, out.exists(), partial.exists()) == (130, False, True)
+    assert "3 of 6 windows are done. --resume goes on." in errors
+    if how == "kill -9":
+        shutil.copy(tmp_path / "left", partial)
+    assert "an unfinished prediction is there" in refused(command(*flags, "--out", out))
+    other = refused(command(*flags[:-2], "--strands", "forward", "--out", out, "--resume"))
+    assert "was begun with another strands" in other
+    status, _, _ = command(*flags, "--out", out, "--resume")
+    assert (status, calls, partial.exists()) == (0, [1] * 7, False)
+    same_files(out, tmp_path / "whole")
+    status, shown, _ = command(*flags, "--out", out, "--resume")
+    assert (status, shown) == (0, f"{out}: is complete already.\n")
+
+
+def test_pictures_are_made_after_a_stop_while_drawing(command, tmp_path, monkeypatch):
+    out = tmp_path / "o"
+    flags = ("--bed", bed_of(3, tmp_path / "b.bed"), "--pictures", 1, "--out", out)
+    from danq_keras.commands import explain_session
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(explain_session, "locus_png", stop)
+        assert command(*flags)[0] == 130
+    assert not out.exists()
+    assert command(*flags, "--resume")[0] == 0
+    assert is_png(out / "finder.1.png")
+    assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
+
+
+def test_overwrite_replaces_explanations_only(command, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.txt").write_text("precious")
+    flags = ("--locus", "chr1:91-120", "--method", "gradient", "--out", other)
+    assert "already exists" in refused(command(*flags))
+    assert "replaces a folder of explanations" in refused(command(*flags, "--overwrite"))
+    assert (other / "thesis.txt").read_text() == "precious"
+
+
 def test_inserted_motifs(command, tmp_path):
     out = tmp_path / "o"
     flags = ("--insert", "GATT", "ACA", "--spacing", "0:4", "--out", out)
@@ -184,6 +274,7 @@ def test_a_locus_longer_than_the_window_is_said(command, tmp_path):
         (("--into", "{bed}", "--insert", "A", "C", "G", "--spacing", "0:1"), "one or two motifs"),
         (("--into", "{bed}", "--insert", "A", "--spacing", "0:1", "--method", "ism"), "--method: "),
         (("--into", "{bed}", "--insert", "A", "--spacing", "0:99"), "at 99 the motifs do not fit"),
+        (("--into", "{bed}", "--insert", "A", "--spacing", "0:1", "--resume"), "--resume: goes"),
         (("--into", "{bed}", "--insert", "XY", "--spacing", "0:1"), "neither bases"),
         (("--into", "{bed}", "--insert", "NN", "--spacing", "0:1"), "a letter other than N"),
     ],

@@ -46,6 +46,11 @@ def test_a_logo_s_letters_in_their_order_and_colours(tmp_path):
     assert rows.mean() > 0.6  # as high as the panel
 
 
+def test_a_motif_without_information(tmp_path):
+    subject.logo_png(tmp_path / "logo.png", motif_of("NNNNN"))
+    assert all(columns_of(read(tmp_path / "logo.png"), base).size == 0 for base in "ACGT")
+
+
 @pytest.mark.parametrize(
     ("upper", "lower", "offset", "begins", "span", "overlap"),
     [

@@ -1,6 +1,6 @@
 """Pictures of explanations: sequence logos over heat maps, and responses over distances. PNG.
 
-Colours of bases are told apart with any colour vision; effects are blue (lower) to red (higher).
+Effects are blue (lower) to red (higher).
 """
 
 from collections.abc import Sequence
@@ -17,16 +17,14 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from danq_keras.console import optional_module
-from danq_keras.dna import ALPHABET, UNKNOWN, Bytes
-from danq_keras.plots import plain
+from danq_keras.dna import ALPHABET, UNKNOWN, Bytes, onehot_from_codes
+from danq_keras.logos import BASE_COLOURS, draw_letters
+from danq_keras.plots import plain, save_png
 
 Floats = npt.NDArray[np.float32]
 
 BASES = "ACGT"
 _ROWS = [ALPHABET.index(base) for base in BASES]
-# Okabe & Ito's palette, as near to the usual green, blue, orange, red as it has
-_COLOURS = {"A": "#009E73", "C": "#0072B2", "G": "#E69F00", "T": "#D55E00"}
 _INK, _SOFT, _BAND = "#222222", "#8A8A8A", "#FFF3D6"
 _STYLE = {
     "font.size": 9,
@@ -65,12 +63,36 @@ class LocusPicture:
 
 
 def strongest_stretch(values: Floats, width: int) -> tuple[int, int]:
-    """[begin, end) of the `width` positions whose absolute values (W,) have the largest sum."""
+    """[begin, end) of the `width` positions whose squared values (W,) have the largest sum.
+
+    Squares, so that a short motif of high values counts for more than a long stretch of low ones.
+    """
     if len(values) <= width:
         return 0, len(values)
-    sums = np.convolve(np.abs(values), np.ones(width), "valid")
+    sums = np.convolve(np.square(values, dtype=np.float64), np.ones(width), "valid")
     begin = int(sums.argmax())
     return begin, begin + width
+
+
+def half_height(spacings: Sequence[int], responses: Sequence[float]) -> tuple[int, int, int]:
+    """Where a response is highest, and the stretch around it that is at least half-way up.
+
+    A pooling layer and a smooth network tell nearby spacings apart but poorly: the stretch says
+    more than the highest point.
+
+    Args:
+        spacings: in order.
+        responses: one of each.
+
+    Returns:
+        The spacing of the highest response, and the first and last of the stretch of spacings
+        around it whose responses are at or above the mean of the highest and the lowest.
+    """
+    best = int(np.argmax(responses))
+    below = np.flatnonzero(np.asarray(responses) < (max(responses) + min(responses)) / 2)
+    first = int(below[below < best].max(initial=-1)) + 1
+    last = int(below[below > best].min(initial=len(responses))) - 1
+    return spacings[best], spacings[first], spacings[last]
 
 
 def locus_png(path: Path, picture: LocusPicture, *, zoom: int) -> None:
@@ -158,15 +180,8 @@ def _whole(axes: Axes, values: Floats, first: int, stretch: tuple[int, int]) -> 
 
 def _logo(axes: Axes, values: Floats, codes: Bytes, first: int) -> None:
     """Letters as high as the values (W,); unknown bases have none."""
-    heights = np.zeros((len(codes), len(BASES)))
-    known = codes < UNKNOWN
-    column = np.array([BASES.index(base) for base in ALPHABET])
-    heights[np.flatnonzero(known), column[codes[known]]] = values[known]
-    table = pd.DataFrame(heights, columns=list(BASES), index=np.arange(first, first + len(codes)))
-    logomaker = optional_module("logomaker", "logos")
-    logomaker.Logo(
-        table, ax=axes, color_scheme=_COLOURS, flip_below=False, shade_below=0.25, vpad=0.02
-    )
+    heights = values[:, None] * onehot_from_codes(codes)
+    draw_letters(axes, heights, first=first, flip_below=False, shade_below=0.25, vpad=0.02)
     axes.axhline(0, color=_INK, lw=0.6)
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.spines["bottom"].set_visible(False)
@@ -185,7 +200,7 @@ def _heat_map(axes: Axes, values: Floats, codes: Bytes, first: int) -> None:
     axes.scatter(first + known, rows, s=5, color=_INK, linewidths=0)
     axes.set_yticks(range(len(BASES)), list(BASES))
     for label, base in zip(axes.get_yticklabels(), BASES, strict=True):
-        label.set(color=_COLOURS[base], fontweight="bold")
+        label.set(color=BASE_COLOURS[base], fontweight="bold")
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
     for spine in axes.spines.values():
@@ -194,6 +209,8 @@ def _heat_map(axes: Axes, values: Floats, codes: Bytes, first: int) -> None:
 
 def spacing_png(path: Path, table: pd.DataFrame, *, inserts: Sequence[str], windows: int) -> None:
     """Response over distance or place, a panel for each target, 95 % bands over windows.
+
+    Shaded is the stretch around the highest response, see `half_height`.
 
     Args:
         path: PNG to write.
@@ -221,7 +238,7 @@ def spacing_png(path: Path, table: pd.DataFrame, *, inserts: Sequence[str], wind
         panels[-1].set_xlabel(
             "bases between the motifs" if pair else "middle of the motif, from that of the window"
         )
-        figure.savefig(path, format="png", dpi=_DPI)
+        save_png(figure, path, dpi=_DPI)
 
 
 def _response(axes: Axes, rows: pd.DataFrame) -> None:
@@ -234,17 +251,18 @@ def _response(axes: Axes, rows: pd.DataFrame) -> None:
     axes.fill_between(x, mean - half, mean + half, color="#0072B2", alpha=0.2, lw=0)
     label = "both" if "first" in rows else "response"
     axes.plot(x, mean, color="#0072B2", lw=1.6, label=label)
-    best = int(mean.argmax())
-    axes.plot(x[best], mean[best], "o", color="#D55E00", ms=5)
+    best, first, last = half_height(x.tolist(), mean.tolist())
+    axes.axvspan(first, last, color=_BAND, lw=0, zorder=0)
     axes.annotate(
-        f"{x[best]}",
-        (x[best], mean[best]),
+        f"{best}" if len(x) == 1 else f"{best} ({first} to {last})",
+        (best, mean.max()),
         (0, 6),
         textcoords="offset points",
         ha="center",
         color="#D55E00",
         fontweight="bold",
     )
+    axes.plot(best, mean.max(), "o", color="#D55E00", ms=5)
     axes.axhline(0, color=_SOFT, lw=0.5)
     axes.margins(y=0.18)
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, steps=[1, 2, 5, 10]))

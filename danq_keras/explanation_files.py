@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from danq_keras import __version__
 from danq_keras.dna import ALPHABET, Bytes, decode, onehot_from_codes
+from danq_keras.store import reserve_space
 
 Floats = npt.NDArray[np.float32]
 
@@ -80,42 +80,35 @@ def table_rows(
     return pd.DataFrame(columns)
 
 
-class ArrayFile:
-    """`contributions.h5`, filled locus by locus; use as a context manager.
+def create_arrays(
+    file: h5py.File, loci: Sequence[Locus], targets: Sequence[str], values: Sequence[str]
+) -> None:
+    """The datasets of `contributions.h5`, those of the values still empty.
 
     `codes` (N, W) uint8, `scores` (N, T), `effects` and `gradients` (N, T, W, 4) float32 where
     asked for, channels A,G,C,T; `chrom`, `start`, `end` (N,) of the explained parts; `targets`.
+
+    Args:
+        file: new.
+        loci: N of them, their parts of one length W.
+        targets: T names.
+        values: some of "effects" and "gradients".
+
+    Raises:
+        OSError: the disk has not that much space.
     """
-
-    def __init__(
-        self, path: Path, loci: Sequence[Locus], targets: Sequence[str], values: Sequence[str]
-    ) -> None:
-        n, width, text = len(loci), loci[0].end - loci[0].begin, h5py.string_dtype("utf-8")
-        self._file = h5py.File(path, "w")
-        self._file.create_dataset("codes", (n, width), np.uint8)
-        self._file.create_dataset("scores", (n, len(targets)), np.float32)
-        for name in values:
-            self._file.create_dataset(name, (n, len(targets), width, 4), np.float32)
-        self._file.create_dataset("targets", data=np.array(targets, object), dtype=text)
-        chroms = np.array([locus.chrom for locus in loci], object)
-        self._file.create_dataset("chrom", data=chroms, dtype=text)
-        self._file["start"] = np.array([locus.start + locus.begin for locus in loci], np.int64)
-        self._file["end"] = np.array([locus.start + locus.end for locus in loci], np.int64)
-        self._file.attrs.update({"channels": ALPHABET, "package_version": __version__})
-
-    def put(self, rows: int | slice, name: str, values: npt.NDArray[Any]) -> None:
-        """Write one of the datasets for some loci."""
-        self._file[name][rows] = values
-
-    def get(self, name: str) -> Any:
-        """One of the datasets."""
-        return self._file[name]
-
-    def __enter__(self) -> "ArrayFile":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+    n, width, text = len(loci), loci[0].end - loci[0].begin, h5py.string_dtype("utf-8")
+    file.create_dataset("targets", data=np.array(targets, object), dtype=text)
+    chroms = np.array([locus.chrom for locus in loci], object)
+    file.create_dataset("chrom", data=chroms, dtype=text)
+    file["start"] = np.array([locus.start + locus.begin for locus in loci], np.int64)
+    file["end"] = np.array([locus.start + locus.end for locus in loci], np.int64)
+    file.attrs["channels"] = ALPHABET
+    empty = [file.create_dataset("codes", (n, width), np.uint8)]
+    empty.append(file.create_dataset("scores", (n, len(targets)), np.float32))
+    shape = (n, len(targets), width, 4)
+    empty += [file.create_dataset(name, shape, np.float32) for name in values]
+    reserve_space(file, sum(dataset.nbytes for dataset in empty))
 
 
 def write_onehot(path: Path, codes: Bytes) -> None:

@@ -18,59 +18,84 @@ import numpy as np
 import pandas as pd
 
 from danq_keras.console import InputError, progress
-from danq_keras.dna import UNKNOWN, Bytes, encode, pack_codes, reverse_complement_codes
+from danq_keras.dna import UNKNOWN, Bytes, encode, pack_codes
 from danq_keras.explain import Explainer
 from danq_keras.genome import shorten
 from danq_keras.motifs import Motif, danq_jaspar_motifs, read_motif_file
 from danq_keras.predict import Floats
 
-_LETTERS = set("ACGTN")
+_BASES = {
+    **dict(zip("ACGT", "ACGT", strict=True)),
+    **{"R": "AG", "Y": "CT", "S": "CG", "W": "AT", "K": "GT", "M": "AC"},
+    **{"B": "CGT", "D": "AGT", "H": "ACT", "V": "ACG", "N": "ACGT"},
+}
+"""Source: IUPAC-IUB, Nucleic Acids Research 13:3021, 1985."""
 _REVERSED = "_rc"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Insert:
-    """A motif to put in: `name`, and `codes` (w,) uint8, `UNKNOWN` where the background stays."""
+    """A motif to put in: `name`, and `letters` of IUPAC's alphabet, in upper case."""
 
     name: str
-    codes: Bytes
+    letters: str
 
     def __len__(self) -> int:
-        return len(self.codes)
+        return len(self.letters)
+
+    def becomes(self) -> Bytes:
+        """(w, 5) uint8: what each base code of the background becomes at each position.
+
+        A base that the letter allows stays. Another becomes its complement where that is allowed,
+        then its transition (A and G, C and T), else the first allowed: the same on both strands.
+        """
+        table = np.empty((len(self), UNKNOWN + 1), np.uint8)
+        for position, letter in enumerate(self.letters):
+            allowed = encode(_BASES[letter]).tolist()
+            for code in range(UNKNOWN):
+                choices = [each for each in (code, 3 - code, code ^ 1) if each in allowed]
+                table[position, code] = (choices or allowed)[0]
+            table[position, UNKNOWN] = UNKNOWN if letter == "N" else allowed[0]
+        return table
 
 
 def find_insert(text: str, motif_file: Path | None = None) -> Insert:
     """What a user means by a motif.
 
     Args:
-        text: bases (A, C, G, T; N leaves the background), or the id or name of a motif of the
-            file; `_rc` behind an id or name is its reverse complement.
+        text: bases A, C, G, T, N; or the id or name of a motif of the file, `_rc` behind which is
+            its reverse complement; or IUPAC letters that are no such name.
         motif_file: JASPAR or MEME file; None for the JASPAR 2016 vertebrates of the package.
 
     Raises:
-        InputError: no motif, or several, are of that name.
+        InputError: no motif, or several, are of that name; or the letters are none, or all N.
     """
-    if set(text.upper()) <= _LETTERS:
-        return Insert(text.upper(), encode(text))
+    letters = text.upper()
+    if set(letters) <= {"N"}:
+        raise InputError(f"--insert: a motif has a letter other than N. Received: {text!r}.")
+    if set(letters) <= set("ACGTN"):
+        return Insert(letters, letters)
     motifs = danq_jaspar_motifs() if motif_file is None else read_motif_file(motif_file)
     wanted = text.removesuffix(_REVERSED)
     found = [m for m in motifs if m.id == wanted] or [
         m for m in motifs if m.name.upper() == wanted.upper() and not m.id.endswith(_REVERSED)
     ]
+    if not found and set(letters) <= set(_BASES):
+        return Insert(letters, letters)
     where = "JASPAR 2016 vertebrates" if motif_file is None else str(motif_file)
     if not found:
         raise InputError(
-            f"--insert: {text!r} is neither bases (A, C, G, T, N) nor a motif of {where}, such as "
-            f"{shorten([m.id for m in motifs[:2]])}{_near(wanted, motifs)}. Name one of those."
+            f"--insert: {text!r} is neither bases (A, C, G, T, N and IUPAC's others) nor a motif "
+            f"of {where}, such as {shorten([m.id for m in motifs[:2]])}{_near(wanted, motifs)}. "
+            "Name one of those."
         )
     if len(found) > 1:
         raise InputError(
             f"--insert: {text!r} fits several motifs: {shorten([m.id for m in found])}. "
             "Give the id."
         )
-    codes = encode(found[0].consensus())
-    reverse = text.endswith(_REVERSED)
-    return Insert(text, reverse_complement_codes(codes) if reverse else codes)
+    motif = found[0].reverse_complement() if text.endswith(_REVERSED) else found[0]
+    return Insert(text, motif.consensus())
 
 
 def _near(wanted: str, motifs: Sequence[Motif]) -> str:
@@ -117,7 +142,7 @@ def places_of(inserts: Sequence[Insert], spacing: int, window: int) -> list[int]
     if places[0] < 0 or places[-1] + len(inserts[-1]) > window:
         raise InputError(
             f"--spacing: at {spacing} the motifs do not fit into the window of {window} bases. "
-            "Choose smaller numbers."
+            "Choose smaller numbers or shorter motifs."
         )
     return places
 
@@ -125,8 +150,8 @@ def places_of(inserts: Sequence[Insert], spacing: int, window: int) -> list[int]
 def put_in(codes: Bytes, insert: Insert, place: int) -> Bytes:
     """Windows (n, L) with a motif in place; what they were stays as it is."""
     changed = codes.copy()
-    known = insert.codes != UNKNOWN
-    changed[:, place : place + len(insert)][:, known] = insert.codes[known]
+    here = changed[:, place : place + len(insert)]
+    here[:] = insert.becomes()[np.arange(len(insert)), here]
     return changed
 
 

@@ -7,6 +7,7 @@ In: counts of bases under each kernel and databases of known motifs. Out: a fold
 - `matches.tsv`: a row per kernel and known motif that match, best first
 - `summary.json`: what was read and compared, and the line for the screen
 - `logos/`: a PNG per kernel that has sites
+- `matches.png`: the known motifs that match best, each under its best kernel
 
 Nothing here knows networks.
 """
@@ -21,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from danq_keras import plots
 from danq_keras.console import InputError, log, progress
+from danq_keras.logos import AlignedPair, logo_png, matches_png
 from danq_keras.motif_matching import FEWEST_MOTIFS, Match, MotifDatabase, match_motif
 from danq_keras.motifs import JASPAR_FILE, Motif, read_motif_file, write_meme
 from danq_keras.resources import resource_path
@@ -30,13 +31,16 @@ from danq_keras.tomtom import find_tomtom, run_tomtom
 
 Method: TypeAlias = Literal["auto", "tomtom", "builtin"]
 METHODS: tuple[Method, ...] = ("auto", "tomtom", "builtin")
-TABLE, MATCHES, SUMMARY, MEME, LOGOS = (
+TABLE, MATCHES, SUMMARY, MEME, LOGOS, SHEET = (
     "motifs.tsv",
     "matches.tsv",
     "summary.json",
     "motifs.meme",
     "logos",
+    "matches.png",
 )
+MOST_PAIRS = 12
+"""On the sheet of best matches."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,34 +217,79 @@ def summary_line(table: pd.DataFrame, known: KnownMotifs, threshold: float) -> s
     return f"{line}; {silent} without a site" if silent else line
 
 
+def best_pairs(
+    kernels: Sequence[KernelMotif], matches: Sequence[Sequence[Match]], known: KnownMotifs
+) -> list[AlignedPair]:
+    """Each known motif that is the best match of some kernel, with its best kernel; lowest E first.
+
+    The kernel is as it is; a known motif that matches as its reverse complement is turned round.
+
+    Args:
+        kernels: those with sites.
+        matches: of `match_kernels`.
+        known: the databases.
+    """
+    best = [(found[0], kernel) for kernel, found in zip(kernels, matches, strict=True) if found]
+    pairs: dict[int, AlignedPair] = {}
+    for match, kernel in sorted(best, key=lambda pair: pair[0].p_value):
+        motif = known.motifs[match.target]
+        turned = match.orientation == "-"
+        pair = AlignedPair(
+            title=motif.name,
+            subtitle=f"E = {match.e_value:.1e}",
+            upper=kernel.motif,
+            upper_label=f"kernel {kernel.kernel}",
+            lower=motif.reverse_complement() if turned else motif,
+            lower_label=f"{motif.id}\nrev. comp." if turned else motif.id,
+            offset=match.offset,
+        )
+        pairs.setdefault(match.target, pair)
+    return list(pairs.values())
+
+
 def write_motif_files(
     folder: Path,
     kernels: Sequence[KernelMotif],
     tables: tuple[pd.DataFrame, pd.DataFrame],
     *,
     summary: dict[str, Any],
-    logos: bool,
 ) -> None:
-    """Fill an empty folder.
+    """Fill an empty folder with the tables and `motifs.meme`.
 
     Args:
         folder: exists.
         kernels: those with sites.
         tables: of `kernel_table` and `match_table`.
         summary: content of summary.json.
-        logos: draw them, which needs logomaker.
     """
     write_meme(folder / MEME, [k.motif for k in kernels], [k.n_sites for k in kernels])
     for name, table in zip((TABLE, MATCHES), tables, strict=True):
         table.to_csv(folder / name, sep="\t", index=False, na_rep="NA", float_format="%.6g")
     text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
     (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
-    if logos:
-        (folder / LOGOS).mkdir()
-        with progress(total=len(kernels), desc="logos", unit="kernels") as bar:
-            for kernel in kernels:
-                plots.logo_png(logo_path(folder, kernel.kernel), kernel.motif)
-                bar.update()
+
+
+def draw_motif_files(
+    folder: Path, kernels: Sequence[KernelMotif], pairs: Sequence[AlignedPair]
+) -> None:
+    """Draw the logos and, where there are pairs, the sheet of the first `MOST_PAIRS`.
+
+    Args:
+        folder: of `write_motif_files`.
+        kernels: those with sites.
+        pairs: of `best_pairs`.
+
+    Raises:
+        InputError: logomaker is not installed.
+    """
+    (folder / LOGOS).mkdir()
+    with progress(total=len(kernels) + bool(pairs), desc="logos", unit="pictures") as bar:
+        if pairs:
+            matches_png(folder / SHEET, pairs[:MOST_PAIRS])
+            bar.update()
+        for kernel in kernels:
+            logo_png(logo_path(folder, kernel.kernel), kernel.motif)
+            bar.update()
 
 
 def logo_path(folder: Path, kernel: int) -> Path:

@@ -24,10 +24,9 @@ from matplotlib.ticker import (
     NullLocator,
     StrMethodFormatter,
 )
+from PIL import Image
 
 from danq_keras.comparison import Comparison
-from danq_keras.dna import ALPHABET
-from danq_keras.motifs import Motif
 
 # Okabe & Ito's palette: told apart with any colour vision
 GROUP_COLOURS = {"DNase": "#0072B2", "TF": "#D55E00", "histone": "#009E73"}
@@ -61,7 +60,6 @@ _STYLE = {
 }
 _LIGHT_GRID = "#DDDDDD"
 _PANEL_INCHES = (4.4, 3.3)
-_LOGO_INCHES = (0.17, 0.95)  # a column's width, and the height
 
 
 def group_colours(groups: Iterable[str]) -> dict[str, str]:
@@ -268,26 +266,18 @@ def _svg(draw: Callable[[Axes], None]) -> str:
     return svg.replace(_INK, "currentColor").replace(_RULE, "var(--rule)")
 
 
-def logo_png(path: Path, motif: Motif) -> None:
-    """A sequence logo: letters as high as their share of the position's information, 0 to 2 bits.
+def save_png(figure: Figure, path: Path, *, dpi: int) -> None:
+    """Save a figure with a palette of 256 colours: a third of the bytes, and no visible change.
 
     Args:
+        figure: on a white ground, in few colours: no heat map.
         path: PNG file.
-        motif: what is drawn. Needs logomaker, of the extra [logos].
+        dpi: dots an inch.
     """
-    import logomaker  # optional, and slow to import
-
-    heights = motif.matrix * motif.information()[:, None]
-    letters = pd.DataFrame(heights, columns=list(ALPHABET))
-    width, height = _LOGO_INCHES
-    figure = Figure(figsize=(width * max(8, motif.width) + 0.5, height), layout="constrained")
-    axes = figure.add_subplot()
-    logomaker.Logo(letters, ax=axes, color_scheme="classic", show_spines=False)
-    axes.set(ylim=(0, 2), yticks=(0, 1, 2), xticks=())
-    axes.set_ylabel("bits", fontsize=8)
-    axes.tick_params(labelsize=7)
-    axes.spines["left"].set_visible(True)
-    figure.savefig(path, format="png", dpi=110)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=dpi)
+    picture = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    picture.save(path, format="PNG", optimize=True)
 
 
 def scatter_png(path: Path, comparisons: Sequence[Comparison]) -> None:

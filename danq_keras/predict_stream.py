@@ -316,14 +316,15 @@ def _describe(models: Sequence[TrainedModel], windows: Windows) -> dict[str, Any
     tiling = windows.tiling
     return {
         "model": " ".join(str(model.path) for model in models),
-        "weights": [_digest(model.network) for model in models],
+        "weights": [weights_digest(model.network) for model in models],
         "input": [str(windows.path.resolve()), stat.st_size, stat.st_mtime_ns],
         "windows": [windows.n_windows, windows.window],
         "tile": None if tiling is None else [tiling.step, *tiling.lengths],
     }
 
 
-def _digest(network: keras.Model) -> str:
+def weights_digest(network: keras.Model) -> str:
+    """SHA-256 of a network's weights: equal weights, equal predictions."""
     digest = hashlib.sha256()
     for weight in network.get_weights():
         digest.update(np.ascontiguousarray(weight).data)

@@ -16,7 +16,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -122,6 +122,10 @@ class GrowingFile:
         if time.monotonic() - self._saved > SAVE_SECONDS:
             self.save()
 
+    def __getitem__(self, name: str) -> h5py.Dataset:
+        """One of the datasets."""
+        return self._file[name]
+
     def save(self) -> None:
         """Make the rows so far those that a later process goes on from."""
         self._file.flush()  # the rows are on their way before their number is
@@ -135,14 +139,45 @@ class GrowingFile:
 def growing_file(
     out: Path, windows: Windows, contents: Contents, *, resume: bool, overwrite: bool
 ) -> Iterator[GrowingFile]:
-    """Open `<out>.partial`, new or to go on with; when the block succeeds it becomes `out`.
-
-    A stop (Ctrl-C, SIGTERM) keeps it if rows have been saved; a mistake removes it.
+    """`growing_output` of predictions.
 
     Args:
         out: see `kind_of`.
         windows: what is predicted.
         contents: see `Contents`.
+        resume: go on with what is there.
+        overwrite: replace what is there.
+    """
+    with growing_output(
+        out,
+        contents,
+        create=lambda file: _create(file, windows, contents),
+        publish=lambda file: _publish(file, out, windows, contents, overwrite=overwrite or resume),
+        resume=resume,
+        overwrite=overwrite,
+    ) as growing:
+        yield growing
+
+
+@contextlib.contextmanager
+def growing_output(
+    out: Path,
+    contents: Contents,
+    *,
+    create: Callable[[h5py.File], object],
+    publish: Callable[[h5py.File], object],
+    resume: bool,
+    overwrite: bool,
+) -> Iterator[GrowingFile]:
+    """Open `<out>.partial`, new or to go on with; when the block succeeds it becomes `out`.
+
+    A stop (Ctrl-C, SIGTERM) keeps it if rows have been saved; a mistake removes it.
+
+    Args:
+        out: what comes of it.
+        contents: see `Contents`.
+        create: makes the datasets of a new file, and takes their space.
+        publish: makes `out` of the complete file, which it may close and move.
         resume: go on with what is there.
         overwrite: replace what is there.
 
@@ -157,13 +192,14 @@ def growing_file(
         out.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise InputError(f"{out}: its parent is not a folder. Choose another place.") from error
-    file = _open(path, windows, contents, resume=resume, overwrite=overwrite)
+    file = _open(path, contents, create, resume=resume, overwrite=overwrite)
     growing = GrowingFile(file, contents.values)
+    n_rows = file[contents.values[0]].shape[0]
     keep = growing.rows_saved > 0
     try:
         yield growing
         growing.save()
-        _publish(file, out, windows, contents, overwrite=overwrite or resume)
+        publish(file)
         keep = False
     except (KeyboardInterrupt, Terminated):
         keep = growing.rows_saved > 0
@@ -174,7 +210,7 @@ def growing_file(
                 "%s: %s of %s windows are done. --resume goes on.",
                 path,
                 f"{growing.rows_done:,}",
-                f"{windows.n_windows:,}",
+                f"{n_rows:,}",
             )
         raise
     except OSError as error:  # such as a full disk: rows that are saved stay
@@ -192,7 +228,12 @@ def growing_file(
 
 
 def _open(
-    path: Path, windows: Windows, contents: Contents, *, resume: bool, overwrite: bool
+    path: Path,
+    contents: Contents,
+    create: Callable[[h5py.File], object],
+    *,
+    resume: bool,
+    overwrite: bool,
 ) -> h5py.File:
     if path.exists() and not overwrite:
         if not resume:
@@ -205,7 +246,16 @@ def _open(
         path.unlink(missing_ok=True)
         path.touch(exist_ok=False)  # says why, where h5py would only say no
         file = h5py.File(path, "w")
-        _create(file, windows, contents)
+        file.attrs.update(
+            {
+                "model": contents.request["model"],
+                "strands": contents.request["strands"],
+                "package_version": __version__,
+                "rows_done": 0,
+                "request": contents.fingerprint(),
+            }
+        )
+        create(file)
     except OSError as error:
         path.unlink(missing_ok=True)
         error.filename = str(error.filename or path).removesuffix(".partial")
@@ -246,17 +296,7 @@ def _create(file: h5py.File, windows: Windows, contents: Contents) -> None:
     for name, column in windows.columns(0, 1).items():
         dtype = fixed if column.dtype.kind == "U" else np.int64
         file.create_dataset(name, (windows.n_windows,), dtype)
-    request = contents.request
-    file.attrs.update(
-        {
-            "model": request["model"],
-            "source": str(windows.path),
-            "strands": request["strands"],
-            "package_version": __version__,
-            "rows_done": 0,
-            "request": contents.fingerprint(),
-        }
-    )
+    file.attrs["source"] = str(windows.path)
     if windows.tiling is not None:
         file.attrs["tile"] = windows.tiling.step
         file.attrs["covers"] = coverage(windows.tiling)
@@ -272,16 +312,21 @@ def coverage(tiling: Tiling) -> str:
     )
 
 
+def move_complete(file: h5py.File, path: Path) -> None:
+    """Close a grown file and give it its place."""
+    grown, size = Path(file.filename), file.id.get_filesize()
+    file.close()
+    os.truncate(grown, size)  # gives back what was reserved for metadata
+    grown.replace(path)
+
+
 def _publish(
     file: h5py.File, out: Path, windows: Windows, contents: Contents, *, overwrite: bool
 ) -> None:
     kind = kind_of(out)
     if kind == "hdf5":
-        path, size = Path(file.filename), file.id.get_filesize()
-        file.close()
-        os.truncate(path, size)  # gives back what was reserved for metadata
         refuse_existing(out, overwrite=overwrite)  # somebody else may have been quicker
-        path.replace(out)
+        move_complete(file, out)
         return
     with atomic_output(out, overwrite=overwrite) as temporary:
         if kind == "table":

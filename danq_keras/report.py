@@ -31,7 +31,7 @@ from danq_keras.auc_tables import (
 from danq_keras.baseline import NAMES as BASELINE_LABELS
 from danq_keras.console import InputError, atomic_output
 from danq_keras.explanation_files import SUMMARY as EXPLANATION
-from danq_keras.kernel_motifs import SUMMARY, TABLE, logo_path
+from danq_keras.kernel_motifs import SHEET, SUMMARY, TABLE, logo_path
 
 PARTS = (
     "config.json",
@@ -48,6 +48,7 @@ _MOTIF_COLUMNS = {"kernel", "sites", "information_bits", "consensus"}
 _MOTIF_COLUMNS |= {"match", "match_name", "match_evalue"}
 
 _PICTURES = 6  # of one explanation, about 150 kB each
+_MOST_PICTURES = 30  # of all: a page of under 7 MB opens at once
 _FIGURES = {"auroc": "ROC AUC", "auprc": "PR AUC", "auprc_interpolated": "PR AUC, interpolated"}
 _MORE_FIGURES = {"f1": "F1 at 0.5", "accuracy": "accuracy", "f1_at_threshold": "F1 at threshold"}
 _TABLE_LABELS = {
@@ -363,24 +364,23 @@ def _comparison(run: Path) -> dict[str, Any] | None:
 
 def _explanations(folder: Path) -> list[dict[str, Any]]:
     """Explained loci and experiments of `explain_danq.py`, their first pictures inside the page."""
-    shown = []
+    shown: list[dict[str, Any]] = []
+    room = _MOST_PICTURES
     for path in sorted(folder.glob(f"*/{EXPLANATION}")):
         summary = read_json(path)
+        data = [_image(path.parent / each["file"]) for each in summary["pictures"]]
         pictures = [
-            {
-                "data": base64.b64encode((path.parent / each["file"]).read_bytes()).decode("ascii"),
-                "caption": each["caption"],
-            }
-            for each in summary["pictures"][:_PICTURES]
-            if (path.parent / each["file"]).is_file()
-        ]
-        left_out = len(summary["pictures"]) - len(pictures)
+            {"data": picture, "caption": each["caption"]}
+            for each, picture in zip(summary["pictures"], data, strict=True)
+            if picture is not None
+        ][: min(room, _PICTURES)]
+        room -= len(pictures)
         shown.append(
             {
                 "title": summary["title"],
                 "pictures": pictures,
                 "folder": f"explain/{path.parent.name}",
-                "left_out": left_out,
+                "left_out": len(summary["pictures"]) - len(pictures),
             }
         )
     return shown
@@ -424,10 +424,11 @@ def _motifs(folder: Path) -> dict[str, Any] | None:
     return {
         "summary": read_json(folder / SUMMARY).get("summary", ""),
         "n_matching": len(matching),
+        "sheet": _image(folder / SHEET),
         "rows": [
             row
             | {
-                "logo": _logo(folder, row["kernel"]),
+                "logo": _image(logo_path(folder, int(row["kernel"]))),
                 "evalue": f"{float(row['match_evalue']):.2g}",
                 "bits": f"{float(row['information_bits']):.1f}",
             }
@@ -436,9 +437,8 @@ def _motifs(folder: Path) -> dict[str, Any] | None:
     }
 
 
-def _logo(folder: Path, kernel: str) -> str | None:
-    """A logo as a data URI."""
-    path = logo_path(folder, int(kernel))
+def _image(path: Path) -> str | None:
+    """A PNG file as a data URI, where there is one."""
     if not path.is_file():
         return None
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")

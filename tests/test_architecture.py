@@ -28,7 +28,8 @@ LINES: dict[str, str] = {
     "duplicates dataset_comparison demo baseline auc_tables comparison comparison_text plots "
     "report inputs recipes search_space study repeats run_sets repeats_report repeats_comparison "
     "folds pooling kernel_motifs variants background effects_reader effects_files boosted_trees "
-    "prioritisation prioritiser sequence_inputs prediction_files explain_plots explanation_files",
+    "prioritisation prioritiser sequence_inputs prediction_files explain_plots explanation_files "
+    "logos",
     "TensorFlow and Keras": "pipeline models optimizers checkpoints legacy restudy steps predict "
     "predict_stream first_layer finetuning training experiment variant_scores variant_stream "
     "explain insertions",

@@ -1,6 +1,7 @@
 """`explain_danq.py` as its users meet it, on a network that looks for one motif."""
 
 import json
+import shutil
 import sys
 
 import h5py
@@ -11,7 +12,7 @@ import toys
 
 from danq_keras import dna
 from danq_keras.commands import explain
-from danq_keras.explain_plots import strongest_stretch
+from danq_keras.explain_plots import half_height, strongest_stretch
 from danq_keras.report import write_report
 
 WINDOW = 40
@@ -123,6 +124,95 @@ def test_many_loci(command, files, tmp_path):
     assert len(table) == WINDOW
 
 
+def test_a_locus_of_unknown_bases(command, tmp_path):
+    """Nothing contributes, and nothing is said about it but that."""
+    genome = toys.write_fasta(tmp_path / "n.fa", {"chr1": "N" * 300})
+    flags = ("--locus", "chr1:91-120", "--out", tmp_path / "o", "--genome", genome)
+    status, shown, errors = command(*flags)
+    assert (status, "Warning" in errors) == (0, False)
+    assert "finder: logit 0.000" in shown
+    table = pd.read_csv(tmp_path / "o" / "contributions.tsv", sep="\t")
+    assert set(table["base"]) == {"N"}
+    assert (table[["contribution", "gradient_x_input"]] == 0).all(axis=None)
+
+
+def bed_of(n, path):
+    path.write_text("".join(f"chr1\t{90 + 7 * i}\t{91 + 7 * i}\n" for i in range(n)))
+    return path
+
+
+def same_files(one, other):
+    """Both folders hold the same arrays, byte for byte, and as many files."""
+    assert {p.name for p in one.iterdir()} == {p.name for p in other.iterdir()}
+    for name in ("onehot.npz", "finder.ism.npz", "finder.gradient.npz"):
+        np.testing.assert_array_equal(np.load(one / name)["arr_0"], np.load(other / name)["arr_0"])
+    with h5py.File(one / "contributions.h5") as a, h5py.File(other / "contributions.h5") as b:
+        assert set(a) == set(b)
+        for name in ("codes", "scores", "effects", "gradients", "start", "end", "chrom"):
+            assert (a[name][:] == b[name][:]).all()
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "kill -9"])
+def test_stopped_and_resumed_is_as_uninterrupted(how, command, tmp_path, monkeypatch):
+    """Stopped at the fourth of six loci; `kill -9` leaves the file as it is at that moment."""
+    bed, out, partial = bed_of(6, tmp_path / "b.bed"), tmp_path / "o", tmp_path / "o.partial"
+    flags = ("--bed", bed, "--method", "both", "--width", 20, "--pictures", 1)
+    assert command(*flags, "--out", tmp_path / "whole")[0] == 0
+    monkeypatch.setattr("danq_keras.prediction_files.SAVE_SECONDS", 0)
+    from danq_keras.explain import Explainer
+
+    gradients, calls = Explainer.gradients, []
+
+    def stopping(self, codes):
+        calls.append(len(codes))
+        if len(calls) == 4:
+            shutil.copy(partial, tmp_path / "left")
+            raise KeyboardInterrupt
+        return gradients(self, codes)
+
+    monkeypatch.setattr(Explainer, "gradients", stopping)
+    status, _, errors = command(*flags, "--out", out)
+    assert (status, out.exists(), partial.exists()) == (130, False, True)
+    assert "3 of 6 windows are done. --resume goes on." in errors
+    if how == "kill -9":
+        shutil.copy(tmp_path / "left", partial)
+    assert "an unfinished prediction is there" in refused(command(*flags, "--out", out))
+    other = refused(command(*flags[:-2], "--strands", "forward", "--out", out, "--resume"))
+    assert "was begun with another strands" in other
+    status, _, _ = command(*flags, "--out", out, "--resume")
+    assert (status, calls, partial.exists()) == (0, [1] * 7, False)
+    same_files(out, tmp_path / "whole")
+    status, shown, _ = command(*flags, "--out", out, "--resume")
+    assert (status, shown) == (0, f"{out}: is complete already.\n")
+
+
+def test_pictures_are_made_after_a_stop_while_drawing(command, tmp_path, monkeypatch):
+    out = tmp_path / "o"
+    flags = ("--bed", bed_of(3, tmp_path / "b.bed"), "--pictures", 1, "--out", out)
+    from danq_keras.commands import explain_session
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(explain_session, "locus_png", stop)
+        assert command(*flags)[0] == 130
+    assert not out.exists()
+    assert command(*flags, "--resume")[0] == 0
+    assert is_png(out / "finder.1.png")
+    assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
+
+
+def test_overwrite_replaces_explanations_only(command, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.txt").write_text("precious")
+    flags = ("--locus", "chr1:91-120", "--method", "gradient", "--out", other)
+    assert "already exists" in refused(command(*flags))
+    assert "replaces a folder of explanations" in refused(command(*flags, "--overwrite"))
+    assert (other / "thesis.txt").read_text() == "precious"
+
+
 def test_inserted_motifs(command, tmp_path):
     out = tmp_path / "o"
     flags = ("--insert", "GATT", "ACA", "--spacing", "0:4", "--out", out)
@@ -130,7 +220,7 @@ def test_inserted_motifs(command, tmp_path):
     bed.write_text("chr2\t44\t45\nchr2\t50\t51\n")
     status, shown, _ = command("--into", bed, *flags)
     assert status == 0
-    assert "finder: highest at 0 bases, logit +0.50 (each alone: " in shown
+    assert "finder: highest at 0 bases, logit +0.50; at 0 to 0 at least half-way up from " in shown
     table = pd.read_csv(out / "spacing.tsv", sep="\t")
     assert table["response"].idxmax() == 0
     assert (table["windows"] == 2).all()
@@ -170,6 +260,8 @@ def test_a_locus_longer_than_the_window_is_said(command, tmp_path):
         (("--locus", "chr1"), "--locus: CHROM:START-END. Received: 'chr1'"),
         (("--locus", "chr1:9-5"), "A region is CHROM or CHROM:START-END"),
         (("--locus", "chr3:90-100"), "--locus: chr3 is not in"),
+        (("--locus", "1:91-120"), "has chr1, chr2. Is it chr1?"),
+        (("--locus", "plasmid:91-120"), "has chr1, chr2. Name one of those."),
         (("--locus", "chr1:1-10"), "chr1:-14-25, is not inside chr1 (1-300). Move the locus."),
         (("--locus", "chr1:290-299"), "is not inside chr1 (1-300)"),
         (("--locus", "chr1:90-100", "--width", 5), "--width: goes with BED files"),
@@ -182,7 +274,9 @@ def test_a_locus_longer_than_the_window_is_said(command, tmp_path):
         (("--into", "{bed}", "--insert", "A", "C", "G", "--spacing", "0:1"), "one or two motifs"),
         (("--into", "{bed}", "--insert", "A", "--spacing", "0:1", "--method", "ism"), "--method: "),
         (("--into", "{bed}", "--insert", "A", "--spacing", "0:99"), "at 99 the motifs do not fit"),
+        (("--into", "{bed}", "--insert", "A", "--spacing", "0:1", "--resume"), "--resume: goes"),
         (("--into", "{bed}", "--insert", "XY", "--spacing", "0:1"), "neither bases"),
+        (("--into", "{bed}", "--insert", "NN", "--spacing", "0:1"), "a letter other than N"),
     ],
 )
 def test_mistakes(flags, message, command, files, tmp_path):
@@ -197,7 +291,26 @@ def test_without_logomaker_the_extra_is_named(command, tmp_path, monkeypatch):
     assert "pip install 'danq_keras[logos]'" in message
 
 
+@pytest.mark.parametrize(
+    ("responses", "expected"),
+    [
+        ([0, 3, 4, 2, 1, 4, 0], (14, 12, 16)),  # the first of two as high, each side of 2 and up
+        ([4, 4, 0], (10, 10, 12)),
+        ([0, 1, 5], (14, 14, 14)),
+        ([-1, -3], (10, 10, 10)),
+        ([1, 1, 1], (10, 10, 14)),
+        ([7], (10, 10, 10)),
+    ],
+)
+def test_the_stretch_at_half_height(responses, expected):
+    spacings = list(range(10, 10 + 2 * len(responses), 2))
+    assert half_height(spacings, responses) == expected
+
+
 def test_the_strongest_stretch():
+    """A motif of few high values, not a long stretch of low ones."""
+    motif = np.array([2, 2, 2, 0, 0, 0, 0, 0, -1, 1, -1, 1, -1, 1, -1, 1.0], np.float32)
+    assert strongest_stretch(motif, 8) == (0, 8)
     values = np.array([0, 0, -3, 1, 0, 2, 0.0], np.float32)
     assert strongest_stretch(values, 2) == (2, 4)
     assert strongest_stretch(values, 4) == (2, 6)

@@ -21,23 +21,53 @@ WINDOW = 60
 
 
 def insert(letters):
-    return Insert(letters, dna.encode(letters))
+    return Insert(letters, letters)
 
 
 def test_bases_are_taken_as_they_are():
     found = find_insert("ganNtt")
     assert found.name == "GANNTT"
-    np.testing.assert_array_equal(found.codes, dna.encode("GANNTT"))
+    assert found.letters == "GANNTT"
 
 
 def test_ids_names_and_reverse_complements_of_jaspar():
     motif = next(m for m in danq_jaspar_motifs() if m.id == "MA0139.1")
     for text in ("MA0139.1", "CTCF", "ctcf"):
-        assert dna.decode(find_insert(text).codes) == motif.consensus()
-    reverse = find_insert("MA0139.1_rc").codes
+        assert find_insert(text).letters == motif.consensus()
+    reverse = dna.encode(find_insert("MA0139.1_rc").letters)
     np.testing.assert_array_equal(
         reverse, dna.reverse_complement_codes(dna.encode(motif.consensus()))
     )
+
+
+def test_iupac_letters_unless_they_are_a_motif_s_name():
+    assert find_insert("cggrtaa").letters == "CGGRTAA"
+    motif = next(m for m in danq_jaspar_motifs() if m.name == "SRY")
+    assert find_insert("SRY").letters == motif.consensus()
+
+
+@pytest.mark.parametrize("text", ["", "N", "nnnn"])
+def test_nothing_to_put_in(text):
+    with pytest.raises(InputError, match=r"--insert: a motif has a letter other than N"):
+        find_insert(text)
+
+
+def test_what_each_base_becomes_is_allowed_and_the_same_on_both_strands():
+    """A base that is allowed stays; the reverse complement's letters do the same to its bases."""
+    allowed = "A:A C:C G:G T:T R:AG Y:CT S:CG W:AT K:GT M:AC B:CGT D:AGT H:ACT V:ACG N:ACGT"
+    sets = dict(pair.split(":") for pair in allowed.split())
+    complement = dict(zip("ACGTRYSWKMBDHVN", "TGCAYRSWMKVHDBN", strict=True))
+    for letter, bases in sets.items():
+        (here,) = insert(letter).becomes()
+        (other,) = insert(complement[letter]).becomes()
+        for base in "ACGT":
+            code = dna.ALPHABET.index(base)
+            result = dna.ALPHABET[here[code]]
+            assert result in bases
+            assert result == base or base not in bases
+            assert here[code] == 3 - other[3 - code]
+        unknown = dna.decode(here[[dna.UNKNOWN]])
+        assert unknown == "N" if letter == "N" else unknown in bases
 
 
 def test_motifs_of_a_file(tmp_path):
@@ -47,11 +77,11 @@ def test_motifs_of_a_file(tmp_path):
         for base, counts in zip("ACGT", ("9 0", "0 9", "0 0", "0 0"), strict=True)
     )
     path.write_text(f">X1 same\n{rows}\n>X2 same\n{rows}\n")
-    assert dna.decode(find_insert("X1", path).codes) == "AC"
+    assert find_insert("X1", path).letters == "AC"
     with pytest.raises(InputError, match=r"'same' fits several motifs: X1, X2. Give the id"):
         find_insert("same", path)
     with pytest.raises(InputError, match=r"neither bases .* nor a motif of .*m.jaspar, such as X1"):
-        find_insert("Y", path)
+        find_insert("X3", path)
 
 
 def test_unknown_motifs_name_the_nearest():
@@ -94,6 +124,8 @@ def test_put_in_keeps_the_background_under_n():
     changed = put_in(codes, insert("GNT"), 2)
     assert [dna.decode(row) for row in changed] == ["AAGATA", "CCGCTC"]
     assert dna.decode(codes[0]) == "AAAAAA"
+    changed = put_in(np.stack([dna.encode("AAAAA"), dna.encode("CNCCC")]), insert("RYW"), 1)
+    assert [dna.decode(row) for row in changed] == ["AATAA", "CACTC"]
 
 
 def test_the_wanted_spacing_is_the_highest(rng):

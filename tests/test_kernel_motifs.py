@@ -1,9 +1,8 @@
-"""Files of kernels' motifs: read back by Biopython, tables by hand, logos looked at in part."""
+"""Files of kernels' motifs: read back by Biopython, tables and pairs by hand."""
 
 import json
 import re
 
-import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
@@ -81,9 +80,7 @@ def test_kernel_table_by_hand(kernels, known):
 def test_files_of_the_folder(kernels, known, tmp_path):
     table = subject.kernel_table(3, kernels, MATCHES, known)
     matches = subject.match_table(kernels, MATCHES, known)
-    subject.write_motif_files(
-        tmp_path, kernels, (table, matches), summary={"summary": "Ä"}, logos=True
-    )
+    subject.write_motif_files(tmp_path, kernels, (table, matches), summary={"summary": "Ä"})
     text = pd.read_csv(tmp_path / "motifs.tsv", sep="\t", dtype=str, keep_default_na=False)
     assert text.columns[:7].tolist() == [
         *("kernel", "sites", "information_bits", "consensus"),
@@ -98,23 +95,32 @@ def test_files_of_the_folder(kernels, known, tmp_path):
         [0, "MA1.1", "One"],
     ]
     assert json.loads((tmp_path / "summary.json").read_text()) == {"summary": "Ä"}
+    assert len(list(tmp_path.iterdir())) == 4
+    subject.draw_motif_files(tmp_path, kernels, subject.best_pairs(kernels, MATCHES, known))
     names = sorted(path.name for path in (tmp_path / "logos").iterdir())
     assert names == ["kernel_0.png", "kernel_2.png"]
+    assert (tmp_path / "matches.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_logo_shows_letters_in_their_colours(tmp_path, kernels):
-    """Position 0 of kernel 0 is A alone, 2 bits, green; position 3 is uniform: nothing."""
-    path = tmp_path / "logo.png"
-    subject.plots.logo_png(path, kernels[0].motif)
-    image = matplotlib.image.imread(path)[..., :3]
-    colour = (image.max(axis=2) - image.min(axis=2)) > 0.3
-    columns = np.flatnonzero(colour.any(axis=0))
-    left = image[:, columns[0] : columns[0] + (columns[-1] - columns[0]) // 4]
-    green = (left[..., 1] - left[..., [0, 2]].max(axis=2)) > 0.2
-    assert green.any()
-    runs = 1 + int((np.diff(columns) > 3).sum())
-    assert runs <= 3  # A, G, C; no letter in the fourth place
-    assert colour.any(axis=1).mean() > 0.6  # as high as the panel
+def test_no_sheet_without_a_match(kernels, tmp_path):
+    subject.draw_motif_files(tmp_path, kernels, [])
+    assert [path.name for path in tmp_path.iterdir()] == ["logos"]
+
+
+def test_best_pairs_by_hand(kernels, known):
+    """Motif 1 is the best match of both kernels: it stands with the second, whose E is lower."""
+    second = Match(1, 2, 2, "+", 1e-6, 2e-6)
+    (pair,) = subject.best_pairs(kernels, [MATCHES[0], [second]], known)
+    assert (pair.title, pair.subtitle, pair.offset) == ("Two", "E = 2.0e-06", 2)
+    assert (pair.upper_label, pair.lower_label) == ("kernel 2", "x")
+    assert (pair.upper, pair.lower) == (kernels[1].motif, known.motifs[1])
+    turned, other = subject.best_pairs(
+        kernels, [MATCHES[0], [Match(0, 0, 4, "+", 0.1, 0.2)]], known
+    )
+    assert (turned.upper_label, turned.lower_label) == ("kernel 0", "x\nrev. comp.")
+    np.testing.assert_array_equal(turned.lower.matrix, known.motifs[1].matrix[::-1, ::-1])
+    assert (turned.offset, other.title) == (-2, "One")
+    assert subject.best_pairs(kernels, [[], []], known) == []
 
 
 def test_no_kernel_with_sites(known):

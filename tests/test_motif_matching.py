@@ -170,20 +170,26 @@ def stand_ins() -> list[Motif]:
 
 @pytest.mark.data
 @pytest.mark.slow
-def test_paper_s_tomtom_table_comes_back(data_dir: Path):
+@pytest.mark.parametrize(
+    ("others", "within", "per_kernel", "median"),
+    [(stand_ins, 0.93, 0.96, (0.9, 1.15)), (list, 0.67, 0.91, (1.2, 1.45))],
+    ids=["with stand-ins", "JASPAR alone"],
+)
+def test_paper_s_tomtom_table_comes_back(data_dir: Path, others, within, per_kernel, median):
     """JASPAR's rows of the published table: offsets, overlaps, and E-values within a factor of 2.
 
-    The published null model has two more databases, for which `stand_ins` stand.
+    The published null model has two more databases, for which `stand_ins` stand. Without them
+    p-values differ, but mostly by one factor for all rows of a kernel, whose null model it is.
     """
     folder = data_dir / "motifs"
     if not folder.is_dir():
         pytest.skip(f"no motifs in {data_dir}")
     queries = {motif.id: motif for motif in read_meme(folder / "DanQ.meme")}
     table = pd.read_csv(folder / "DanQ_tomtom.txt", sep="\t")
-    table = table[table["Target ID"].str.match(r"MA\d")]
+    table = table[table["Target ID"].str.match(r"MA\d")].sort_values("#Query ID")
     jaspar = read_jaspar(resource_path("jaspar2016_vertebrates.jaspar"))
     numbers = {motif.id: number for number, motif in enumerate(jaspar)}
-    database = MotifDatabase([*jaspar, *stand_ins()])
+    database = MotifDatabase([*jaspar, *others()])
     ratios, same = [], []
     for query, rows in table.groupby("#Query ID"):
         matches = match_motif(queries[query].matrix, database)
@@ -191,8 +197,11 @@ def test_paper_s_tomtom_table_comes_back(data_dir: Path):
             match = matches[numbers[row["Target ID"]]]
             ratios.append(match.p_value * 1748 / row["E-value"])
             same.append((match.offset, match.overlap) == (row["Optimal offset"], row["Overlap"]))
-    ratio = np.array(ratios)
-    assert len(ratio) == 391
-    assert np.mean((ratio > 0.5) & (ratio < 2)) > 0.93
+    table = table.assign(ratio=np.log2(ratios))
+    assert len(table) == 391
+    assert np.mean(table["ratio"].abs() < 1) > within
     assert np.mean(same) > 0.98
-    assert 0.9 < np.median(ratio) < 1.15
+    assert median[0] < 2 ** table["ratio"].median() < median[1]
+    kernel = table.groupby("#Query ID")["ratio"]
+    several = kernel.transform("size") >= 3
+    assert np.mean((table["ratio"] - kernel.transform("median"))[several].abs() < 1) > per_kernel

@@ -423,3 +423,32 @@ def test_motif_table_without_its_columns(tmp_path: Path) -> None:
     (tmp_path / "motifs" / "motifs.tsv").write_text("kernel\tsites\n1\t2\n")
     with pytest.raises(InputError, match=r"motifs\.tsv: lacks consensus, information_bits, match"):
         report.write_report(tmp_path)
+
+
+def test_the_sheet_of_matches_stands_before_the_table(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "motifs").mkdir()
+    (tmp_path / "motifs" / "motifs.tsv").write_text(motif_rows(2))
+    (tmp_path / "motifs" / "matches.png").write_bytes(b"png")
+    text = report.write_report(tmp_path).read_text()
+    assert 0 < text.index("data:image/png;base64,cG5n") < text.index("best match</th>")
+
+
+def test_pictures_of_explanations_are_limited_each_and_in_all(tmp_path: Path) -> None:
+    """7 explanations of 8 pictures: 6 of each of the first 5 are in the page, 30 in all."""
+    (tmp_path / "config.json").write_text("{}")
+    for number in range(7):
+        folder = tmp_path / "explain" / f"e{number}"
+        folder.mkdir(parents=True)
+        files = [f"{i}.png" for i in range(8)]
+        for file in files:
+            (folder / file).write_bytes(b"png")
+        pictures = [{"file": file, "caption": f"c{number}"} for file in files]
+        summary = {"title": f"title {number}", "pictures": pictures}
+        (folder / "explanation.json").write_text(json.dumps(summary))
+    text = report.write_report(tmp_path).read_text()
+    assert text.count("data:image/png;base64,cG5n") == 30
+    assert [text.count(f"<figcaption>c{number}<") for number in range(7)] == [6] * 5 + [0] * 2
+    assert text.count("2 more pictures and the numbers") == 5
+    assert text.count("8 more pictures and the numbers") == 2
+    assert all(f"<h3>title {number}</h3>" in text for number in range(7))

@@ -16,7 +16,9 @@ from danq_keras.console import (
     run_command,
     set_up_logging,
 )
+from danq_keras.explanation_files import SUMMARY
 from danq_keras.genome import Genome, Region
+from danq_keras.prediction_files import partial_path
 from danq_keras.sequence_inputs import Intervals
 
 _EPILOG = """\
@@ -31,7 +33,7 @@ The score of a target is its logit, of both strands the mean of the window's and
 complement's. ism: every change of a single base, minus the window as it is; the contribution of a
 base is its score above the mean of the four bases there. gradient: gradient × input.
 A window is centred on the locus or interval; what has no window inside its chromosome is listed in
-OUT.skipped.tsv.
+OUT.skipped.tsv. Stopped (Ctrl-C, a killed process), the same command with --resume goes on.
 
 examples:
   bin/explain_danq.py runs/danq-mine --locus chr8:1000-2000 --genome genome.fa --targets CTCF
@@ -81,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
         help="forward: the window as it is (default: %(default)s)",
     )
     parser.add_argument("--batch-size", type=int, metavar="N", help="default: what fits")
+    parser.add_argument("--resume", action="store_true", help="go on with an OUT that was stopped")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
@@ -115,8 +118,8 @@ def _add_insertion(group: argparse._ArgumentGroup) -> None:
         "--insert",
         nargs="+",
         metavar="MOTIF",
-        help="one or two: bases (N leaves the background), or a motif's id or name (its consensus; "
-        "_rc behind it: reverse complement)",
+        help="one or two: a motif's id or name (its consensus; _rc behind it: reverse complement), "
+        "or bases, IUPAC's too (a base of the background that a letter allows stays)",
     )
     group.add_argument(
         "--motif-file",
@@ -148,9 +151,23 @@ def _check_options(args: argparse.Namespace) -> None:
     for name in ("method", "table", "width"):
         if args.into is not None and getattr(args, name) is not None:
             raise InputError(f"--{name}: goes with --locus or --bed. Leave it out.")
+    if args.into is not None and args.resume:
+        raise InputError("--resume: goes with --locus or --bed. Leave it out.")
     for name in ("width", "limit"):
         if args.locus is not None and getattr(args, name) is not None:
             raise InputError(f"--{name}: goes with BED files. Leave it out.")
+
+
+def _check_output(out: Path, *, overwrite: bool) -> None:
+    """Refuse a place that is in use, or that --overwrite would lose other things with."""
+    refuse_existing(out, overwrite=overwrite)
+    if out.exists() and not (
+        out.is_dir() and (not any(out.iterdir()) or (out / SUMMARY).is_file())
+    ):
+        raise InputError(
+            f"{out}: --overwrite replaces a folder of explanations. Received: something else. "
+            "Choose another place."
+        )
 
 
 def default_out(args: argparse.Namespace) -> Path:
@@ -176,7 +193,11 @@ def main(argv: list[str] | None = None) -> int:
     set_up_logging()
     _check_options(args)
     args.out = args.out or default_out(args)
-    refuse_existing(args.out, overwrite=args.overwrite)
+    if not args.resume:
+        _check_output(args.out, overwrite=args.overwrite)
+    elif args.out.exists() and not partial_path(args.out).exists():
+        print(f"{args.out}: is complete already.")
+        return 0
     if args.into is None:
         optional_module("logomaker", "logos")
     with contextlib.ExitStack() as stack:

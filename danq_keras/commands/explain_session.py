@@ -1,22 +1,25 @@
 """What `explain_danq.py` does once its files are open; loads Keras."""
 
 import argparse
+import difflib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 
+from danq_keras.bed import CHROM_NAMES, rename_chrom
 from danq_keras.console import InputError, atomic_output, log, progress
 from danq_keras.dna import UNKNOWN, pack_codes
 from danq_keras.explain import Explainer, contributions, hypothetical, of_the_base
-from danq_keras.explain_plots import LocusPicture, locus_png, spacing_png
+from danq_keras.explain_plots import LocusPicture, half_height, locus_png, spacing_png
 from danq_keras.explanation_files import (
-    ArrayFile,
     Locus,
+    create_arrays,
     table_rows,
     write_contributions,
     write_onehot,
@@ -25,7 +28,14 @@ from danq_keras.explanation_files import (
 from danq_keras.genome import Genome, Region, shorten
 from danq_keras.insertions import find_insert, parse_spacing, places_of, spacing_response
 from danq_keras.predict import TrainedModel, load_trained, window_of
-from danq_keras.prediction_files import track_names
+from danq_keras.predict_stream import weights_digest
+from danq_keras.prediction_files import (
+    Contents,
+    GrowingFile,
+    growing_output,
+    move_complete,
+    track_names,
+)
 from danq_keras.report import write_report
 from danq_keras.sequence_inputs import Intervals, Skipped, write_skipped
 
@@ -119,45 +129,73 @@ class _Session:
         loci, skipped = self._loci()
         method = args.method or ("both" if args.locus is not None else "gradient")
         values = [name for name, label in _LABELS.items() if method in (label, "both")]
-        with atomic_output(args.out, overwrite=args.overwrite) as folder:
-            folder.mkdir()
-            arrays = ArrayFile(folder / "contributions.h5", loci, self.names, values)
-            with arrays:
-                self._fill(arrays, loci, values)
-                chosen = self._pictured(arrays.get("scores")[:])
-                pictures = self._pictures(folder, arrays, loci, values, chosen)
-                if args.bed is not None:
-                    self._write_modisco(folder, arrays, values)
-                if (args.table or ("tsv" if args.locus is not None else "h5")) == "tsv":
-                    self._write_table(folder / "contributions.tsv", arrays, loci, values)
-                scores = arrays.get("scores")[:]
-            if args.table == "tsv" or (args.table is None and args.locus is not None):
-                (folder / "contributions.h5").unlink()
-            self._summarise(folder, loci, pictures, method)
+        with growing_output(
+            args.out,
+            self._contents(loci, values),
+            create=lambda file: create_arrays(file, loci, self.names, values),
+            publish=lambda file: self._publish(file, loci, values, method),
+            resume=args.resume,
+            overwrite=args.overwrite,
+        ) as growing:
+            self._fill(growing, loci, values)
+            scores = growing["scores"][:]
         return self._lines(loci, scores, method), skipped
 
-    def _fill(self, arrays: ArrayFile, loci: Sequence[Locus], values: Sequence[str]) -> None:
-        """Explain: gradients and scores in batches of loci, then locus by locus all changes."""
-        size = self.explainer.gradient_rows
-        with progress(total=len(loci), desc="gradients", unit="loci") as bar:
-            for at in range(0, len(loci), size):
+    def _contents(self, loci: Sequence[Locus], values: Sequence[str]) -> Contents:
+        """What decides the values, so that only the same explanation is continued."""
+        stat = self.genome.path.stat()
+        request = {
+            "model": str(self.model.path),
+            "weights": weights_digest(self.model.network),
+            "genome": [str(self.genome.path.resolve()), stat.st_size, stat.st_mtime_ns],
+            "intervals": [self.window, *map(str, loci)],
+            "targets": self.names,
+            "strands": self.args.strands,
+            "method": list(values),
+        }
+        return Contents(("codes", "scores", *values), self.names, request)
+
+    def _publish(
+        self, file: h5py.File, loci: Sequence[Locus], values: Sequence[str], method: str
+    ) -> None:
+        args = self.args
+        with atomic_output(args.out, overwrite=args.overwrite or args.resume) as folder:
+            folder.mkdir()
+            pictures = self._pictures(folder, file, loci, values)
+            if args.bed is not None:
+                self._write_modisco(folder, file, values)
+            self._summarise(folder, loci, pictures, method)
+            if (args.table or ("tsv" if args.locus is not None else "h5")) == "tsv":
+                self._write_table(folder / "contributions.tsv", file, loci, values)
+            else:
+                move_complete(file, folder / "contributions.h5")
+
+    def _fill(self, growing: GrowingFile, loci: Sequence[Locus], values: Sequence[str]) -> None:
+        """Explain the loci that are still to do; without mutagenesis in batches."""
+        mutating = "effects" in values
+        size = 1 if mutating else self.explainer.gradient_rows
+        each = 3 * (loci[0].end - loci[0].begin) if mutating else 1
+        unit, done = "changes" if mutating else "loci", growing.rows_done
+        with progress(
+            total=len(loci) * each, desc="explain", unit=unit, initial=done * each
+        ) as bar:
+            for at in range(done, len(loci), size):
                 some = loci[at : at + size]
                 codes = np.stack([self._codes(locus) for locus in some])
-                part = slice(some[0].begin, some[0].end)
-                rows = slice(at, at + len(some))
-                arrays.put(rows, "codes", codes[:, part])
-                arrays.put(rows, "scores", self.explainer.scores(pack_codes(codes)))
+                region = some[0].begin, some[0].end
+                part = slice(*region)
+                found = {
+                    "codes": codes[:, part],
+                    "scores": self.explainer.scores(pack_codes(codes)),
+                }
+                if mutating:
+                    effects = self.explainer.effects(codes[0], region, advance=bar.update)
+                    found["effects"] = effects[None]
                 if "gradients" in values:
-                    arrays.put(rows, "gradients", self.explainer.gradients(codes)[:, :, part])
-                bar.update(len(some))
-        if "effects" not in values:
-            return
-        total = len(loci) * 3 * (loci[0].end - loci[0].begin)
-        with progress(total=total, desc="mutagenesis", unit="changes") as bar:
-            for number, locus in enumerate(loci):
-                region = locus.begin, locus.end
-                effects = self.explainer.effects(self._codes(locus), region, advance=bar.update)
-                arrays.put(number, "effects", effects)
+                    found["gradients"] = self.explainer.gradients(codes)[:, :, part]
+                growing.append(found, {})
+                if not mutating:
+                    bar.update(len(some))
 
     def _pictured(self, scores: Any) -> list[list[int]]:
         """For each target the loci that get a picture, highest score first."""
@@ -167,19 +205,21 @@ class _Session:
     def _pictures(
         self,
         folder: Path,
-        arrays: ArrayFile,
+        file: h5py.File,
         loci: Sequence[Locus],
         values: Sequence[str],
-        chosen: Sequence[Sequence[int]],
     ) -> list[dict[str, str]]:
         pictures = []
+        chosen = self._pictured(file["scores"][:])
         with progress(total=sum(map(len, chosen)), desc="draw", unit="pictures") as bar:
-            for number, (target, file) in enumerate(zip(self.names, self.files, strict=True)):
-                for rank, row in enumerate(chosen[number], start=1):
-                    score = float(arrays.get("scores")[row, number])
-                    picture = _picture(arrays, values, row, number, locus=loci[row])
+            # The first of every target, then the second: a report shows those that come first.
+            for rank, rows in enumerate(zip(*chosen, strict=True), start=1):
+                for number, row in enumerate(rows):
+                    target, stem = self.names[number], self.files[number]
+                    score = float(file["scores"][row, number])
+                    picture = _picture(file, values, row, number, locus=loci[row])
                     subtitle = self._subtitle(score)
-                    name = f"{file}.png" if self.args.locus is not None else f"{file}.{rank}.png"
+                    name = f"{stem}.png" if self.args.locus is not None else f"{stem}.{rank}.png"
                     title = f"{target} at {loci[row]}"
                     drawn = LocusPicture(title=title, subtitle=subtitle, **picture)
                     locus_png(folder / name, drawn, zoom=self.args.zoom)
@@ -194,20 +234,20 @@ class _Session:
             f"{_logistic(score):.3f}), {strands}"
         )
 
-    def _write_modisco(self, folder: Path, arrays: ArrayFile, values: Sequence[str]) -> None:
-        write_onehot(folder / "onehot.npz", arrays.get("codes")[:])
-        for number, file in enumerate(self.files):
+    def _write_modisco(self, folder: Path, file: h5py.File, values: Sequence[str]) -> None:
+        write_onehot(folder / "onehot.npz", file["codes"][:])
+        for number, stem in enumerate(self.files):
             for name in values:
-                each = hypothetical(arrays.get(name)[:, number])
-                write_contributions(folder / f"{file}.{_LABELS[name]}.npz", each)
+                each = hypothetical(file[name][:, number])
+                write_contributions(folder / f"{stem}.{_LABELS[name]}.npz", each)
 
     def _write_table(
-        self, path: Path, arrays: ArrayFile, loci: Sequence[Locus], values: Sequence[str]
+        self, path: Path, file: h5py.File, loci: Sequence[Locus], values: Sequence[str]
     ) -> None:
         header = True
         for row, locus in enumerate(loci):
             for number, target in enumerate(self.names):
-                found = _picture(arrays, values, row, number, locus=locus)
+                found = _picture(file, values, row, number, locus=locus)
                 table = table_rows(
                     locus,
                     target,
@@ -271,7 +311,8 @@ class _Session:
             table.to_csv(folder / "spacing.tsv", sep="\t", index=False, float_format="%.6g")
             spacing_png(folder / "spacing.png", table, inserts=names, windows=len(loci))
             title = f"{' and '.join(names)} in {len(loci):,} windows of {args.into.name}"
-            caption = f"{title}: response of {', '.join(self.names)}, 95 % bands over windows"
+            caption = f"{title}: response of {', '.join(self.names)}, 95 % bands over windows; "
+            caption += "shaded: at least half-way up from the lowest to the highest, around it"
             write_summary(
                 folder,
                 {
@@ -295,9 +336,13 @@ def locus_of(region: Region, genome: Genome, window: int) -> Locus:
         InputError: the chromosome is unknown, or the window reaches beyond it.
     """
     if region.chrom not in genome.lengths:
+        twins = [rename_chrom(region.chrom, how, genome.lengths) for how in CHROM_NAMES]
+        near = [name for name in twins if name in genome.lengths]
+        near += difflib.get_close_matches(region.chrom, list(genome.lengths), n=1)
         raise InputError(
             f"--locus: {region.chrom} is not in {genome.path}, which has "
-            f"{shorten(list(genome.lengths), 5)}. Name one of those."
+            f"{shorten(list(genome.lengths), 5)}. "
+            + (f"Is it {near[0]}?" if near else "Name one of those.")
         )
     assert region.end is not None
     length = genome.lengths[region.chrom]
@@ -320,12 +365,12 @@ def locus_of(region: Region, genome: Genome, window: int) -> Locus:
 
 
 def _picture(
-    arrays: ArrayFile, values: Sequence[str], row: int, number: int, *, locus: Locus
+    file: h5py.File, values: Sequence[str], row: int, number: int, *, locus: Locus
 ) -> dict[str, Any]:
     """What there is of a locus for one target: see `LocusPicture`."""
-    codes = arrays.get("codes")[row]
-    effects = arrays.get("effects")[row, number] if "effects" in values else None
-    gradients = arrays.get("gradients")[row, number] if "gradients" in values else None
+    codes = file["codes"][row]
+    effects = file["effects"][row, number] if "effects" in values else None
+    gradients = file["gradients"][row, number] if "gradients" in values else None
     return {
         "start": locus.start + locus.begin,
         "codes": codes,
@@ -339,12 +384,14 @@ def _picture(
 def _peaks(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
     lines = []
     for name in names:
-        rows = table[table["target"] == name]
-        best = rows.loc[rows["response"].idxmax()]
-        line = f"{name}: highest at {int(best['spacing'])} bases, logit {best['response']:+.2f}"
+        rows = table[table["target"] == name].set_index("spacing")
+        responses = rows["response"]
+        best, first, last = half_height(responses.index.tolist(), responses.tolist())
+        line = f"{name}: highest at {best} bases, logit {responses[best]:+.2f}"
+        if len(responses) > 1:
+            line += f"; at {first} to {last} at least half-way up from {responses.min():+.2f}"
         if "first" in rows:
-            alone = best["first"] + best["second"]
-            line += f" (each alone: {alone:+.2f} in sum; median of all spacings "
-            line += f"{rows['response'].median():+.2f})"
+            alone = rows["first"][best] + rows["second"][best]
+            line += f" (each alone, in sum: {alone:+.2f})"
         lines.append(line)
     return lines

@@ -18,6 +18,7 @@ files in --out:
   motifs.meme    count matrices as frequencies, A,C,G,T, for other tools
   motifs.tsv     a row per kernel: sites, information, consensus, best match
   matches.tsv    all matches up to --threshold
+  matches.png    the known motifs that match best, each under its best kernel
   logos/         a PNG per kernel
   summary.json   what was read and compared
 

@@ -13,7 +13,9 @@ from danq_keras.console import InputError, atomic_output, progress
 from danq_keras.first_layer import KernelScanner, KernelSites, first_convolution
 from danq_keras.kernel_motifs import (
     KnownMotifs,
+    best_pairs,
     choose_matcher,
+    draw_motif_files,
     kernel_motifs,
     kernel_table,
     match_kernels,
@@ -53,7 +55,9 @@ def extract(args: argparse.Namespace, known: KnownMotifs) -> int:
     with atomic_output(args.out, overwrite=args.overwrite) as folder:
         folder.mkdir()
         tables = (table, match_table(kernels, matches, known))
-        write_motif_files(folder, kernels, tables, summary=summary, logos=not args.no_logos)
+        write_motif_files(folder, kernels, tables, summary=summary)
+        if not args.no_logos:
+            draw_motif_files(folder, kernels, best_pairs(kernels, matches, known))
     _renew_report(args.model, args.out)
     seconds = time.monotonic() - begin
     print(f"{line}\n{args.out}: {sites.n_sequences:,} sequences read, {seconds:.1f} s")

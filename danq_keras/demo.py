@@ -7,8 +7,10 @@ The genome is a first-order Markov chain whose GC content changes every few thou
 which CpG is rare, with diverged copies of a repeat. Elements stand every few hundred bases: one
 or two motif sites drawn from JASPAR 2016 frequencies, on either strand. `GRAMMAR` says which
 elements give a peak of which target. The decoys hold the same sites as the pair and the spacing
-targets in another arrangement, so that counting short words cannot tell them apart. A few per
-cent of the peaks are missing and as many are spurious. The files go through `build`.
+targets in another arrangement, so that counting short words cannot tell them apart: those of the
+spacing target stand closer or further apart than its own, so that a network must know both sides
+of the distance. A few per cent of the peaks are missing and as many are spurious. The files go
+through `build`.
 """
 
 from collections.abc import Mapping
@@ -81,7 +83,8 @@ GRAMMAR = (
     Element((_SPI1, _SPI1), None, 0.7, (10, 60)),
     Element((_RXRA, _RXRA), None, 0.7, (10, 60)),
     Element((_SRF, _HSF1), _SPACING, 1.4, (24, 24)),
-    Element((_SRF, _HSF1), None, 1.4, (60, 150)),
+    Element((_SRF, _HSF1), None, 0.5, (0, 10)),
+    Element((_SRF, _HSF1), None, 0.9, (40, 150)),
 )
 
 

@@ -132,9 +132,10 @@ def test_decoys_hold_the_sites_of_the_targets():
     assert sorted(m for d in decoys if len(set(d.motifs)) == 1 for m in d.motifs) == sorted(
         pair.motifs * 2
     )
-    (other,) = [d for d in decoys if len(set(d.motifs)) == 2]
-    assert other.motifs == spacing.motifs
-    assert spacing.gap[0] == spacing.gap[1] < other.gap[0]
+    closer, further = [d for d in decoys if len(set(d.motifs)) == 2]
+    assert closer.motifs == further.motifs == spacing.motifs
+    assert closer.weight + further.weight == pytest.approx(spacing.weight)
+    assert closer.gap[1] < spacing.gap[0] == spacing.gap[1] < further.gap[0]
 
 
 def test_noise_is_a_few_per_cent():

@@ -6,8 +6,8 @@ dataset folder; `sequence_inputs` adds FASTA and BED. Out: `Windows`, whose bloc
 variables are read whole.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -87,8 +87,9 @@ class Windows:
     `n_windows` rows of `window` bases; `both_strands` whether a row stands for its reverse
     complement too; `blocks(first)` streams packed (n, L/2) uint8 from row `first` to the last;
     `columns(begin, end)` says where rows come from: `name` (n,) str, or `chrom` (n,) str with
-    `start` and `end` (n,) int64, 0-based and half-open, of the windows, or nothing; `text_bytes`
-    bounds the UTF-8 length of its text; `check` reads what has a checksum and compares it;
+    `start` and `end` (n,) int64, 0-based and half-open, of the windows and, of a BED file's
+    features, `name` and `strand` (n,) str, or nothing; `text_bytes` bounds the UTF-8 length of each
+    column of text; `check` reads what has a checksum and compares it;
     `tiling` is how the rows lie along sequences, where they do.
     """
 
@@ -98,7 +99,7 @@ class Windows:
     both_strands: bool
     blocks: Callable[[int], Iterator[Bytes]]
     columns: Callable[[int, int], Columns] = _no_columns
-    text_bytes: int = 0
+    text_bytes: Mapping[str, int] = field(default_factory=dict)
     check: Callable[[], None] = _no_check
     tiling: Tiling | None = None
 
@@ -183,14 +184,14 @@ def _of_split(split: store.Split) -> Windows:
         both_strands=split.both_strands,
         blocks=blocks,
         columns=columns,
-        text_bytes=text_bytes(split.chrom),
+        text_bytes={} if split.chrom is None else {"chrom": text_bytes(split.chrom)},
         check=split.verify,
     )
 
 
-def text_bytes(text: npt.NDArray[np.str_] | None) -> int:
-    """UTF-8 bytes of the longest of some texts."""
-    return 0 if text is None else np.char.encode(text, "utf-8").dtype.itemsize
+def text_bytes(texts: Iterable[str]) -> int:
+    """UTF-8 bytes of the longest of some texts, at least 1."""
+    return max(1, *(len(text.encode()) for text in {"", *texts}))
 
 
 def _prediction_file(path: Path) -> Windows:

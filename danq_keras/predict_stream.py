@@ -2,7 +2,8 @@
 
 An HDF5 file holds `pred` (N, T) float32 in the input's order, or `embedding` (N, U) float32,
 `targets` (T,) UTF-8 and, where the input knows them, `name` (N,), or `chrom` (N,) UTF-8 and
-`start`, `end` (N,) int64 of the windows, 0-based and half-open. With several models `pred` is
+`start`, `end` (N,) int64 of the windows, 0-based and half-open; of a BED file's features also their
+`name` and `strand` (N,) UTF-8. With several models `pred` is
 their mean and `spread` (N, T) float32 their sample standard deviation. Its attributes say which
 strands were predicted and what from. `prediction_files` makes tables and tracks of it. Memory
 does not grow with N: a batch is read, predicted and written before the next.

@@ -242,9 +242,9 @@ def _create(file: h5py.File, windows: Windows, contents: Contents) -> None:
     text = h5py.string_dtype("utf-8")
     if "embedding" not in contents.values:
         file.create_dataset("targets", data=np.array(contents.columns, object), dtype=text)
-    fixed = h5py.string_dtype("utf-8", max(1, windows.text_bytes))
     for name, column in windows.columns(0, 1).items():
-        dtype = fixed if column.dtype.kind == "U" else np.int64
+        is_text = column.dtype.kind == "U"
+        dtype = h5py.string_dtype("utf-8", windows.text_bytes[name]) if is_text else np.int64
         file.create_dataset(name, (windows.n_windows,), dtype)
     request = contents.request
     file.attrs.update(

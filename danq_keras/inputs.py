@@ -22,7 +22,10 @@ from danq_keras.dna import Bytes
 Columns: TypeAlias = dict[str, npt.NDArray[Any]]
 
 _STORE_ROWS = 1 << 14
-_KINDS = "an .h5 or .mat file with 'testxdata', a split file of a dataset, or a dataset folder"
+_KINDS = (
+    "a FASTA file, a BED file with --genome, an .h5 or .mat file with 'testxdata', a split file of "
+    "a dataset, or a dataset folder"
+)
 _MATLAB5_ENDIANS = (b"IM", b"MI")  # bytes 126 and 127 of every MATLAB 5 file
 
 
@@ -121,6 +124,8 @@ def open_windows(path: Path, split: str | None = None) -> Windows:
         raise InputError(f"--split: for a dataset folder only. Received the file {path}. Leave it.")
     elif not path.exists():
         raise InputError(f"{path}: no such file or folder. Check the path.")
+    elif not path.stat().st_size:
+        raise InputError(f"{path}: the file is empty. Give {_KINDS}.")
     elif _is_store(path):
         windows = _of_split(store.open_split(path))
     elif _is_matlab(path):

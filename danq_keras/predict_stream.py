@@ -245,7 +245,7 @@ def write_predictions(
     request: Request,
     resume: bool = False,
     overwrite: bool = False,
-) -> None:
+) -> int:
     """Predict all windows into `out`, which appears complete or not at all.
 
     Args:
@@ -255,6 +255,9 @@ def write_predictions(
         request: what of it.
         resume: go on with an unfinished `out`, see `prediction_files.growing_file`.
         overwrite: replace `out`.
+
+    Returns:
+        How many windows have more unknown bases than known ones.
 
     Raises:
         InputError: the windows do not fit the network or are damaged, `out` exists, or a
@@ -277,11 +280,13 @@ def write_predictions(
             for packed in _batches(windows.blocks(begin), values.batch_size):
                 batch = values(packed)
                 _check_finite(batch, windows, begin)
+                file.n_unknown += _mostly_unknown(packed)
                 file.append(batch, windows.columns(begin, begin + len(packed)))
                 begin += len(packed)
                 bar.update(len(packed))
     if begin != windows.n_windows:
         raise ValueError(f"{begin} rows predicted, {windows.n_windows} announced.")
+    return file.n_unknown
 
 
 def check_output(out: Path, windows: Windows, values: Sequence[str], *, n_targets: int) -> None:
@@ -346,6 +351,12 @@ def _batches(blocks: Iterable[Bytes], size: int) -> Iterator[Bytes]:
         held, n_held = [rows[whole:]], len(rows) - whole
     if n_held:
         yield np.concatenate(held)
+
+
+def _mostly_unknown(packed: Bytes) -> int:
+    """Rows (n, L/2) with fewer known bases, each a bit, than unknown ones."""
+    known = np.bitwise_count(packed).sum(axis=1, dtype=np.int64)
+    return int((known < packed.shape[1]).sum())
 
 
 def _check_finite(batch: dict[str, Floats], windows: Windows, begin: int) -> None:

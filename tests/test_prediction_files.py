@@ -151,6 +151,27 @@ def test_intervals_keep_their_names_and_strands(ending, files, records, tmp_path
         np.testing.assert_allclose(table[["A", "G|x/y"]], expected, atol=TOLERANCE)
 
 
+def test_windows_without_bases_are_counted_across_a_stop(tmp_path, command, monkeypatch):
+    fasta = toys.write_fasta(tmp_path / "n.fa", {"a": "N" * 30 + "R" * 10 + "ACGT" * 10})
+    run = toys.save(toys.composition(WINDOW), tmp_path / "run", ["A", "G"])
+    # windows at 0, 10 … 60 have 0, 0, 0, 10, 20, 20, 20 known bases; half of 20 is enough
+    says = "o.h5: 3 windows have more unknown bases (not A, C, G, T) than known ones"
+    arguments = (run, fasta, tmp_path / "o.h5", "--tile", "10", "--batch-size", "2")
+    assert says in command(*arguments)[2]
+    with monkeypatch.context() as patch:
+        patch.setattr(prediction_files, "SAVE_SECONDS", -1)
+        Stop(patch, 4)
+        assert command(*arguments, "--overwrite")[0] == 130
+    (tmp_path / "o.h5").unlink()
+    assert says in command(*arguments, "--resume")[2]
+
+
+def test_equal_predictions_are_equal_bytes(files, tmp_path, command):
+    for name in ("a.tsv.gz", "b.tsv.gz"):
+        assert command(files / "run", files / "g.fa", tmp_path / name, "--tile", STEP)[0] == 0
+    assert (tmp_path / "a.tsv.gz").read_bytes() == (tmp_path / "b.tsv.gz").read_bytes()
+
+
 def test_tracks_cover_the_step_around_the_centre(files, records, tmp_path, command):
     bigwig = pytest.importorskip("pyBigWig")
     out = tmp_path / "tracks"

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO, Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,8 @@ _HEADER_WORDS = ("#", "track", "browser")
 _NARROW_PEAK_COLUMNS = 10  # Source: UCSC, ENCODE narrowPeak is BED6+4
 _BROAD_PEAK_COLUMNS = 9  # Source: UCSC, ENCODE broadPeak is BED6+3
 _SCORE, _SIGNAL, _SUMMIT = 4, 6, 9
+_NAMES = {"name": 3, "strand": 5}
+_NO_TEXT = "."
 CHROM_NAMES = ("strip", "add")
 
 
@@ -35,8 +37,9 @@ class Bed:
 
     `names` are the chromosomes; `chrom` (n,) int64 indexes them; `starts`, `ends` (n,) int64;
     `signal` (n,) float64 is narrowPeak's and broadPeak's signalValue, else the score; `summits`
-    (n,) int64 are narrowPeak's, relative to the start, -1 for none. Both None where the file
-    has no such column.
+    (n,) int64 are narrowPeak's, relative to the start, -1 for none; `feature_names` and `strands`
+    (n,) str objects, "." for none. Each is None where the file has no such column, or it was not
+    asked for.
     """
 
     path: Path
@@ -46,6 +49,8 @@ class Bed:
     ends: Positions
     signal: npt.NDArray[np.float64] | None = None
     summits: Positions | None = None
+    feature_names: npt.NDArray[np.object_] | None = None
+    strands: npt.NDArray[np.object_] | None = None
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -60,7 +65,7 @@ class Bed:
         return f"{self.names[self.chrom[index]]}:{self.starts[index]}-{self.ends[index]}"
 
 
-def read_bed(path: Path, *, with_signal: bool = False) -> Bed:
+def read_bed(path: Path, *, with_signal: bool = False, with_names: bool = False) -> Bed:
     """Read a BED, narrowPeak or broadPeak file, plain or gzip.
 
     Leading `#`, `track` and `browser` lines are passed over. A narrowPeak is recognised by its ten
@@ -70,6 +75,8 @@ def read_bed(path: Path, *, with_signal: bool = False) -> Bed:
         path: the file.
         with_signal: also read the signal, which must then be there; other BED files have their
             score column read as such.
+        with_names: also read names (column 4) and strands (column 6), where they are; a column 6
+            with anything but +, - and . is no strand.
 
     Raises:
         InputError: no features, too few columns, words for numbers, or an end not above its start;
@@ -79,7 +86,10 @@ def read_bed(path: Path, *, with_signal: bool = False) -> Bed:
         with open_bytes(path) as handle:
             n_header, first = _pass_header(handle)
             handle.seek(0)
-            used = _columns(path, _split(first), with_signal=with_signal)
+            fields = _split(first)
+            used = _columns(path, fields, with_signal=with_signal)
+            if with_names:
+                used |= {name: i for name, i in _NAMES.items() if i < len(fields)}
             table = pd.read_csv(
                 handle,
                 sep="\t" if b"\t" in first else r"\s+",
@@ -104,6 +114,8 @@ def read_bed(path: Path, *, with_signal: bool = False) -> Bed:
         ends=columns["end"].to_numpy(np.int64),
         signal=columns["signal"].to_numpy(np.float64) if "signal" in columns else None,
         summits=columns["summit"].to_numpy(np.int64) if "summit" in columns else None,
+        feature_names=_texts(columns["name"]) if "name" in columns else None,
+        strands=_strands(_texts(columns["strand"])) if "strand" in columns else None,
     )
     bad = (bed.starts < 0) | (bed.ends <= bed.starts)
     if bed.signal is not None:
@@ -119,7 +131,20 @@ _DTYPES = {
     "end": np.int64,
     "signal": np.float64,
     "summit": np.int64,
+    "name": "category",
+    "strand": "category",
 }
+
+
+def _texts(column: "pd.Series[Any]") -> npt.NDArray[np.object_]:
+    """A column of text; what a short line lacks is "." as BED has it."""
+    texts = np.array([str(text) or _NO_TEXT for text in column.cat.categories], object)
+    named: npt.NDArray[np.object_] = texts[column.cat.codes.to_numpy()]
+    return named
+
+
+def _strands(texts: npt.NDArray[np.object_]) -> npt.NDArray[np.object_] | None:
+    return texts if set(texts) <= {"+", "-", _NO_TEXT} else None
 
 
 def _pass_header(handle: IO[bytes]) -> tuple[int, bytes]:
@@ -267,14 +292,19 @@ def in_genome(bed: Bed, lengths: dict[str, int]) -> npt.NDArray[np.bool_]:
 
 
 def read_located(
-    path: Path, lengths: dict[str, int], *, chrom_names: str | None, with_signal: bool = False
+    path: Path,
+    lengths: dict[str, int],
+    *,
+    chrom_names: str | None,
+    with_signal: bool = False,
+    with_names: bool = False,
 ) -> tuple[Bed, npt.NDArray[np.bool_]]:
     """A BED file, its chromosomes renamed if so asked, and which features (n,) the genome has.
 
     Raises:
         InputError: the file is not BED, or does not fit the genome.
     """
-    bed = read_bed(path, with_signal=with_signal)
+    bed = read_bed(path, with_signal=with_signal, with_names=with_names)
     if chrom_names is not None:
         bed = _rename(bed, chrom_names, lengths)
     return bed, in_genome(bed, lengths)

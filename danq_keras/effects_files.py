@@ -3,10 +3,10 @@
 A row is an alternative allele, in the order of the VCF file; `targets` are the chosen ones, while
 `max_abs_diff` and `max_target` (the largest absolute difference and its target) look at all.
 
-- `.h5`: `chrom`, `pos` (1-based), `id`, `ref`, `alt`, `ref_pred` and `alt_pred` (V, T) float32,
-  `targets` (T,), `max_abs_diff` (V,) float64, `max_target` (V,) and, with a background, `evalue`
-  (V, T) float32, NaN where the background has no variant of that kind. Attributes say which model,
-  strands and files.
+- `.h5`: `chrom`, `pos` (1-based), `id`, `ref`, `alt`, `ref_pred`, `alt_pred`, `diff` and `logodds`
+  (V, T) float32, `targets` (T,), `max_abs_diff` (V,) float64, `max_target` (V,) and, with a
+  background, `evalue` (V, T) float32, NaN where the background has no variant of that kind.
+  Attributes say which model, strands and files.
 - `.tsv`, `.tsv.gz`: the first five, `max_abs_diff`, `max_target`, then for each target
   `<target>.diff`, `<target>.logodds` and what else was asked for; NA for an E-value that is not.
 - `.vcf`, `.vcf.gz`: the input's lines with INFO fields of a value per allele, "." for one that was
@@ -16,6 +16,7 @@ Left-out alleles are rows of `<OUT>.skipped.tsv`.
 """
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -75,7 +76,7 @@ class ScoredBlock:
     evalue: Doubles | None = None
 
     def columns(self, header: EffectsHeader) -> dict[str, Doubles]:
-        """Name → (V, T) values of the chosen targets, as text files have them."""
+        """Name → (V, T) values of the chosen targets."""
         chosen = list(header.chosen)
         ref, alt = self.ref[:, chosen], self.alt[:, chosen]
         columns = {"diff": difference(ref, alt), "logodds": log_odds_difference(ref, alt)}
@@ -247,7 +248,7 @@ def _open_h5(path: Path, header: EffectsHeader) -> Iterator[h5py.File]:
             file.create_dataset(name, (n,), text)
         file.create_dataset("pos", (n,), np.int64)
         file.create_dataset("max_abs_diff", (n,), np.float64)
-        names = ["ref_pred", "alt_pred", *["evalue"] * header.with_evalues]
+        names = ["ref_pred", "alt_pred", "diff", "logodds", *["evalue"] * header.with_evalues]
         wide = [file.create_dataset(name, shape, np.float32) for name in names]
         chosen = np.array([header.targets.names[i] for i in header.chosen], object)
         file.create_dataset("targets", data=chosen, dtype=text)
@@ -265,11 +266,11 @@ def _open_h5(path: Path, header: EffectsHeader) -> Iterator[h5py.File]:
 
 class _H5Writer:
     def __init__(self, file: h5py.File, header: EffectsHeader) -> None:
-        self._file, self._header = file, header
+        self._file, self._header = file, dataclasses.replace(header, with_probs=True)
         self._n_written = 0
 
     def write(self, scored: ScoredBlock) -> None:
-        alleles, chosen = scored.block.alleles, list(self._header.chosen)
+        alleles = scored.block.alleles
         if not alleles:
             return
         sizes, numbers = scored.largest()
@@ -279,9 +280,7 @@ class _H5Writer:
         }
         values["max_abs_diff"] = sizes
         values["max_target"] = [self._header.targets.names[i] for i in numbers]
-        values["ref_pred"], values["alt_pred"] = scored.ref[:, chosen], scored.alt[:, chosen]
-        if scored.evalue is not None:
-            values["evalue"] = scored.evalue[:, chosen]
+        values |= scored.columns(self._header)
         rows = slice(self._n_written, self._n_written + len(alleles))
         for name, column in values.items():
             self._file[name][rows] = column

@@ -39,7 +39,7 @@ def read_effects(path: Path) -> Effects:
     """Read an .h5 file of effects.
 
     Raises:
-        InputError: no such file, not one, without rows, or damaged.
+        InputError: no such file, not one, without rows, damaged, or without probabilities.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file. Make it with score_variants.py --out.")
@@ -50,7 +50,7 @@ def read_effects(path: Path) -> Effects:
             if not len(file["pos"]):
                 raise InputError(f"{path}: there are no variants in it. Give a file that has some.")
             texts = {name: file[name].asstr()[:] for name in ("chrom", "id", "ref", "alt")}
-            return Effects(
+            effects = Effects(
                 path=path,
                 **texts,
                 pos=file["pos"][:],
@@ -65,3 +65,22 @@ def read_effects(path: Path) -> Effects:
     except HDF5_DAMAGE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: not readable effects ({reason}). Score again.") from error
+    _check(effects)
+    return effects
+
+
+def _check(effects: Effects) -> None:
+    shape = (len(effects.pos), len(effects.targets))
+    for name in ("ref_pred", "alt_pred"):
+        probs = getattr(effects, name)
+        if probs.shape != shape:
+            raise InputError(
+                f"{effects.path}: {name!r} must have a row for each variant and a column for each "
+                f"target, {shape}. Received: {probs.shape}. Score again."
+            )
+        wrong = ~((probs >= 0) & (probs <= 1)).all(axis=1)
+        if wrong.any():
+            raise InputError(
+                f"{effects.path}: {name!r} must hold probabilities. Received something else in row "
+                f"{int(wrong.argmax())}. Score again."
+            )

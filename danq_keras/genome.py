@@ -29,6 +29,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _UNPACK_BYTES = 1 << 24
 _READ_BYTES = 1 << 22
 _SLOW_TO_INDEX = 1 << 26
+_PROTEIN_LETTERS = frozenset(b"EFIJLOPQZ")  # not among the IUPAC codes of bases
 _CODE_OF_BYTE = encode(np.arange(256, dtype=np.uint8)).tobytes()
 
 
@@ -93,6 +94,12 @@ class Genome:
                 raise InputError(
                     f"{self.path}: not a FASTA file: it must begin with '>'. "
                     f"Received: {received[0] if received else 'an empty file'!r}. Check --genome."
+                )
+            lines = [line for line in first.splitlines() if not line.startswith(b">")]
+            if foreign := _PROTEIN_LETTERS & set(b"".join(lines).upper()):
+                raise InputError(
+                    f"{self.path}: not DNA: it has letters that only proteins have. Received: "
+                    f"{', '.join(map(chr, sorted(foreign)))}. Give the sequences of bases."
                 )
             if not packed:
                 return self.path

@@ -6,8 +6,8 @@ dataset folder; `sequence_inputs` adds FASTA and BED. Out: `Windows`, whose bloc
 variables are read whole.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -22,7 +22,10 @@ from danq_keras.dna import Bytes
 Columns: TypeAlias = dict[str, npt.NDArray[Any]]
 
 _STORE_ROWS = 1 << 14
-_KINDS = "an .h5 or .mat file with 'testxdata', a split file of a dataset, or a dataset folder"
+_KINDS = (
+    "a FASTA file, a BED file with --genome, an .h5 or .mat file with 'testxdata', a split file of "
+    "a dataset, or a dataset folder"
+)
 _MATLAB5_ENDIANS = (b"IM", b"MI")  # bytes 126 and 127 of every MATLAB 5 file
 
 
@@ -87,8 +90,9 @@ class Windows:
     `n_windows` rows of `window` bases; `both_strands` whether a row stands for its reverse
     complement too; `blocks(first)` streams packed (n, L/2) uint8 from row `first` to the last;
     `columns(begin, end)` says where rows come from: `name` (n,) str, or `chrom` (n,) str with
-    `start` and `end` (n,) int64, 0-based and half-open, of the windows, or nothing; `text_bytes`
-    bounds the UTF-8 length of its text; `check` reads what has a checksum and compares it;
+    `start` and `end` (n,) int64, 0-based and half-open, of the windows and, of a BED file's
+    features, `name` and `strand` (n,) str, or nothing; `text_bytes` bounds the UTF-8 length of each
+    column of text; `check` reads what has a checksum and compares it;
     `tiling` is how the rows lie along sequences, where they do.
     """
 
@@ -98,7 +102,7 @@ class Windows:
     both_strands: bool
     blocks: Callable[[int], Iterator[Bytes]]
     columns: Callable[[int, int], Columns] = _no_columns
-    text_bytes: int = 0
+    text_bytes: Mapping[str, int] = field(default_factory=dict)
     check: Callable[[], None] = _no_check
     tiling: Tiling | None = None
 
@@ -120,6 +124,8 @@ def open_windows(path: Path, split: str | None = None) -> Windows:
         raise InputError(f"--split: for a dataset folder only. Received the file {path}. Leave it.")
     elif not path.exists():
         raise InputError(f"{path}: no such file or folder. Check the path.")
+    elif not path.stat().st_size:
+        raise InputError(f"{path}: the file is empty. Give {_KINDS}.")
     elif _is_store(path):
         windows = _of_split(store.open_split(path))
     elif _is_matlab(path):
@@ -183,14 +189,14 @@ def _of_split(split: store.Split) -> Windows:
         both_strands=split.both_strands,
         blocks=blocks,
         columns=columns,
-        text_bytes=text_bytes(split.chrom),
+        text_bytes={} if split.chrom is None else {"chrom": text_bytes(split.chrom)},
         check=split.verify,
     )
 
 
-def text_bytes(text: npt.NDArray[np.str_] | None) -> int:
-    """UTF-8 bytes of the longest of some texts."""
-    return 0 if text is None else np.char.encode(text, "utf-8").dtype.itemsize
+def text_bytes(texts: Iterable[str]) -> int:
+    """UTF-8 bytes of the longest of some texts, at least 1."""
+    return max(1, *(len(text.encode()) for text in {"", *texts}))
 
 
 def _prediction_file(path: Path) -> Windows:

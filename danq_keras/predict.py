@@ -70,6 +70,12 @@ def load_trained(path: Path) -> TrainedModel:
     """
     file = path / "model.keras" if path.is_dir() else path
     if not file.is_file():
+        runs = sorted(model.parent for model in path.glob("*/model.keras"))
+        if runs:
+            raise InputError(
+                f"{path}: a folder of {len(runs)} runs, not a run. Give one of them, such as "
+                f"{runs[0]}."
+            )
         raise InputError(f"{file}: no such model. Give a run folder or a .keras file.")
     try:
         network = keras.saving.load_model(file, compile=False)

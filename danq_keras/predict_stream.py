@@ -2,7 +2,8 @@
 
 An HDF5 file holds `pred` (N, T) float32 in the input's order, or `embedding` (N, U) float32,
 `targets` (T,) UTF-8 and, where the input knows them, `name` (N,), or `chrom` (N,) UTF-8 and
-`start`, `end` (N,) int64 of the windows, 0-based and half-open. With several models `pred` is
+`start`, `end` (N,) int64 of the windows, 0-based and half-open; of a BED file's features also their
+`name` and `strand` (N,) UTF-8. With several models `pred` is
 their mean and `spread` (N, T) float32 their sample standard deviation. Its attributes say which
 strands were predicted and what from. `prediction_files` makes tables and tracks of it. Memory
 does not grow with N: a batch is read, predicted and written before the next.
@@ -244,7 +245,7 @@ def write_predictions(
     request: Request,
     resume: bool = False,
     overwrite: bool = False,
-) -> None:
+) -> int:
     """Predict all windows into `out`, which appears complete or not at all.
 
     Args:
@@ -254,6 +255,9 @@ def write_predictions(
         request: what of it.
         resume: go on with an unfinished `out`, see `prediction_files.growing_file`.
         overwrite: replace `out`.
+
+    Returns:
+        How many windows have more unknown bases than known ones.
 
     Raises:
         InputError: the windows do not fit the network or are damaged, `out` exists, or a
@@ -276,11 +280,13 @@ def write_predictions(
             for packed in _batches(windows.blocks(begin), values.batch_size):
                 batch = values(packed)
                 _check_finite(batch, windows, begin)
+                file.n_unknown += _mostly_unknown(packed)
                 file.append(batch, windows.columns(begin, begin + len(packed)))
                 begin += len(packed)
                 bar.update(len(packed))
     if begin != windows.n_windows:
         raise ValueError(f"{begin} rows predicted, {windows.n_windows} announced.")
+    return file.n_unknown
 
 
 def check_output(out: Path, windows: Windows, values: Sequence[str], *, n_targets: int) -> None:
@@ -346,6 +352,12 @@ def _batches(blocks: Iterable[Bytes], size: int) -> Iterator[Bytes]:
         held, n_held = [rows[whole:]], len(rows) - whole
     if n_held:
         yield np.concatenate(held)
+
+
+def _mostly_unknown(packed: Bytes) -> int:
+    """Rows (n, L/2) with fewer known bases, each a bit, than unknown ones."""
+    known = np.bitwise_count(packed).sum(axis=1, dtype=np.int64)
+    return int((known < packed.shape[1]).sum())
 
 
 def _check_finite(batch: dict[str, Floats], windows: Windows, begin: int) -> None:

@@ -12,6 +12,7 @@ last (L - STEP)/2 bases of a sequence.
 import contextlib
 import gzip
 import hashlib
+import io
 import json
 import os
 import re
@@ -97,13 +98,15 @@ def partial_path(out: Path) -> Path:
 class GrowingFile:
     """A prediction file that rows are appended to.
 
-    `rows_done` of them are there; a later process would go on after `rows_saved`.
+    `rows_done` of them are there; a later process would go on after `rows_saved`. `n_unknown` is
+    how many of them have more unknown bases than known ones, counted by who appends them.
     """
 
     def __init__(self, file: h5py.File, values: Sequence[str]) -> None:
         self._file = file
         self._values = values
         self.rows_done = self.rows_saved = int(file.attrs["rows_done"])
+        self.n_unknown = int(file.attrs.get("rows_unknown", 0))
         self._saved = time.monotonic()
 
     def append(self, values: Mapping[str, Floats], coordinates: Mapping[str, Any]) -> None:
@@ -129,7 +132,7 @@ class GrowingFile:
     def save(self) -> None:
         """Make the rows so far those that a later process goes on from."""
         self._file.flush()  # the rows are on their way before their number is
-        self._file.attrs["rows_done"] = self.rows_done
+        self._file.attrs.update({"rows_done": self.rows_done, "rows_unknown": self.n_unknown})
         self._file.flush()
         self.rows_saved = self.rows_done
         self._saved = time.monotonic()
@@ -292,9 +295,9 @@ def _create(file: h5py.File, windows: Windows, contents: Contents) -> None:
     text = h5py.string_dtype("utf-8")
     if "embedding" not in contents.values:
         file.create_dataset("targets", data=np.array(contents.columns, object), dtype=text)
-    fixed = h5py.string_dtype("utf-8", max(1, windows.text_bytes))
     for name, column in windows.columns(0, 1).items():
-        dtype = fixed if column.dtype.kind == "U" else np.int64
+        is_text = column.dtype.kind == "U"
+        dtype = h5py.string_dtype("utf-8", windows.text_bytes[name]) if is_text else np.int64
         file.create_dataset(name, (windows.n_windows,), dtype)
     file.attrs["source"] = str(windows.path)
     if windows.tiling is not None:
@@ -340,7 +343,12 @@ def _publish(
 @contextlib.contextmanager
 def _text_file(path: Path, *, packed: bool) -> Iterator[IO[str]]:
     if packed:
-        with gzip.open(path, "wt", compresslevel=5, encoding="utf-8", newline="\n") as handle:
+        with (
+            path.open("wb") as raw,
+            # Without name and time of this file, so that equal predictions are equal bytes.
+            gzip.GzipFile("", "wb", 5, raw, mtime=0) as packed_file,
+            io.TextIOWrapper(packed_file, encoding="utf-8", newline="\n") as handle,
+        ):
             yield handle
     else:
         with path.open("w", encoding="utf-8", newline="\n") as handle:

@@ -28,6 +28,7 @@ from danq_keras.effects_reader import Effects
 from danq_keras.genome import Positions, one_line
 
 KEYS = ("chrom", "pos", "ref", "alt")
+_LARGEST = 1e38  # whose square is a number
 _CHROM_STRIDE = 1 << 40  # no chromosome is as long
 Flags = npt.NDArray[np.bool_]
 
@@ -110,6 +111,12 @@ def read_extra(path: Path, effects: Effects) -> tuple[tuple[str, ...], Doubles]:
             raise InputError(
                 f"{path}: column {name!r} must hold numbers or NA ({one_line(error)}). Correct it."
             ) from error
+        beyond = table[name][table[name].abs() > _LARGEST]
+        if len(beyond):
+            raise InputError(
+                f"{path}: column {name!r} must hold numbers up to {_LARGEST:.1g}, or NA. Received: "
+                f"{beyond.iloc[0]}. Correct it."
+            )
     keys = pd.MultiIndex.from_frame(table[list(KEYS)])
     if keys.has_duplicates:
         twice = ":".join(keys[keys.duplicated()][0])
@@ -193,6 +200,8 @@ def cross_validate(
 
 
 def _fit(features: Doubles, positive: Flags, options: BoostingOptions) -> FoldModel:
+    # A column may have no value in the other folds: a constant, so that no tree looks at it.
+    features = np.where(np.isnan(features).all(axis=0), 0.0, features)
     scaler = StandardScaler().fit(features)
     scaled = (features - scaler.mean_) / scaler.scale_
     classifier = HistGradientBoostingClassifier(

@@ -92,7 +92,7 @@ def record_windows(genome: Genome, window: int) -> tuple[Windows, list[Skipped]]
         both_strands=True,
         blocks=blocks,
         columns=lambda begin, end: {"name": text[begin:end]},
-        text_bytes=text_bytes(text),
+        text_bytes={"name": text_bytes(names)},
     )
     return windows, skipped
 
@@ -138,7 +138,7 @@ def tiled_windows(
         both_strands=True,
         blocks=blocks,
         columns=tiling.columns,
-        text_bytes=max(len(name.encode()) for name in lengths),
+        text_bytes={"chrom": text_bytes(lengths)},
         tiling=tiling,
     )
     return windows, skipped
@@ -172,7 +172,7 @@ class Intervals:
         Raises:
             InputError: it is not BED, or does not fit the genome.
         """
-        bed, known = read_located(path, genome.lengths, chrom_names=chrom_names)
+        bed, known = read_located(path, genome.lengths, chrom_names=chrom_names, with_names=True)
         return cls(bed, genome, known)
 
     def centred(self, window: int) -> tuple[Positions, list[Skipped], Positions]:
@@ -206,13 +206,17 @@ class Intervals:
         return kept, skipped, starts[kept]
 
     def windows(self, window: int) -> tuple[Windows, list[Skipped]]:
-        """The features' windows as rows to predict.
+        """The features' windows, with their names and strands, as rows to predict.
+
+        Windows are of the genome's forward strand, whatever strand a feature is on.
 
         Raises:
             InputError: no feature has a window inside its chromosome.
         """
         kept, skipped, starts = self.centred(window)
         names = np.array(self.bed.names, np.str_)[self.bed.chrom[kept]]
+        described = {"name": self.bed.feature_names, "strand": self.bed.strands}
+        texts = {key: column[kept] for key, column in described.items() if column is not None}
 
         def blocks(first: int) -> Iterator[Bytes]:
             for begin in range(first, len(starts), _BLOCK_ROWS):
@@ -221,7 +225,8 @@ class Intervals:
 
         def columns(begin: int, end: int) -> Columns:
             rows = slice(begin, end)
-            return {"chrom": names[rows], "start": starts[rows], "end": starts[rows] + window}
+            places = {"chrom": names[rows], "start": starts[rows], "end": starts[rows] + window}
+            return places | {key: column[rows].astype(np.str_) for key, column in texts.items()}
 
         windows = Windows(
             path=self.bed.path,
@@ -230,7 +235,9 @@ class Intervals:
             both_strands=True,
             blocks=blocks,
             columns=columns,
-            text_bytes=text_bytes(names),
+            text_bytes={
+                key: text_bytes(column) for key, column in {"chrom": names, **texts}.items()
+            },
         )
         return windows, skipped
 

@@ -59,15 +59,15 @@ class Targets:
         """Numbers of the targets that a user names by number, by name, or by unrepeated stem.
 
         Args:
-            wanted: 0-based numbers as text, or names. A name that the dataset had to number
-                (`name`, `name#2`, …) fits several targets and is refused.
+            wanted: 0-based numbers as text, or names; blanks around them do not count. A name that
+                the dataset had to number (`name`, `name#2`, …) fits several targets and is refused.
 
         Raises:
             InputError: a target is unknown, ambiguous or named twice.
         """
         found: list[int] = []
         for text in wanted:
-            index = self._find_one(text)
+            index = self._find_one(text.strip())
             if index in found:
                 raise InputError(f"Target {text!r} is named twice. Name each target once.")
             found.append(index)

@@ -85,11 +85,15 @@ def survey_file(path: Path, cutter: WindowCutter, *, on_mismatch: str) -> Survey
         )
     first = survey.first_mismatch
     if first is not None and on_mismatch == "error":
+        advice = (
+            "The file was made with another genome: give that one."
+            if survey.is_of_another_genome
+            else "Use the genome that the file was made with, or pass --on-mismatch skip."
+        )
         raise InputError(
             f"{path}: REF differs from the genome in {survey.n_skipped[Reason.MISMATCH]:,} of "
             f"{n_alleles:,} alleles, first at {first.allele.chrom}:{first.allele.pos}: "
-            f"{first.detail}. Use the genome that the file was made with, or pass --on-mismatch "
-            "skip."
+            f"{first.detail}. {advice}"
         )
     return survey
 
@@ -229,4 +233,6 @@ def _attributes(
 def left_out(survey: Survey) -> str:
     """The left-out alleles in words, by reason."""
     counts = survey.n_skipped.most_common()
-    return "left out: " + ", ".join(f"{n:,} {reason}" for reason, n in counts)
+    text = "left out: " + ", ".join(f"{n:,} {reason}" for reason, n in counts)
+    doubt = "; most REFs differ: the file was probably made with another genome"
+    return text + doubt * survey.is_of_another_genome

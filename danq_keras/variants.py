@@ -96,8 +96,9 @@ class Survey:
     """What a file holds: `n_records`, `n_alleles` to be scored, and `n_skipped` by reason.
 
     `n_cut` alleles reach past the right end of the window, so that only a part of them is in it;
-    `first_mismatch` is the first allele whose REF differs from the genome; `unknown_chroms` are the
-    chromosomes that the genome has not, in order.
+    `first_mismatch` is the first allele whose REF differs from the genome; `first_unsorted` the
+    place of the first record that is not in order of position; `unknown_chroms` are the chromosomes
+    that the genome has not, in order.
     """
 
     n_records: int = 0
@@ -105,7 +106,24 @@ class Survey:
     n_cut: int = 0
     n_skipped: Counter[Reason] = field(default_factory=Counter)
     first_mismatch: Skipped | None = None
+    first_unsorted: str = ""
     unknown_chroms: dict[str, None] = field(default_factory=dict)
+    _last: tuple[str, int] = ("", 0)
+    _chroms: set[str] = field(default_factory=set)
+
+    @property
+    def is_of_another_genome(self) -> bool:
+        """Whether more REFs differ from the genome than agree."""
+        return self.n_skipped[Reason.MISMATCH] > self.n_alleles
+
+    def place(self, record: Record) -> None:
+        """Count a record, and note whether it stands in order."""
+        self.n_records += 1
+        (chrom, pos), self._last = self._last, (record.chrom, record.pos)
+        in_order = record.pos >= pos if record.chrom == chrom else record.chrom not in self._chroms
+        self._chroms.add(record.chrom)
+        if not in_order and not self.first_unsorted:
+            self.first_unsorted = f"{record.chrom}:{record.pos}"
 
     def count(self, allele: Allele, skipped: Skipped | None, *, is_cut: bool) -> None:
         """Count an allele that `WindowCutter.judge` has judged."""
@@ -199,7 +217,7 @@ class WindowCutter:
         found = Survey()
         with progress(total=None, desc=desc, unit="records") as bar:
             for record in records:
-                found.n_records += 1
+                found.place(record)
                 for allele, skipped in self.judge(record):
                     found.count(allele, skipped, is_cut=self.is_cut(allele))
                 bar.update()

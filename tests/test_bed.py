@@ -78,6 +78,31 @@ def test_ragged_lines_are_read_while_the_needed_columns_are_there(tmp_path: Path
     assert (bed.starts.tolist(), bed.ends.tolist()) == ([1, 2, 3], [5, 6, 7])
 
 
+@pytest.mark.parametrize("separator", ["\t", " "])
+def test_names_and_strands_are_read_where_they_are(separator: str, tmp_path: Path) -> None:
+    rows = ["chr1 1 5 NA 0 -", "chr1 2 6", "chr1 3 7 1.0 9 +", "chr2 3 7 β 9 ."]
+    text = "\n".join(row.replace(" ", separator) for row in rows)
+    bed = read_bed(write(tmp_path / "a.bed", text), with_names=True)
+    assert bed.feature_names is not None
+    assert bed.feature_names.tolist() == ["NA", ".", "1.0", "β"]
+    assert bed.strands is not None
+    assert bed.strands.tolist() == ["-", ".", "+", "."]
+    unasked = read_bed(tmp_path / "a.bed")
+    assert (unasked.feature_names, unasked.strands) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [("chr1\t1\t5\n", None), ("chr1\t1\t5\tx\n", ["x"]), ("chr1\t1\t5\tx\t1\t7\n", ["x"])],
+)
+def test_a_sixth_column_of_anything_else_is_no_strand(
+    text: str, names: list[str] | None, tmp_path: Path
+) -> None:
+    bed = read_bed(write(tmp_path / "a.bed", text), with_names=True)
+    assert bed.strands is None
+    assert (bed.feature_names if names is None else list(bed.feature_names or ())) == names
+
+
 def test_names_that_look_like_missing_values_stay_text(tmp_path: Path) -> None:
     bed = read_bed(write(tmp_path / "a.bed", "NA\t1\t4\nNone\t1\t4\n"))
     assert set(bed.names) == {"NA", "None"}

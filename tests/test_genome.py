@@ -87,6 +87,7 @@ def test_fetch_takes_an_interval_and_refuses_one_outside(tmp_path: Path) -> None
         (b"\x89PNG\r\n\x1a\n", "must begin with '>'"),
         (b">a\nACGT\nACGTACGT\nAC\n", "not a usable FASTA"),
         (b">a\nACGT\n>a\nACGT\n", "not a usable FASTA .*Duplicate"),
+        (b">a\nACGTRYSWKMBDHVNXU-*.\n>E\nMKlACGT\n", "not DNA: .* Received: L. Give"),
         (gzip.compress(b"@read\nACGT\n"), "must begin with '>'"),
         (gzip.compress(b">a\n" + b"ACGTTGCA" * 9)[:-9], "truncated gzip"),
     ],

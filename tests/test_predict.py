@@ -222,6 +222,14 @@ def test_missing_model(tmp_path: Path) -> None:
             load_trained(path)
 
 
+def test_a_folder_of_runs_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    for name in ("seed-2", "seed-1"):
+        save_run(tmp_path / "set" / name, 2, {})
+    with pytest.raises(InputError, match=r"a folder of 2 runs, not a run.*such as .*seed-1\.$"):
+        load_trained(tmp_path / "set")
+
+
 @pytest.mark.parametrize("content", [b"", b"not a zip archive"])
 def test_file_that_is_no_model(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.keras"

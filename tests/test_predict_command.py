@@ -293,12 +293,17 @@ def mistake(command, tmp_path, model_path):
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("a.vcf", b"##\n" * 99), ("e", b"")],
+    [("a.vcf", b"##\n" * 99), ("e", b"\n")],
 )
 def test_other_kinds_of_input(name, content, tmp_path, mistake):
     path = tmp_path / name
     path.write_bytes(content)
-    assert f"{path}: this kind of input is not known. Give an .h5 or .mat file" in mistake(path)
+    assert f"{path}: this kind of input is not known. Give a FASTA file, a BED" in mistake(path)
+
+
+def test_an_empty_file(tmp_path, mistake):
+    (tmp_path / "e.fa").touch()
+    assert "e.fa: the file is empty. Give a FASTA file" in mistake(tmp_path / "e.fa")
 
 
 def test_missing_input_and_other_folders(tmp_path, mistake):

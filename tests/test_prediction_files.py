@@ -125,6 +125,53 @@ def test_intervals(files, records, tmp_path, command):
         np.testing.assert_allclose(file["pred"][:], expected, atol=TOLERANCE)
 
 
+@pytest.mark.parametrize("ending", ["h5", "tsv"])
+def test_intervals_keep_their_names_and_strands(ending, files, records, tmp_path, command):
+    bed = tmp_path / "i.bed"
+    long_name = "β" * 40
+    bed.write_text(f"chr10\t50\t51\tNA\t0\t-\nchr2\t3\t4\tout\t0\t+\nchr2\t60\t80\t{long_name}\n")
+    out = tmp_path / f"i.{ending}"
+    arguments = ["--genome", files / "g.fa", "--strands", "forward"]
+    assert command(files / "run", bed, out, *arguments)[0] == 0
+    names, strands = ["NA", long_name], ["-", "."]
+    # the strand of a feature does not turn its window
+    expected = [
+        shares(records["chr10"][40:60], "forward"),
+        shares(records["chr2"][60:80], "forward"),
+    ]
+    if ending == "h5":
+        with h5py.File(out) as file:
+            assert file["name"].asstr()[:].tolist() == names
+            assert file["strand"].asstr()[:].tolist() == strands
+            np.testing.assert_allclose(file["pred"][:], expected, atol=TOLERANCE)
+    else:
+        table = pd.read_csv(out, sep="\t", keep_default_na=False)
+        assert table.columns[:5].tolist() == ["chrom", "start", "end", "name", "strand"]
+        assert (table["name"].tolist(), table["strand"].tolist()) == (names, strands)
+        np.testing.assert_allclose(table[["A", "G|x/y"]], expected, atol=TOLERANCE)
+
+
+def test_windows_without_bases_are_counted_across_a_stop(tmp_path, command, monkeypatch):
+    fasta = toys.write_fasta(tmp_path / "n.fa", {"a": "N" * 30 + "R" * 10 + "ACGT" * 10})
+    run = toys.save(toys.composition(WINDOW), tmp_path / "run", ["A", "G"])
+    # windows at 0, 10 … 60 have 0, 0, 0, 10, 20, 20, 20 known bases; half of 20 is enough
+    says = "o.h5: 3 windows have more unknown bases (not A, C, G, T) than known ones"
+    arguments = (run, fasta, tmp_path / "o.h5", "--tile", "10", "--batch-size", "2")
+    assert says in command(*arguments)[2]
+    with monkeypatch.context() as patch:
+        patch.setattr(prediction_files, "SAVE_SECONDS", -1)
+        Stop(patch, 4)
+        assert command(*arguments, "--overwrite")[0] == 130
+    (tmp_path / "o.h5").unlink()
+    assert says in command(*arguments, "--resume")[2]
+
+
+def test_equal_predictions_are_equal_bytes(files, tmp_path, command):
+    for name in ("a.tsv.gz", "b.tsv.gz"):
+        assert command(files / "run", files / "g.fa", tmp_path / name, "--tile", STEP)[0] == 0
+    assert (tmp_path / "a.tsv.gz").read_bytes() == (tmp_path / "b.tsv.gz").read_bytes()
+
+
 def test_tracks_cover_the_step_around_the_centre(files, records, tmp_path, command):
     bigwig = pytest.importorskip("pyBigWig")
     out = tmp_path / "tracks"

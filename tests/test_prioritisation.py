@@ -136,6 +136,25 @@ def test_signal_is_found_and_noise_is_not(rng):
     np.testing.assert_array_equal(again.score, found.score)
 
 
+def test_a_column_without_a_value_outside_a_fold_is_not_looked_at(rng):
+    positive = np.arange(120) < 60
+    folds = np.arange(120) % 4
+    features = rng.normal(size=(120, 2))
+    features[:60, 0] += 4
+    without = features.copy()
+    features[folds != 1, 1] = np.nan  # only fold 1 has values
+    without[:, 1] = 0
+    found, plain = (
+        prioritisation.cross_validate(values, positive, folds, options=FEW, desc="fit")
+        for values in (features, without)
+    )
+    np.testing.assert_array_equal(found.score[folds == 1], plain.score[folds == 1])
+    # no values at all
+    empty = np.full((120, 1), np.nan)
+    nothing = prioritisation.cross_validate(empty, positive, folds, options=FEW, desc="fit")
+    assert nothing.auroc.tolist() == [0.5] * 4
+
+
 def test_classes_are_balanced(rng):
     """Without signal, scores lie about a half however rare the positives are."""
     positive = np.arange(400) < 40
@@ -202,6 +221,9 @@ def test_extra_columns_that_do_not_fit(rng, tmp_path):
     says("Received: chrom, pos, value")
     write_extra(path, effects, x=["1", "high", "2"])
     says("column 'x' must hold numbers or NA")
+    for text in ("inf", "-1e300"):
+        write_extra(path, effects, x=["1", text, "NA"])
+        says(r"column 'x' must hold numbers up to 1e\+38, or NA. Received: -?(inf|1e\+300)")
     write_extra(path, make_effects(rng, 2), x=[1, 2])
     says("1 of 3 variants have no row, first chr3:21000:A:C")
     table = pd.read_csv(path, sep="\t")

@@ -16,6 +16,7 @@ import pytest
 
 from danq_keras import console, dna
 from danq_keras.commands import benchmark, score_variants
+from danq_keras.effects import difference, log_odds_difference
 from danq_keras.genome import Genome
 from danq_keras.predict import TrainedModel, load_trained
 from danq_keras.targets import Targets
@@ -144,7 +145,13 @@ def test_every_count_of_bases_is_exact(batch_size, command, vcf, tmp_path):
     assert found["id"].tolist() == ["v0"] * 4 + ["v1", "v2", "v4"]
     assert set(found["chrom"]) == {"chr1"}
     assert found["targets"].tolist() == ["0", "1", "2", "3"]
-    assert found["ref_pred"].dtype == found["alt_pred"].dtype == np.float32
+    for name in ("ref_pred", "alt_pred", "diff", "logodds"):
+        assert found[name].dtype == np.float32
+    ref, alt = found["ref_pred"], found["alt_pred"]
+    np.testing.assert_array_equal(found["diff"], difference(ref, alt).astype(np.float32))
+    np.testing.assert_array_equal(
+        found["logodds"], log_odds_difference(ref, alt).astype(np.float32)
+    )
     for row, variant in enumerate(alleles()):
         ref, alt = (count_by_hand(text) for text in windows_by_hand(*variant))
         np.testing.assert_allclose(found["ref_pred"][row], ref, atol=TOLERANCE)
@@ -433,6 +440,28 @@ def test_a_mismatch_is_an_error_unless_skipped(command, tmp_path):
         == [f"REF differs from the genome: expected {CHR1[69]}, found {other}"] * 2
     )
     assert len(pd.read_csv(tmp_path / "e.tsv", sep="\t")) == 7
+
+
+def test_most_refs_differing_is_another_genome(command, tmp_path):
+    wrong = [(pos, "A" if CHR1[pos - 1] != "A" else "C", ("GG",)) for pos in (50, 51)]
+    vcf = write_vcf(tmp_path / "w.vcf", [*wrong, (60, CHR1[59], ("GG",))])
+    status, _, err = command(vcf, "--out", "e.h5")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "The file was made with another genome: give that one." in err
+    status, out, _ = command(vcf, "--out", "e.h5", "--on-mismatch", "skip")
+    assert status == 0
+    assert "most REFs differ: the file was probably made with another genome" in out
+
+
+def test_disorder_is_told_and_kept(command, tmp_path):
+    ordered = [(50, CHR1[49], ("CC",)), (50, CHR1[49], ("GG",)), (60, CHR1[59], ("CC",))]
+    status, out, _ = command(write_vcf(tmp_path / "o.vcf", ordered), "--out", "o.h5")
+    assert (status, "not in order" in out) == (0, False)
+    status, out, _ = command(write_vcf(tmp_path / "u.vcf", ordered[::-1]), "--out", "u.h5")
+    assert status == 0
+    assert "u.vcf: not in order of position, first at chr1:50; scored in the file's order" in out
+    found = [read_h5(tmp_path / name)["alt_pred"] for name in ("o.h5", "u.h5")]
+    np.testing.assert_array_equal(found[0], found[1][::-1])
 
 
 def test_the_window_is_the_models(command, vcf, tmp_path):

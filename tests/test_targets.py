@@ -18,6 +18,7 @@ NAMES = Targets(
         ("K562|NRSF|None", 2),
         ("K562|CTCF|None#2", 1),
         ("REB1", 4),  # a stem that is not repeated
+        (" REB1", 4),  # of "A, REB1"
     ],
 )
 def test_find_by_number_name_or_stem(wanted: str, expected: int) -> None:

@@ -179,6 +179,20 @@ def test_a_survey_counts_what_the_blocks_hold(cutter):
     assert list(survey.unknown_chroms) == ["chrX"]
 
 
+@pytest.mark.parametrize(
+    ("places", "first"),
+    [
+        ([("chr1", 5), ("chr1", 5), ("chr1", 9), ("chr2", 1)], ""),
+        ([("chr2", 5), ("chr1", 1), ("chr3", 1)], ""),  # any order of chromosomes
+        ([("chr1", 5), ("chr1", 4), ("chr1", 3)], "chr1:4"),
+        ([("chr1", 5), ("chr2", 4), ("chr1", 6)], "chr1:6"),
+    ],
+)
+def test_a_survey_notes_the_first_record_out_of_order(places, first, cutter):
+    records = [record(pos, "A", "C", chrom=chrom) for chrom, pos in places]
+    assert cutter.survey(records, desc="check").first_unsorted == first
+
+
 def test_chromosomes_can_be_renamed_while_alleles_keep_their_names(genome):
     renamed = WindowCutter(genome, L, chrom_names="add")
     [(allele, skipped)] = renamed.judge(record(60, CHR1[59], "CC", chrom="1"))

@@ -26,7 +26,8 @@ listed with the reason in OUTPUT.skipped.tsv.
 
 OUTPUT is one of
   .h5: 'pred' (N, T) and 'targets' (T,), a row for each row of INPUT, in order; with 'name', or
-    'chrom', 'start' and 'end' of the windows (0-based, half-open), where INPUT has them
+    'chrom', 'start' and 'end' of the windows (0-based, half-open), where INPUT has them, and a BED
+    file's 'name' and 'strand' (windows are of the genome's forward strand, whatever the interval's)
   .tsv or .tsv.gz: the same as a table with a column for each target
   .bw: a bigWig track of one target along a FASTA with --tile STEP
   a name without ending: a folder with such a track for each target, and tracks.tsv

@@ -36,7 +36,7 @@ def predict(args: argparse.Namespace, source: Windows | Intervals | Genome) -> i
     windows.check()
     strands = args.strands or ("both" if windows.both_strands else "forward")
     request = Request(strands, args.values, targets, args.batch_size)
-    write_predictions(
+    n_unknown = write_predictions(
         models,
         windows,
         out=args.output,
@@ -47,6 +47,11 @@ def predict(args: argparse.Namespace, source: Windows | Intervals | Genome) -> i
     what = "records" if isinstance(source, Genome) else "intervals"
     if (line := write_skipped(args.output, skipped, what)) is not None:
         log.info(line)
+    if n_unknown:
+        log.info(
+            f"{args.output}: {n_unknown:,} windows have more unknown bases (not A, C, G, T) than "
+            "known ones: their predictions say little"
+        )
     n_targets = len(models[0].targets) if targets is None else len(targets)
     values = "embeddings" if args.values == EMBEDDING else f"{n_targets:,} targets"
     parts = [f"{windows.n_windows:,} windows × {values}", _STRANDS[strands]]

@@ -89,6 +89,11 @@ def _report(args: argparse.Namespace, model: TrainedModel, done: ScoreSummary) -
     )
     if survey.n_skipped:
         print(f"{skipped_path(args.out)}: {left_out(survey)}")
+    if survey.first_unsorted:
+        print(
+            f"{args.vcf}: not in order of position, first at {survey.first_unsorted}; scored in "
+            "the file's order"
+        )
     if survey.n_cut:
         print(f"{survey.n_cut:,} alleles reach past the right end of the window and were cut there")
     if done.n_without_evalue:

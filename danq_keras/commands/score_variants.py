@@ -22,7 +22,7 @@ of REF, and the window is cut or filled from the genome on its right. Probabilit
 both strands; difference = P(ALT) - P(REF), log-odds difference = logit P(ALT) - logit P(REF).
 
 FILE is one of
-  .h5          ref_pred, alt_pred (a row per alternative allele), evalue; for further work
+  .h5          ref_pred, alt_pred, diff, logodds (a row per alternative allele), evalue
   .tsv[.gz]    max_abs_diff, max_target, and the differences of each target
   .vcf[.gz]    the VCF with INFO fields: the largest difference, and those of --targets
 Alleles that cannot be scored are listed with their reason in FILE.skipped.tsv.

@@ -25,6 +25,7 @@ from danq_keras.targets import Targets
 
 Floats = npt.NDArray[np.float32]
 N_DEEPSEA = 919
+_HALF = ("float16", "bfloat16")
 
 
 @contextlib.contextmanager
@@ -63,7 +64,7 @@ class TrainedModel:
 
 
 def load_trained(path: Path) -> TrainedModel:
-    """Open a run folder or a .keras file.
+    """Open a run folder or a .keras file; a network of mixed precision then works in float32.
 
     Raises:
         InputError: nothing readable is there, or it does not map (N, L, 4) to (N, T).
@@ -88,6 +89,9 @@ def load_trained(path: Path) -> TrainedModel:
             f"{file}: a model maps (N, L, 4) to (N, T). Received: {network.input_shape} to "
             f"{network.output_shape}."
         )
+    for layer in network._flatten_layers():  # cells of LSTMs too
+        if layer.compute_dtype in _HALF:
+            layer.dtype_policy = "float32"
     config_path = file.parent / "config.json"
     config = _read_config(config_path) if config_path.is_file() else {}
     return TrainedModel(network, _target_names(network.output_shape[1], config), path, config)

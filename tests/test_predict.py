@@ -9,10 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tensorflow as tf
+import tiny
 
 from danq_keras import dna, predict, store
 from danq_keras.console import InputError
 from danq_keras.deepsea import deepsea_targets
+from danq_keras.models import build_model
 from danq_keras.predict import SplitPredictor, load_trained
 from danq_keras.targets import Targets
 
@@ -214,6 +216,20 @@ def test_919_outputs_are_deepseas(tmp_path: Path) -> None:
 def test_names_of_another_number_are_not_believed(tmp_path: Path) -> None:
     trained = load_trained(save_run(tmp_path / "run", 2, {"targets": ["a", "b", "c"]}))
     assert trained.targets.names == ("0", "1")
+
+
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+def test_a_network_of_mixed_precision_works_in_float32(precision: str, tmp_path: Path) -> None:
+    config = tiny.preset("danq").model
+    exact = build_model(config)
+    mixed = build_model(config, precision=precision)
+    mixed.set_weights(exact.get_weights())
+    mixed.save(tmp_path / "mixed.keras")
+    onehot = np.eye(4, dtype=np.float32)[np.random.default_rng(0).integers(0, 4, (9, tiny.WINDOW))]
+    loaded = load_trained(tmp_path / "mixed.keras").network
+    expected = np.asarray(exact(onehot, training=False))
+    np.testing.assert_array_equal(np.asarray(loaded(onehot, training=False)), expected)
+    assert not np.array_equal(np.asarray(mixed(onehot, training=False)), expected)
 
 
 def test_missing_model(tmp_path: Path) -> None:

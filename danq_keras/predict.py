@@ -74,8 +74,7 @@ def load_trained(path: Path) -> TrainedModel:
         runs = sorted(model.parent for model in path.glob("*/model.keras"))
         if runs:
             raise InputError(
-                f"{path}: a folder of {len(runs)} runs, not a run. Give one of them, such as "
-                f"{runs[0]}."
+                f"{path}: a folder of runs, not a run. Give one of those in it, such as {runs[0]}."
             )
         raise InputError(f"{file}: no such model. Give a run folder or a .keras file.")
     try:

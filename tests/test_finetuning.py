@@ -376,5 +376,8 @@ def test_mistakes_of_the_command(data, trained, tmp_path, command):
     status, err = command("--data", data, "--init", trained, "--set", "filters=9", "--out", out)
     assert (status, "layer conv: expected" in err) == (2, True)
     status, err = command("--data", data, "--init", tmp_path, "--out", out)
+    assert (status, f"{tmp_path}: a folder of runs, not a run. Give one" in err) == (2, True)
+    (tmp_path / "empty").mkdir()
+    status, err = command("--data", data, "--init", tmp_path / "empty", "--out", out)
     assert (status, "model.keras: no such model" in err) == (2, True)
     assert not out.exists()

@@ -449,7 +449,9 @@ def test_interrupted_in_the_middle_leaves_nothing(number, status, model_path, co
     _, errors = process.communicate(timeout=60)
     assert process.returncode == status
     assert errors.splitlines()[-1] in ("Interrupted.", "Terminated.")
-    assert [path.name for path in tmp_path.iterdir()] == [source.name]
+    # On a machine so busy that 20 seconds have passed, rows are saved to go on from.
+    kept = ["out.h5.partial"] if "--resume goes on" in errors else []
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([source.name, *kept])
 
 
 @pytest.mark.data

@@ -28,7 +28,7 @@ import h5py
 import numpy as np
 
 from danq_keras import __version__
-from danq_keras.console import InputError
+from danq_keras.console import InputError, signals_deferred
 from danq_keras.effects import Doubles, Probs, difference, log_odds_difference
 from danq_keras.effects_reader import FORMAT
 from danq_keras.store import reserve_space
@@ -242,18 +242,8 @@ def _open_h5(path: Path, header: EffectsHeader) -> Iterator[h5py.File]:
     path.touch(exist_ok=False)  # says why, where h5py would only say no
     file = h5py.File(path, "w", libver=("v110", "v110"))
     try:
-        text = h5py.string_dtype("utf-8")
-        n, shape = header.n_alleles, (header.n_alleles, len(header.chosen))
-        for name in ("chrom", "id", "ref", "alt", "max_target"):
-            file.create_dataset(name, (n,), text)
-        file.create_dataset("pos", (n,), np.int64)
-        file.create_dataset("max_abs_diff", (n,), np.float64)
-        names = ["ref_pred", "alt_pred", "diff", "logodds", *["evalue"] * header.with_evalues]
-        wide = [file.create_dataset(name, shape, np.float32) for name in names]
-        chosen = np.array([header.targets.names[i] for i in header.chosen], object)
-        file.create_dataset("targets", data=chosen, dtype=text)
-        file.attrs.update({"format": FORMAT, "package_version": __version__, **header.attributes})
-        reserve_space(file, sum(dataset.nbytes for dataset in wide))
+        with signals_deferred():
+            _create(file, header)
         yield file
         size = file.id.get_filesize()
         file.close()
@@ -262,6 +252,21 @@ def _open_h5(path: Path, header: EffectsHeader) -> Iterator[h5py.File]:
         with contextlib.suppress(OSError, RuntimeError):  # the first error is the one to show
             file.close()
         raise
+
+
+def _create(file: h5py.File, header: EffectsHeader) -> None:
+    text = h5py.string_dtype("utf-8")
+    n, shape = header.n_alleles, (header.n_alleles, len(header.chosen))
+    for name in ("chrom", "id", "ref", "alt", "max_target"):
+        file.create_dataset(name, (n,), text)
+    file.create_dataset("pos", (n,), np.int64)
+    file.create_dataset("max_abs_diff", (n,), np.float64)
+    names = ["ref_pred", "alt_pred", "diff", "logodds", *["evalue"] * header.with_evalues]
+    wide = [file.create_dataset(name, shape, np.float32) for name in names]
+    chosen = np.array([header.targets.names[i] for i in header.chosen], object)
+    file.create_dataset("targets", data=chosen, dtype=text)
+    file.attrs.update({"format": FORMAT, "package_version": __version__, **header.attributes})
+    reserve_space(file, sum(dataset.nbytes for dataset in wide))
 
 
 class _H5Writer:
@@ -282,6 +287,7 @@ class _H5Writer:
         values["max_target"] = [self._header.targets.names[i] for i in numbers]
         values |= scored.columns(self._header)
         rows = slice(self._n_written, self._n_written + len(alleles))
-        for name, column in values.items():
-            self._file[name][rows] = column
+        with signals_deferred():
+            for name, column in values.items():
+                self._file[name][rows] = column
         self._n_written = rows.stop

@@ -20,7 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from danq_keras.console import InputError, log, progress
+from danq_keras.console import InputError, log, progress, signals_deferred
 from danq_keras.dna import Bytes
 from danq_keras.inputs import Windows
 from danq_keras.models import unpack_windows
@@ -103,7 +103,8 @@ class WindowPredictor:
 
     def unguarded(self, packed: Bytes) -> Floats:
         """As a call, but a device without memory for so many rows raises TensorFlow's error."""
-        with without_tf32():
+        # Deferred: TensorFlow makes other errors of a stop that comes while it traces.
+        with without_tf32(), signals_deferred():
             return np.asarray(self._step(tf.constant(packed)).numpy(), np.float32)
 
 

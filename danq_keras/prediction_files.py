@@ -36,6 +36,7 @@ from danq_keras.console import (
     optional_module,
     progress,
     refuse_existing,
+    signals_deferred,
 )
 from danq_keras.inputs import Tiling, Windows
 from danq_keras.store import reserve_space
@@ -113,15 +114,16 @@ class GrowingFile:
         """Write the next rows, and every `SAVE_SECONDS` also how many there are."""
         n = len(values[self._values[0]])
         rows = slice(self.rows_done, self.rows_done + n)
-        for name in self._values:
-            self._file[name][rows] = values[name]
-        for name, column in coordinates.items():
-            dataset = self._file[name]
-            if column.dtype.kind == "U":
-                # Cast, since HDF5 refuses to turn plain bytes into UTF-8 text.
-                column = np.char.encode(column, "utf-8").astype(dataset.dtype)
-            dataset[rows] = column
-        self.rows_done += n
+        with signals_deferred():
+            for name in self._values:
+                self._file[name][rows] = values[name]
+            for name, column in coordinates.items():
+                dataset = self._file[name]
+                if column.dtype.kind == "U":
+                    # Cast, since HDF5 refuses to turn plain bytes into UTF-8 text.
+                    column = np.char.encode(column, "utf-8").astype(dataset.dtype)
+                dataset[rows] = column
+            self.rows_done += n
         if time.monotonic() - self._saved > SAVE_SECONDS:
             self.save()
 
@@ -131,9 +133,10 @@ class GrowingFile:
 
     def save(self) -> None:
         """Make the rows so far those that a later process goes on from."""
-        self._file.flush()  # the rows are on their way before their number is
-        self._file.attrs.update({"rows_done": self.rows_done, "rows_unknown": self.n_unknown})
-        self._file.flush()
+        with signals_deferred():
+            self._file.flush()  # the rows are on their way before their number is
+            self._file.attrs.update({"rows_done": self.rows_done, "rows_unknown": self.n_unknown})
+            self._file.flush()
         self.rows_saved = self.rows_done
         self._saved = time.monotonic()
 
@@ -246,22 +249,26 @@ def _open(
             )
         return _reopen(path, contents)
     try:
-        path.unlink(missing_ok=True)
-        path.touch(exist_ok=False)  # says why, where h5py would only say no
-        file = h5py.File(path, "w")
-        file.attrs.update(
-            {
-                "model": contents.request["model"],
-                "strands": contents.request["strands"],
-                "package_version": __version__,
-                "rows_done": 0,
-                "request": contents.fingerprint(),
-            }
-        )
-        create(file)
+        with signals_deferred():
+            path.unlink(missing_ok=True)
+            path.touch(exist_ok=False)  # says why, where h5py would only say no
+            file = h5py.File(path, "w")
+            file.attrs.update(
+                {
+                    "model": contents.request["model"],
+                    "strands": contents.request["strands"],
+                    "package_version": __version__,
+                    "rows_done": 0,
+                    "request": contents.fingerprint(),
+                }
+            )
+            create(file)
     except OSError as error:
         path.unlink(missing_ok=True)
         error.filename = str(error.filename or path).removesuffix(".partial")
+        raise
+    except (KeyboardInterrupt, Terminated):
+        path.unlink(missing_ok=True)
         raise
     return file
 

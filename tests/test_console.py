@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -283,6 +284,42 @@ def test_signal_is_a_request_first(number: int, error: type[BaseException]) -> N
 
 
 # ── what is shown ───────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, console.Terminated)],
+)
+def test_a_signal_waits_for_the_end_of_the_block(
+    number: signal.Signals, error: type[BaseException]
+) -> None:
+    previous = signal.signal(signal.SIGTERM, console._raise_terminated)
+    try:
+        done = []
+        with pytest.raises(error):  # noqa: PT012  what comes after the signal is the point
+            with console.signals_deferred():
+                signal.raise_signal(number)
+                signal.raise_signal(number)
+                done.append("the rest of the block")
+            done.append("after the block")
+        assert done == ["the rest of the block"]
+        with pytest.raises(error):  # as before
+            signal.raise_signal(number)
+        with pytest.raises(ZeroDivisionError), console.signals_deferred():
+            raise ZeroDivisionError
+        with pytest.raises(error):
+            signal.raise_signal(number)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def test_other_threads_have_no_signals_to_defer() -> None:
+    def work() -> int:
+        with console.signals_deferred():
+            return 7
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(work).result() == 7
 
 
 def test_logging_goes_to_terminal_and_files(

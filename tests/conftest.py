@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from danq_keras import console
+from danq_keras.system import command as console
 
 
 @pytest.fixture

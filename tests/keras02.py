@@ -11,9 +11,10 @@ import h5py
 import numpy as np
 import tensorflow as tf
 
-from danq_keras import dna, legacy
-from danq_keras.presets import PRESETS
-from danq_keras.steps import TrainingStep
+from danq_keras.genome import dna
+from danq_keras.models import legacy
+from danq_keras.recipes.presets import PRESETS
+from danq_keras.training.step import TrainingStep
 
 GOLDEN = Path(__file__).parent / "data" / "keras02_small.h5"
 PREDICTIONS = {"time": "pred_time_reversed", "seya": "pred_seya_upstream"}

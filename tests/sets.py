@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from danq_keras import auc_tables
-from danq_keras.metrics import TargetMetrics
-from danq_keras.run_sets import FOLDS, REPEATS, RunSet
-from danq_keras.targets import Targets
+from danq_keras.data.targets import Targets
+from danq_keras.evaluation import auc_tables
+from danq_keras.evaluation.metrics import TargetMetrics
+from danq_keras.runs.sets import FOLDS, REPEATS, RunSet
 
 
 def config(**train: Any) -> dict[str, Any]:

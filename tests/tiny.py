@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from danq_keras import dna
-from danq_keras.presets import Preset, apply_settings, get_preset
-from danq_keras.store import Dataset, Rows, SplitWriter, StoreHeader, new_dataset, open_dataset
-from danq_keras.targets import Targets
+from danq_keras.data.store import Dataset, Rows, SplitWriter, StoreHeader, new_dataset, open_dataset
+from danq_keras.data.targets import Targets
+from danq_keras.genome import dna
+from danq_keras.recipes.presets import Preset, apply_settings, get_preset
 
 WINDOW = 60
 SETTINGS = {

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from danq_keras import dna
-from danq_keras.predict import TrainedModel
-from danq_keras.targets import Targets
+from danq_keras.data.targets import Targets
+from danq_keras.genome import dna
+from danq_keras.prediction.predictor import TrainedModel
 
 WINDOW = 20
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 from danq_keras import __version__
-from danq_keras.console import run_command, set_up_logging
+from danq_keras.system.command import run_command, set_up_logging
 
 YARDSTICKS: Mapping[str, str] = {
     "convert": "train.mat → store, against h5py reading the same file",
@@ -50,7 +50,7 @@ def parser(chosen: Sequence[str] = tuple(YARDSTICKS)) -> argparse.ArgumentParser
 
 
 def _module(name: str) -> ModuleType:
-    return importlib.import_module(f"danq_keras.commands.benchmark_{name.replace('-', '_')}")
+    return importlib.import_module(f"danq_keras.benchmarks.{name.replace('-', '_')}")
 
 
 def main(argv: list[str] | None = None) -> int:

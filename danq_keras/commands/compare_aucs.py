@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from danq_keras import __version__
-from danq_keras.console import InputError, run_command
+from danq_keras.system.command import InputError, run_command
 
 _EPILOG = """\
 example:
@@ -78,8 +78,8 @@ def main(argv: list[str] | None = None) -> int:
         raise InputError(f"--min-positives: at least 1. Received: {args.min_positives}.")
     if _are_sets([*args.tables, *([args.reference] if args.reference else [])]):
         return _compare_sets(args)
-    from danq_keras import comparison, comparison_text
-    from danq_keras.console import refuse_existing
+    from danq_keras.evaluation import comparison, comparison_text
+    from danq_keras.system.command import refuse_existing
 
     if args.out is not None:
         for name in comparison_text.FILES:
@@ -116,7 +116,7 @@ def _are_sets(arguments: list[str]) -> bool:
     Raises:
         InputError: only some are, and one of repeats has no table of its own.
     """
-    from danq_keras.run_sets import REPEATS, kind_of
+    from danq_keras.runs.sets import REPEATS, kind_of
 
     kinds = [kind_of(Path(argument)) for argument in arguments]
     if len(arguments) > 1 and all(kinds):
@@ -130,8 +130,8 @@ def _are_sets(arguments: list[str]) -> bool:
 
 
 def _compare_sets(args: argparse.Namespace) -> int:
-    from danq_keras import repeats_comparison
-    from danq_keras.console import refuse_existing
+    from danq_keras.runs import comparison as repeats_comparison
+    from danq_keras.system.command import refuse_existing
 
     if args.min_positives > 1:
         raise InputError(

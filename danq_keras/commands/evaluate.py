@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from danq_keras import __version__
-from danq_keras.commands.start import start_tensorflow
-from danq_keras.console import InputError, refuse_existing, run_command, set_up_logging
+from danq_keras.system.command import InputError, refuse_existing, run_command, set_up_logging
+from danq_keras.system.tensorflow import start_tensorflow
 
 _EPILOG = """\
 example:
@@ -80,10 +80,10 @@ def main(argv: list[str] | None = None) -> int:
     for name in (*_FILES, *copied):
         refuse_existing(out / name, overwrite=args.overwrite)
     start_tensorflow()
-    from danq_keras.bundle import open_or_convert
-    from danq_keras.experiment import Evaluation, check_fit, finish_evaluation
-    from danq_keras.predict import load_trained
-    from danq_keras.store import open_dataset
+    from danq_keras.data.bundle import open_or_convert
+    from danq_keras.data.store import open_dataset
+    from danq_keras.prediction.predictor import load_trained
+    from danq_keras.training.run_folder import Evaluation, check_fit, finish_evaluation
 
     model = load_trained(args.model)
     dataset = open_dataset(open_or_convert(args.data, args.store))

@@ -7,19 +7,19 @@ import sys
 from pathlib import Path
 
 from danq_keras import __version__
-from danq_keras.bed import CHROM_NAMES
-from danq_keras.commands.start import start_tensorflow
-from danq_keras.console import (
+from danq_keras.data.sequence_inputs import Intervals
+from danq_keras.genome.bed import CHROM_NAMES
+from danq_keras.genome.fasta import Genome, Region
+from danq_keras.interpret.files import SUMMARY
+from danq_keras.prediction.growing import partial_path
+from danq_keras.system.command import (
     InputError,
     optional_module,
     refuse_existing,
     run_command,
     set_up_logging,
 )
-from danq_keras.explanation_files import SUMMARY
-from danq_keras.genome import Genome, Region
-from danq_keras.prediction_files import partial_path
-from danq_keras.sequence_inputs import Intervals
+from danq_keras.system.tensorflow import start_tensorflow
 
 _EPILOG = """\
 One of
@@ -203,7 +203,7 @@ def main(argv: list[str] | None = None) -> int:
     with contextlib.ExitStack() as stack:
         genome, place = _open(args, stack)  # before TensorFlow starts, which takes seconds
         start_tensorflow()
-        from danq_keras.commands import explain_session
+        from danq_keras.interpret import explain as explain_session
 
         return explain_session.explain(args, genome, place)
 

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from danq_keras import __version__
-from danq_keras.commands.start import start_tensorflow
-from danq_keras.console import InputError, refuse_existing, run_command, set_up_logging
-from danq_keras.kernel_motifs import METHODS, SUMMARY, read_databases
+from danq_keras.interpret.kernel_motifs import METHODS, SUMMARY, read_databases
+from danq_keras.system.command import InputError, refuse_existing, run_command, set_up_logging
+from danq_keras.system.tensorflow import start_tensorflow
 
 _EPILOG = """\
 Each kernel has a site in every sequence in which its highest activation is above zero: the bases
@@ -125,7 +125,7 @@ def main(argv: list[str] | None = None) -> int:
         )
     known = read_databases(args.databases)
     start_tensorflow()
-    from danq_keras.commands import extract_motifs_session
+    from danq_keras.interpret import motifs as extract_motifs_session
 
     return extract_motifs_session.extract(args, known)
 

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from danq_keras import __version__
-from danq_keras.commands.start import start_tensorflow
-from danq_keras.console import InputError, refuse_existing, run_command, set_up_logging
+from danq_keras.system.command import InputError, refuse_existing, run_command, set_up_logging
+from danq_keras.system.tensorflow import start_tensorflow
 
 _EPILOG = """\
 examples:

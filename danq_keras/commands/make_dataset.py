@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from danq_keras import __version__
-from danq_keras.console import InputError, refuse_existing, run_command, set_up_logging
+from danq_keras.system.command import InputError, refuse_existing, run_command, set_up_logging
 
 if TYPE_CHECKING:
-    from danq_keras.store import Dataset, Split
+    from danq_keras.data.store import Dataset, Split
 
 _EXAMPLES = {
     "": "bin/make_dataset.py genome data/yeast --genome sacCer3.fa.gz --peaks peaks/*.bed "
@@ -337,15 +337,15 @@ def _refuse_foreign(out: Path, command: str) -> None:
 
 
 def _deepsea(args: argparse.Namespace) -> None:
-    from danq_keras.bundle import bundle_to_dataset
+    from danq_keras.data.bundle import bundle_to_dataset
 
     bundle_to_dataset(args.bundle, args.out, overwrite=args.overwrite)
     _show_written(args.out)
 
 
 def _genome(args: argparse.Namespace) -> None:
-    from danq_keras.build import build_dataset
-    from danq_keras.genome_spec import GenomeSpec
+    from danq_keras.data.build import build_dataset
+    from danq_keras.data.spec import GenomeSpec
 
     choices: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
@@ -358,40 +358,40 @@ def _genome(args: argparse.Namespace) -> None:
 
 
 def _demo(args: argparse.Namespace) -> None:
-    from danq_keras.demo import make_demo
+    from danq_keras.data.demo import make_demo
 
     _show_written(make_demo(args.out, seed=args.seed, overwrite=args.overwrite))
 
 
 def _export(args: argparse.Namespace) -> None:
-    from danq_keras.bundle import dataset_to_bundle
+    from danq_keras.data.bundle import dataset_to_bundle
 
     dataset_to_bundle(args.dataset, args.out, overwrite=args.overwrite)
     print(f"Written: {args.out}")
 
 
 def _show_written(folder: Path) -> None:
-    from danq_keras.store import open_dataset
+    from danq_keras.data.store import open_dataset
 
     print(_describe(open_dataset(folder)))
     print(f"Written: {folder}")
 
 
 def _info(args: argparse.Namespace) -> None:
-    from danq_keras.store import open_dataset
+    from danq_keras.data.store import open_dataset
 
     dataset = open_dataset(args.dataset)
     print(_describe(dataset))
     if args.targets:
         print(_describe_targets(dataset))
     if args.duplicates:
-        from danq_keras.duplicates import count_duplicates, describe_overlaps
+        from danq_keras.data.duplicates import count_duplicates, describe_overlaps
 
         print(describe_overlaps(count_duplicates(dataset)))
 
 
 def _verify(args: argparse.Namespace) -> None:
-    from danq_keras.store import SPLITS, open_dataset
+    from danq_keras.data.store import SPLITS, open_dataset
 
     dataset = open_dataset(args.dataset)
     for name in SPLITS:
@@ -401,8 +401,8 @@ def _verify(args: argparse.Namespace) -> None:
 
 
 def _compare(args: argparse.Namespace) -> None:
-    from danq_keras.dataset_comparison import compare_datasets
-    from danq_keras.store import open_dataset
+    from danq_keras.data.agreement import compare_datasets
+    from danq_keras.data.store import open_dataset
 
     if args.table is not None:
         refuse_existing(args.table, overwrite=args.overwrite)
@@ -417,13 +417,13 @@ def _compare(args: argparse.Namespace) -> None:
 
 
 def _splits(dataset: "Dataset") -> list[tuple[str, "Split"]]:
-    from danq_keras.store import SPLITS
+    from danq_keras.data.store import SPLITS
 
     return [(name, dataset.split(name)) for name in SPLITS]
 
 
 def _describe(dataset: "Dataset") -> str:
-    from danq_keras.labels import count_positives
+    from danq_keras.data.labels import count_positives
 
     train = dataset.train
     lines = [
@@ -451,7 +451,7 @@ def _describe(dataset: "Dataset") -> str:
 
 
 def _describe_targets(dataset: "Dataset") -> str:
-    from danq_keras.labels import count_positives
+    from danq_keras.data.labels import count_positives
 
     counts = [count_positives(split) for _, split in _splits(dataset)]
     lines = ["target\tname\tgroup\tpositives in train\tvalid\ttest"]

@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 from danq_keras import __version__
-from danq_keras.bed import CHROM_NAMES
-from danq_keras.commands.start import start_tensorflow
-from danq_keras.console import InputError, refuse_existing, run_command, set_up_logging
-from danq_keras.genome import Genome
-from danq_keras.inputs import Windows, open_windows
-from danq_keras.prediction_files import kind_of, partial_path
-from danq_keras.sequence_inputs import Intervals, is_fasta
+from danq_keras.data.inputs import Windows, open_windows
+from danq_keras.data.sequence_inputs import Intervals, is_fasta
+from danq_keras.genome.bed import CHROM_NAMES
+from danq_keras.genome.fasta import Genome
+from danq_keras.prediction.growing import kind_of, partial_path
+from danq_keras.system.command import InputError, refuse_existing, run_command, set_up_logging
+from danq_keras.system.tensorflow import start_tensorflow
 
 _EPILOG = """\
 INPUT is one of
@@ -175,7 +175,7 @@ def main(argv: list[str] | None = None) -> int:
     with contextlib.ExitStack() as stack:
         source = _open_source(args, stack)  # before TensorFlow starts, which takes seconds
         start_tensorflow()
-        from danq_keras.commands import predict_session
+        from danq_keras.prediction import predict as predict_session
 
         return predict_session.predict(args, source)
 

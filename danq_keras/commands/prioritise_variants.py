@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from danq_keras import __version__
-from danq_keras.console import InputError, refuse_existing, run_command, set_up_logging
+from danq_keras.system.command import InputError, refuse_existing, run_command, set_up_logging
 
 _EPILOG = """\
 All effects are .h5 files of score_variants.py, made with the same model. Features are the log-odds
@@ -79,12 +79,12 @@ def main(argv: list[str] | None = None) -> int:
         raise InputError(f"{args.out}: {' or '.join(endings)} is written. Choose such an ending.")
     if args.part == "fit":
         _check_numbers(args)
-    from danq_keras.prioritiser import TABLES
+    from danq_keras.variants.prioritiser import TABLES
 
     tables = [f"{args.out.name}.{name}.tsv" for name in TABLES] if args.part == "fit" else []
     for path in (args.out, *(args.out.with_name(name) for name in tables)):
         refuse_existing(path, overwrite=args.overwrite)
-    from danq_keras.commands import prioritise_session
+    from danq_keras.variants import prioritise as prioritise_session
 
     return prioritise_session.fit(args) if args.part == "fit" else prioritise_session.apply(args)
 

@@ -4,13 +4,12 @@ import argparse
 
 import h5py
 
-from danq_keras.background import Background, read_background, write_background
-from danq_keras.console import InputError, log
-from danq_keras.effects_files import skipped_path
-from danq_keras.genome import Genome
-from danq_keras.predict import TrainedModel, load_trained
-from danq_keras.variant_scores import window_of
-from danq_keras.variant_stream import (
+from danq_keras.genome.fasta import Genome
+from danq_keras.prediction.predictor import TrainedModel, load_trained
+from danq_keras.system.command import InputError, log
+from danq_keras.variants.background import Background, read_background, write_background
+from danq_keras.variants.files import skipped_path
+from danq_keras.variants.score import (
     ScoreOptions,
     ScoreSummary,
     left_out,
@@ -19,7 +18,8 @@ from danq_keras.variant_stream import (
     score_vcf,
     survey_file,
 )
-from danq_keras.variants import Survey, WindowCutter
+from danq_keras.variants.scorer import window_of
+from danq_keras.variants.windows import Survey, WindowCutter
 
 _DEFAULT_EFFECT = "absdiff"
 

@@ -5,16 +5,16 @@ import sys
 from pathlib import Path
 
 from danq_keras import __version__
-from danq_keras.bed import CHROM_NAMES
-from danq_keras.commands.start import start_tensorflow
-from danq_keras.console import (
+from danq_keras.genome.bed import CHROM_NAMES
+from danq_keras.system.command import (
     InputError,
     refuse_existing,
     require_library,
     run_command,
     set_up_logging,
 )
-from danq_keras.effects import EFFECTS
+from danq_keras.system.tensorflow import start_tensorflow
+from danq_keras.variants.effects import EFFECTS
 
 _EPILOG = """\
 POS, the first base of REF, stands at index L/2 - 1 of the window (499 of 1000); ALT takes the place
@@ -109,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _check_outputs(args: argparse.Namespace) -> None:
     """Everything that is wrong with the outputs is found before any work."""
-    from danq_keras.effects_files import output_kind, skipped_path
+    from danq_keras.variants.files import output_kind, skipped_path
 
     if args.out is not None:
         output_kind(args.out)
@@ -145,8 +145,8 @@ def main(argv: list[str] | None = None) -> int:
             f"--batch-size: at least 2, the windows of an SNV. Received: {args.batch_size}."
         )
     _check_outputs(args)
-    from danq_keras.genome import Genome
-    from danq_keras.vcf import VcfFile
+    from danq_keras.genome.fasta import Genome
+    from danq_keras.variants.vcf import VcfFile
 
     with VcfFile(args.vcf), Genome(args.genome) as genome:  # before TensorFlow starts
         start_tensorflow()

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from danq_keras import __version__
-from danq_keras.commands.start import start_tensorflow
-from danq_keras.console import InputError, run_command, set_up_logging
-from danq_keras.presets import PRESETS
-from danq_keras.recipes import read_pairs
+from danq_keras.recipes.fit import read_pairs
+from danq_keras.recipes.presets import PRESETS
+from danq_keras.system.command import InputError, run_command, set_up_logging
+from danq_keras.system.tensorflow import start_tensorflow
 
 _EPILOG = """\
 examples:
@@ -153,7 +153,7 @@ def _is_set(args: argparse.Namespace) -> bool:
     """
     if args.repeats is not None or args.folds is not None:
         return True
-    from danq_keras.run_sets import kind_of  # here: its tables take half a second to import
+    from danq_keras.runs.sets import kind_of  # here: its tables take half a second to import
 
     if args.resume and args.out is not None and kind_of(args.out) is not None:
         return True
@@ -181,7 +181,8 @@ def main(argv: list[str] | None = None) -> int:
         raise InputError("--resume: say which run with --out RUN.")
     several = _is_set(args)
     start_tensorflow()
-    from danq_keras.commands import repeats_session, training_session
+    from danq_keras.runs import train_set as repeats_session
+    from danq_keras.training import run as training_session
 
     if several:
         return repeats_session.run(args, settings)

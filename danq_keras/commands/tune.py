@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from danq_keras import __version__
-from danq_keras.console import InputError, require_library, run_command, set_up_logging
-from danq_keras.presets import PRESETS
-from danq_keras.search_space import DEFAULT_SPACE, read_space, space_json
+from danq_keras.recipes.presets import PRESETS
+from danq_keras.system.command import InputError, require_library, run_command, set_up_logging
+from danq_keras.tuning.space import DEFAULT_SPACE, read_space, space_json
 
 N_TRIALS = 50
 _EPILOG = """\
@@ -126,7 +126,7 @@ def main(argv: list[str] | None = None) -> int:
             raise InputError(f"{flag}: at least 1. Received: {value}.")
     timeout = None if args.timeout is None else read_time(args.timeout)
     require_library("optuna", "Optuna", program="tune_danq.py", extra="tune")
-    from danq_keras.commands import tune_session
+    from danq_keras.tuning import search as tune_session
 
     return tune_session.run(args, timeout)
 

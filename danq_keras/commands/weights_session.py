@@ -6,9 +6,8 @@ import dataclasses
 import keras
 import numpy as np
 
-from danq_keras import dna
-from danq_keras.console import InputError
-from danq_keras.legacy import (
+from danq_keras.genome import dna
+from danq_keras.models.legacy import (
     Array,
     check_arrays,
     check_exportable,
@@ -19,9 +18,10 @@ from danq_keras.legacy import (
     read_old_weights,
     write_old_weights,
 )
-from danq_keras.models import save_model
-from danq_keras.predict import load_trained, without_tf32
-from danq_keras.presets import ModelConfig, get_preset
+from danq_keras.models.networks import save_model
+from danq_keras.prediction.predictor import load_trained, without_tf32
+from danq_keras.recipes.presets import ModelConfig, get_preset
+from danq_keras.system.command import InputError
 
 CHECK_WINDOWS = 4
 TOLERANCE = 1e-5  # a model that differs more from the float64 forward pass is not written

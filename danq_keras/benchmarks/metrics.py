@@ -1,0 +1,98 @@
+"""`benchmark.py metrics`: the exact per-target metrics against a loop over scikit-learn."""
+
+import argparse
+import time
+
+import numpy as np
+import numpy.typing as npt
+
+from danq_keras.evaluation import metrics
+from danq_keras.system.command import InputError, progress
+
+# Source: DeepSEA's test split, 227,512 windows x 919 targets, about 2 % positive.
+N_WINDOWS = 227_512
+N_TARGETS = 919
+PREVALENCE = 0.02
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this benchmark."""
+    parser.add_argument(
+        "--windows", type=int, default=N_WINDOWS, help="simulated windows (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--targets", type=int, default=N_TARGETS, help="simulated targets (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--yardstick-targets",
+        type=int,
+        default=100,
+        help="targets that scikit-learn is timed on; its time is scaled to all of them "
+        "(default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the data (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print both times, their ratio and the largest difference of the values.
+
+    Raises:
+        InputError: a size is below 1.
+    """
+    for name in ("windows", "targets", "yardstick_targets"):
+        if getattr(args, name) < 1:
+            flag = name.replace("_", "-")
+            raise InputError(f"--{flag}: must be at least 1. Received: {getattr(args, name)}.")
+    labels, probs = simulate(args.windows, args.targets, seed=args.seed)
+    begin = time.perf_counter()
+    ours = metrics.evaluate(labels, probs)
+    seconds = time.perf_counter() - begin
+
+    n_timed = min(args.yardstick_targets, args.targets)
+    begin = time.perf_counter()
+    theirs = scikit_learn(labels[:, :n_timed], probs[:, :n_timed])
+    yardstick = (time.perf_counter() - begin) * args.targets / n_timed
+
+    differences = np.abs(theirs - np.array([ours.auroc[:n_timed], ours.auprc[:n_timed]]))
+    largest = np.max(differences[~np.isnan(differences)], initial=0)
+    scaled = "" if n_timed == args.targets else f" (scaled from {n_timed} targets)"
+    print(
+        f"{args.targets:,} targets x {args.windows:,} windows, simulated, "
+        f"{PREVALENCE:.0%} positive, scores of four digits; {metrics.n_threads()} threads"
+    )
+    print(f"danq_keras.evaluation.metrics.evaluate, all figures:        {seconds:8.2f} s")
+    print(f"scikit-learn, ROC AUC and average precision:     {yardstick:8.2f} s{scaled}")
+    print(f"ratio:                                           {yardstick / seconds:8.1f} x faster")
+    print(f"largest difference of the areas:                 {largest:8.1e}")
+    return 0
+
+
+def simulate(
+    n_windows: int, n_targets: int, *, seed: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    """Labels and scores (N, T) with many ties; positives score higher on average."""
+    rng = np.random.default_rng(seed)
+    labels = (rng.random((n_windows, n_targets), dtype=np.float32) < PREVALENCE).view(np.uint8)
+    probs = rng.random((n_windows, n_targets), dtype=np.float32)
+    probs *= probs
+    probs += labels * np.float32(0.3)
+    probs /= 1.3
+    np.round(probs, 4, out=probs)
+    return labels, probs
+
+
+def scikit_learn(
+    labels: npt.NDArray[np.uint8], probs: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float64]:
+    """ROC AUC and average precision (2, T) of scikit-learn; NaN where a label is missing."""
+    # Imported here: scikit-learn takes a second to import, which `--help` need not wait for.
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    areas = np.full((2, labels.shape[1]), np.nan)
+    with progress(total=labels.shape[1], desc="scikit-learn", unit="target") as bar:
+        for target in range(labels.shape[1]):
+            y, p = labels[:, target], probs[:, target]
+            if 0 < y.sum() < len(y):
+                areas[:, target] = roc_auc_score(y, p), average_precision_score(y, p)
+            bar.update()
+    return areas

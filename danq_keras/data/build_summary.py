@@ -1,0 +1,104 @@
+"""What a build of a dataset gave, what it left out and why, and where its time went."""
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from danq_keras.data.store import SPLITS
+from danq_keras.data.targets import Targets
+
+_TARGETS_SHOWN = 60
+_FEWEST_SHOWN = 10
+
+
+class Stopwatch:
+    """Adds up the seconds of each stage, in the order in which stages first end."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count the time of the block for the stage `name`."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            taken = time.perf_counter() - begin
+            self.seconds[name] = self.seconds.get(name, 0.0) + taken
+
+
+@dataclass(frozen=True, eq=False)
+class BuildSummary:
+    """What a build gave.
+
+    `n_windows` by split; `positives` (3, T) int64 bins, splits in the order of `SPLITS`;
+    `bins_left_out` and `peaks_left_out` by reason; `n_peaks` read; `ignored` labels of kept bins
+    that do not count, and `ignored_positives` of them that peaks cover; `stages` are seconds.
+    """
+
+    targets: Targets
+    n_windows: dict[str, int]
+    positives: npt.NDArray[np.int64]
+    bins_left_out: Counter[str]
+    n_peaks: int
+    peaks_left_out: Counter[str]
+    ignored: int = 0
+    ignored_positives: int = 0
+    seconds: float = 0.0
+    stages: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def positive_share(self) -> float:
+        """Share of all labels that are positive."""
+        labels = sum(self.n_windows.values()) * len(self.targets)
+        return float(self.positives.sum()) / labels if labels else 0.0
+
+    def describe(self) -> str:
+        """The summary as lines of text."""
+        rows = [f"{len(self.targets)} targets, windows and positive labels by split:"]
+        for row, split in enumerate(SPLITS):
+            rows.append(
+                f"  {split:<6}{self.n_windows[split]:>12,}{int(self.positives[row].sum()):>14,}"
+            )
+        rows.append(f"  {self.positive_share:.2%} of the labels are positive.")
+        if self.ignored:
+            rows.append(
+                f"  {self.ignored:,} labels do not count (--ignore); "
+                f"{self.ignored_positives:,} of them would be positive."
+            )
+        rows += self._by_target()
+        rows += _count_lines("Bins left out", self.bins_left_out)
+        rows += _count_lines(
+            f"Peaks that gave no bin a label, of {self.n_peaks:,}", self.peaks_left_out
+        )
+        rows.append(f"Built in {self.seconds:.1f} s:")
+        rows += [f"  {seconds:>8.1f} s  {stage}" for stage, seconds in self.stages.items()]
+        return "\n".join(rows)
+
+    def _by_target(self) -> list[str]:
+        """Positive bins of each target; of many targets the range and the rarest."""
+        totals = self.positives.sum(axis=0)
+        shown, title = range(len(self.targets)), "Positive bins by target:"
+        if len(self.targets) > _TARGETS_SHOWN:
+            shown = np.argsort(totals, kind="stable")[:_FEWEST_SHOWN].tolist()
+            title = (
+                f"Positive bins of a target: {totals.min():,} to {totals.max():,}, median "
+                f"{int(np.median(totals)):,} (all: make_dataset.py info --targets). The fewest:"
+            )
+        header = "".join(f"{split:>10}" for split in SPLITS)
+        lines = [title, f"  {'':>4}{header}  target"]
+        for target in shown:
+            counts = "".join(f"{count:>10,}" for count in self.positives[:, target].tolist())
+            lines.append(f"  {target:>4}{counts}  {self.targets.names[target]}")
+        return lines
+
+
+def _count_lines(title: str, counts: Counter[str]) -> list[str]:
+    lines = [f"{title}: {counts.total():,}"]
+    return lines + [f"  {count:>12,}  {reason}" for reason, count in counts.most_common() if count]

@@ -1,0 +1,131 @@
+"""The kept bins of all chromosomes → the three split files of a store.
+
+Rows are in the order of the chromosomes, then of the bins. While the windows of a chromosome are
+written, the next one is read and packed in a second thread: NumPy, hashing and files let it run.
+"""
+
+import contextlib
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from danq_keras.data.build_summary import Stopwatch
+from danq_keras.data.store import SPLITS, Rows, SplitWriter, StoreHeader
+from danq_keras.genome.dna import Bytes
+from danq_keras.genome.fasta import Genome, PackedSequence, Positions
+from danq_keras.system.command import progress
+
+_BLOCK_ROWS = 8192
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+@dataclass(frozen=True, eq=False)
+class KeptBins:
+    """The kept bins of a chromosome in row order.
+
+    `starts` (n,) int64; `split` (n,) int8 indexes `SPLITS`; `labels` and, where the dataset has it,
+    `ignore` (n, ceil(T/8)) are packed.
+    """
+
+    chrom: str
+    starts: Positions
+    split: npt.NDArray[np.int8]
+    labels: Bytes
+    ignore: Bytes | None = None
+
+    def of(self, split: int) -> "KeptBins":
+        """The bins of one split."""
+        rows = self.split == split
+        ignore = None if self.ignore is None else self.ignore[rows]
+        return KeptBins(self.chrom, self.starts[rows], self.split[rows], self.labels[rows], ignore)
+
+
+def one_ahead(make: Callable[[_In], _Out], items: Iterable[_In]) -> Generator[_Out]:
+    """`make` of each item, in order; a second thread makes the next one meanwhile."""
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
+        coming: Future[_Out] | None = None
+        for item in items:
+            ready, coming = coming, pool.submit(make, item)
+            if ready is not None:
+                yield ready.result()
+        if coming is not None:
+            yield coming.result()
+
+
+def write_splits(
+    folder: Path,
+    header: StoreHeader,
+    kept: Sequence[KeptBins],
+    *,
+    genome: Genome,
+    watch: Stopwatch,
+) -> None:
+    """Write `train.h5`, `valid.h5` and `test.h5`.
+
+    Args:
+        folder: where; none of the files is there.
+        header: what all of them say of themselves.
+        kept: the bins of each chromosome.
+        genome: gives the sequences.
+        watch: told what takes how long.
+    """
+    flank = (header.window - header.bin) // 2
+    full = [part for part in kept if len(part.starts)]
+    rows = np.sum([np.bincount(part.split, minlength=len(SPLITS)) for part in full], axis=0)
+
+    def pack(part: KeptBins) -> tuple[KeptBins, PackedSequence]:
+        with watch.stage("reading sequences, in a second thread"):
+            packed = PackedSequence(genome.codes(part.chrom), header.window)
+        with watch.stage("packing sequences, in a second thread"):
+            packed.prepare(part.starts - flank)
+        return part, packed
+
+    with contextlib.ExitStack() as stack:
+        writers = [
+            stack.enter_context(
+                SplitWriter(
+                    folder / f"{name}.h5",
+                    header,
+                    n_windows=int(n_windows),
+                    with_ignore=full[0].ignore is not None,
+                    chrom_width=max(len(part.chrom.encode()) for part in full),
+                )
+            )
+            for name, n_windows in zip(SPLITS, rows, strict=True)
+        ]
+        bar = stack.enter_context(
+            progress(total=int(rows.sum()), desc="write", unit="window", unit_scale=True)
+        )
+        sequences = stack.enter_context(contextlib.closing(one_ahead(pack, full)))
+        for _ in full:
+            with watch.stage("waiting for the second thread"):
+                part, packed = next(sequences)
+            bar.set_description(f"write {part.chrom}", refresh=False)
+            for code, writer in enumerate(writers):
+                for block in _blocks(part.of(code), packed, flank=flank, watch=watch):
+                    with watch.stage("writing"):
+                        writer.append(block)
+                    bar.update(len(block.sequence))
+
+
+def _blocks(
+    part: KeptBins, packed: PackedSequence, *, flank: int, watch: Stopwatch
+) -> Iterator[Rows]:
+    for begin in range(0, len(part.starts), _BLOCK_ROWS):
+        block = slice(begin, begin + _BLOCK_ROWS)
+        windows = part.starts[block] - flank
+        with watch.stage("extracting windows"):
+            sequence = packed.windows(windows)
+        yield Rows(
+            sequence,
+            part.labels[block],
+            ignore=None if part.ignore is None else part.ignore[block],
+            chrom=np.full(len(windows), part.chrom),
+            start=windows,
+        )

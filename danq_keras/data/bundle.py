@@ -1,0 +1,371 @@
+"""DeepSEA's bundle of .mat files ↔ a dataset of stores.
+
+What a bundle is: see `bundle_files`. A file whose second half is the reverse complement of its
+first, with equal labels, becomes its forward half with strands "both"; every row is compared.
+Otherwise the rows are stored "as given". A bundle knows no coordinates.
+
+The dataset folder also gets `bundle.json`: size and time of the source files, by which
+`open_or_convert` sees whether it must convert again.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from danq_keras.data.bundle_files import file_states, mat_folder
+from danq_keras.data.deepsea import (
+    BIN_ATTRIBUTE,
+    TARGETS_FILE,
+    SplitMat,
+    find_targets,
+    labels_key,
+    open_split_mat,
+    sequence_key,
+    write_targets,
+)
+from danq_keras.data.matlab_writer import (
+    MATLAB5_MAX_BYTES,
+    BitVariable,
+    write_matlab5,
+    write_matlab73,
+)
+from danq_keras.data.store import (
+    SPLITS,
+    STRANDS_AS_GIVEN,
+    STRANDS_BOTH,
+    Dataset,
+    Rows,
+    Split,
+    SplitWriter,
+    StoreHeader,
+    is_dataset,
+    new_dataset,
+    open_dataset,
+)
+from danq_keras.genome.dna import Bytes, reverse_complement
+from danq_keras.system.command import InputError, atomic_output, log, progress, refuse_existing
+
+STORE_FOLDER = "danq_store"
+RECORD_FILE = "bundle.json"
+_BLOCK_ROWS = 1 << 13
+
+
+# ── .mat → store ──
+
+
+def bundle_to_dataset(bundle: Path, out: Path, *, overwrite: bool = False) -> None:
+    """Convert a DeepSEA bundle into a dataset.
+
+    Args:
+        bundle: folder or .tar(.gz) with train.mat, valid.mat and test.mat.
+        out: the dataset folder.
+        overwrite: replace what is there.
+
+    Raises:
+        InputError: a file is missing, damaged or not DeepSEA's, the splits disagree, or `out`
+            exists.
+    """
+    refuse_existing(out, overwrite=overwrite)
+    record = file_states(bundle)
+    with new_dataset(out, overwrite=overwrite) as temporary, mat_folder(bundle, temporary) as mats:
+        with contextlib.ExitStack() as stack:
+            splits = [
+                stack.enter_context(open_split_mat(mats / f"{name}.mat", name, temporary))
+                for name in SPLITS
+            ]
+            _require_agreement(splits)
+            header = StoreHeader(
+                window=splits[0].window,
+                bin=splits[0].bin,
+                strands=STRANDS_AS_GIVEN,
+                targets=find_targets(mats, splits[0].n_targets),
+                source=f"DeepSEA bundle {bundle.name}",
+            )
+            for split in splits:
+                _convert_split(split, temporary / f"{split.split}.h5", header)
+        (temporary / RECORD_FILE).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+
+
+def _require_agreement(splits: list[SplitMat]) -> None:
+    first = splits[0]
+    for other in splits[1:]:
+        for field, what in (("n_targets", "targets"), ("window", "bases")):
+            expected, received = getattr(first, field), getattr(other, field)
+            if expected != received:
+                raise InputError(
+                    f"{other.file.path}: the splits must agree, but this has {received} {what} "
+                    f"and {first.file.path.name} has {expected}. Use files of one bundle."
+                )
+
+
+def _convert_split(mat: SplitMat, path: Path, header: StoreHeader) -> None:
+    """Write one split, as forward half or as given, in one pass over the .mat file."""
+    with progress(
+        total=mat.n_bytes, desc=f"convert {mat.split}.mat", unit="B", unit_scale=True
+    ) as bar:
+        strands = write_halves(mat.rows(bar.update), path, header, n_rows=mat.n_rows)
+    kept = mat.n_rows // 2 if strands == STRANDS_BOTH else mat.n_rows
+    log.info("%s.mat: %d rows, stored %d, strands %r", mat.split, mat.n_rows, kept, strands)
+
+
+class _RowStream:
+    """Blocks of rows, taken by number."""
+
+    def __init__(self, blocks: Iterator[Rows]) -> None:
+        self._blocks = blocks
+        self._rest: Rows | None = None
+
+    def take(self, n_rows: int) -> Iterator[Rows]:
+        """The next `n_rows` rows; the part of a block that is not used waits."""
+        while n_rows:
+            rows = self._rest or next(self._blocks)
+            n = min(n_rows, len(rows.sequence))
+            left = n < len(rows.sequence)
+            self._rest = Rows(rows.sequence[n:], rows.labels[n:]) if left else None
+            n_rows -= n
+            yield Rows(rows.sequence[:n], rows.labels[:n])
+
+
+def write_halves(blocks: Iterator[Rows], path: Path, header: StoreHeader, *, n_rows: int) -> str:
+    """Write rows as a split, halved where the second half repeats the first on the other strand.
+
+    Args:
+        blocks: `n_rows` rows in all.
+        path: the split file.
+        header: its `strands` is replaced.
+        n_rows: number of rows.
+
+    Returns:
+        The strands that the split has got.
+    """
+    stream = _RowStream(blocks)
+    half, odd = divmod(n_rows, 2)
+    if odd:
+        _write(path, header, STRANDS_AS_GIVEN, n_rows, stream.take(n_rows))
+        return STRANDS_AS_GIVEN
+    _write(path, header, STRANDS_BOTH, half, stream.take(half))
+    with h5py.File(path, "r") as forward:
+        n_matched, different = _compare_reverse(forward, stream.take(half))
+    if different is None:
+        return STRANDS_BOTH
+    first = path.with_name(f"{path.name}.forward")
+    path.rename(first)
+    with h5py.File(first, "r") as forward:
+        rows = itertools.chain(
+            _stored(forward, half),
+            # What matched so far is known, so that the source need not be read again.
+            (_reversed(block) for block in _stored(forward, n_matched)),
+            [different],
+            stream.take(half - n_matched - len(different.sequence)),
+        )
+        _write(path, header, STRANDS_AS_GIVEN, n_rows, rows)
+    first.unlink()
+    return STRANDS_AS_GIVEN
+
+
+def _write(
+    path: Path, header: StoreHeader, strands: str, n_rows: int, blocks: Iterator[Rows]
+) -> None:
+    header = dataclasses.replace(header, strands=strands)
+    with SplitWriter(path, header, n_windows=n_rows) as writer:
+        for rows in blocks:
+            writer.append(rows)
+
+
+def _reversed(rows: Rows) -> Rows:
+    return Rows(reverse_complement(rows.sequence), rows.labels)
+
+
+def _stored(file: h5py.File, n_rows: int) -> Iterator[Rows]:
+    """The first rows of a split file; not mapped, since mapped pages count as used memory."""
+    for begin in range(0, n_rows, _BLOCK_ROWS):
+        rows = slice(begin, min(begin + _BLOCK_ROWS, n_rows))
+        yield Rows(file["sequence"][rows], file["labels"][rows])
+
+
+def _compare_reverse(forward: h5py.File, blocks: Iterator[Rows]) -> tuple[int, Rows | None]:
+    """How many rows match the stored ones' reverse complements, and the first block that differs.
+
+    Returns:
+        The number of rows before that block, and the block; None where all match.
+    """
+    begin = 0
+    for rows in blocks:
+        stored = slice(begin, begin + len(rows.sequence))
+        same = np.array_equal(rows.labels, forward["labels"][stored]) and np.array_equal(
+            rows.sequence, reverse_complement(forward["sequence"][stored])
+        )
+        if not same:
+            return begin, rows
+        begin = stored.stop
+    return begin, None
+
+
+# ── once, then reuse ──
+
+
+def open_or_convert(data: Path, store_dir: Path | None = None) -> Path:
+    """The dataset folder for what a user calls data, converted where that is needed.
+
+    Args:
+        data: a dataset folder, returned as it is, or a bundle, converted once and again only
+            when a file of it has another size or time.
+        store_dir: where a bundle's dataset is or will be; None: `danq_store` in the bundle's
+            folder, `<name>.danq_store` beside a tar.
+
+    Raises:
+        InputError: neither of the two, or the place is taken by something else, or see
+            `bundle_to_dataset`.
+    """
+    if is_dataset(data):
+        return data
+    record = file_states(data)
+    store = store_dir or _default_store(data)
+    known = _known_record(store)
+    if known is not None and known["files"] == record["files"]:
+        log.info("%s: reusing the dataset converted from %s", store, data)
+        return store
+    if known is None:
+        refuse_existing(store, overwrite=False)
+    elif known["bundle"] != record["bundle"]:
+        raise InputError(
+            f"{store}: holds the dataset of another bundle, {known['bundle']}. Choose another "
+            "place with --store."
+        )
+    else:
+        log.info("%s: the bundle has changed, converting it again", data)
+    try:
+        bundle_to_dataset(data, store, overwrite=known is not None)
+    except OSError as error:
+        if store_dir is None and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise InputError(
+                f"{store}: cannot be written, and the converted dataset belongs there. Choose "
+                "another place with --store DIR."
+            ) from error
+        raise
+    return store
+
+
+def _default_store(bundle: Path) -> Path:
+    if bundle.is_dir():
+        return bundle / STORE_FOLDER
+    stem = bundle.name
+    for suffix in (".gz", ".tgz", ".tar"):
+        stem = stem.removesuffix(suffix)
+    return bundle.with_name(f"{stem}.{STORE_FOLDER}")
+
+
+def _known_record(store: Path) -> dict[str, Any] | None:
+    """What a converted dataset remembers of its bundle; None where it is no such dataset."""
+    path = store / RECORD_FILE
+    if not path.is_file() or not all((store / f"{split}.h5").is_file() for split in SPLITS):
+        return None
+    try:
+        record = json.loads(path.read_text("utf-8"))
+        return {"bundle": str(record["bundle"]), "files": dict(record["files"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a readable record. Delete {store}, or pass --store.") from (
+            error
+        )
+
+
+# ── store → .mat ──
+
+
+def dataset_to_bundle(dataset: Path, out: Path, *, overwrite: bool = False) -> None:
+    """Write a dataset as DeepSEA's three .mat files and a table of its targets.
+
+    Splits with strands "both" get their forward rows, then the reverse complements. Coordinates
+    and `ignore` have no place in these files: what is lost is logged.
+
+    Args:
+        dataset: dataset folder.
+        out: new folder with train.mat (MATLAB 7.3), valid.mat and test.mat (MATLAB 5) and
+            targets.tsv.
+        overwrite: replace what is there.
+
+    Raises:
+        InputError: not a dataset, a split is too large for MATLAB 5, or `out` exists.
+    """
+    source = open_dataset(dataset)
+    for name in SPLITS[1:]:
+        _require_matlab5(source.split(name), out / f"{name}.mat")
+    _tell_losses(source)
+    with atomic_output(out, overwrite=overwrite) as temporary:
+        temporary.mkdir()
+        write_targets(temporary / TARGETS_FILE, source.targets)
+        for name in SPLITS:
+            split = source.split(name)
+            total = _n_rows(split) * (4 * source.window + len(source.targets))
+            with progress(total=total, desc=f"write {name}.mat", unit="B", unit_scale=True) as bar:
+                path, variables = temporary / f"{name}.mat", _variables(split, name)
+                if name == "train":
+                    attributes = {BIN_ATTRIBUTE: split.header.bin}
+                    write_matlab73(path, variables, attributes=attributes, advance=bar.update)
+                else:
+                    write_matlab5(path, variables, advance=bar.update)
+
+
+def _n_rows(split: Split) -> int:
+    return split.n_windows * (2 if split.both_strands else 1)
+
+
+def _require_matlab5(split: Split, path: Path) -> None:
+    size = _n_rows(split) * max(4 * split.header.window, split.n_targets)
+    if size > MATLAB5_MAX_BYTES:
+        raise InputError(
+            f"{path}: {_n_rows(split)} rows of {4 * split.header.window} values are more than a "
+            f"MATLAB 5 file can hold ({MATLAB5_MAX_BYTES} bytes a variable). Build a smaller split."
+        )
+
+
+def _tell_losses(dataset: Dataset) -> None:
+    for name in SPLITS:
+        split = dataset.split(name)
+        if split.ignore is not None:
+            n_ignored = sum(
+                int(np.bitwise_count(split.ignore[begin : begin + _BLOCK_ROWS]).sum())
+                for begin in range(0, split.n_windows, _BLOCK_ROWS)
+            )
+            log.warning(
+                "%s: .mat files cannot mark labels to ignore: %d are written as they stand",
+                split.path,
+                n_ignored,
+            )
+        if split.start is not None:
+            log.info("%s: .mat files hold no coordinates: chrom and start are left out", split.path)
+
+
+def _variables(split: Split, name: str) -> list[BitVariable]:
+    n_rows = _n_rows(split)
+    both = split.both_strands
+    return [
+        BitVariable(
+            sequence_key(name),
+            (split.header.window, 4),
+            n_rows,
+            itertools.chain(
+                _slices(split.sequence),
+                map(reverse_complement, _slices(split.sequence)) if both else (),
+            ),
+        ),
+        BitVariable(
+            labels_key(name),
+            (split.n_targets,),
+            n_rows,
+            itertools.chain(_slices(split.labels), _slices(split.labels) if both else ()),
+        ),
+    ]
+
+
+def _slices(rows: Bytes) -> Iterator[Bytes]:
+    for begin in range(0, len(rows), _BLOCK_ROWS):
+        yield rows[begin : begin + _BLOCK_ROWS]

@@ -1,0 +1,168 @@
+"""Which split a bin belongs to: test chromosomes and a validation region, or a table of regions.
+
+A bin belongs to a split when it lies wholly inside one of its regions (or inside several that
+touch). With test chromosomes and a validation region, all the rest is training; a table says
+everything, and what it does not list is in no split.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from danq_keras.data.labels import read_table
+from danq_keras.data.store import SPLITS
+from danq_keras.genome.bed import covered_bases, merge, rename_chrom
+from danq_keras.genome.fasta import Genome, Positions, Region, shorten
+from danq_keras.system.command import InputError
+
+TRAIN = SPLITS.index("train")
+IN_NO_SPLIT = -1
+ACROSS_BORDER = -2
+
+
+@dataclass(frozen=True, eq=False)
+class SplitMap:
+    """Chromosome → for each of `SPLITS` the disjoint regions, starts (n,) and ends (n,).
+
+    `rest` is the split of bins that no region touches, or `IN_NO_SPLIT`.
+    """
+
+    by_chrom: dict[str, list[tuple[Positions, Positions]]]
+    rest: int
+
+    def of_bins(self, chrom: str, bins: Positions, *, length: int) -> npt.NDArray[np.int8]:
+        """Number of the split (m,) of each bin, `IN_NO_SPLIT` or `ACROSS_BORDER`.
+
+        Args:
+            chrom: the chromosome.
+            bins: (m,) int64 bin starts, ascending.
+            length: bases a bin.
+        """
+        split = np.full(len(bins), self.rest, np.int8)
+        for code, (starts, ends) in enumerate(self.by_chrom.get(chrom, [])):
+            covered = covered_bases(starts, ends, bins=bins, length=length)
+            split[covered > 0] = ACROSS_BORDER
+            split[covered == length] = code
+        return split
+
+
+def split_by_options(
+    genome: Genome, *, test_chroms: Sequence[str], valid_region: str | None
+) -> SplitMap:
+    """Splits from chromosomes for testing and one region for validation; the rest is training.
+
+    Raises:
+        InputError: one of them is not in the genome, or they overlap.
+    """
+    located = [
+        ("test", _locate(Region(chrom), genome, "--test-chroms"))
+        for chrom in dict.fromkeys(test_chroms)
+    ]
+    if valid_region:
+        located.append(("valid", _locate(Region.parse(valid_region), genome, "--valid-region")))
+    return SplitMap(_by_chrom(located), TRAIN)
+
+
+def split_by_table(genome: Genome, table: Path, *, chrom_names: str | None = None) -> SplitMap:
+    """Splits from a table with the columns `chrom`, `split` and optional `start`, `end`.
+
+    Positions are 0-based and half-open as in BED; without them the whole chromosome is meant.
+
+    Args:
+        genome: has the chromosomes.
+        table: tab- or comma-separated text.
+        chrom_names: how to rename the table's chromosomes (see `bed.rename_chrom`).
+
+    Raises:
+        InputError: the table cannot be read, names another split, lies outside the genome, or has
+            regions of two splits that overlap.
+    """
+    located = []
+    rows = read_table(table, required=("chrom", "split"))
+    for line, row in enumerate(rows.to_dict("records"), 2):
+        where = f"{table}, line {line}"
+        if row["split"] not in SPLITS:
+            raise InputError(
+                f"{where}: 'split' is one of {', '.join(SPLITS)}. Received: {row['split']!r}."
+            )
+        chrom = row["chrom"]
+        if chrom_names is not None:
+            chrom = rename_chrom(chrom, chrom_names, genome.lengths)
+        region = _region(chrom, row.get("start", ""), row.get("end", ""), where=where)
+        located.append((row["split"], _locate(region, genome, where)))
+    return SplitMap(_by_chrom(located), IN_NO_SPLIT)
+
+
+def require_chroms(chroms: Sequence[str], genome: Genome, option: str) -> None:
+    """Refuse names of chromosomes that the FASTA lacks.
+
+    Raises:
+        InputError: it lacks one.
+    """
+    missing = [chrom for chrom in chroms if chrom not in genome.lengths]
+    if missing:
+        raise InputError(
+            f"{option}: {genome.path.name} has no {shorten(missing)}. It has "
+            f"{shorten(list(genome.lengths), 5)}. Correct the name."
+        )
+
+
+def _region(chrom: str, start: str, end: str, *, where: str) -> Region:
+    if (start, end) == ("", ""):
+        return Region(chrom)
+    if not (start.isdecimal() and end.isdecimal() and int(start) < int(end)):
+        raise InputError(
+            f"{where}: 'start' and 'end' are whole numbers, 0-based and half-open, both or none. "
+            f"Received: {start!r}, {end!r}. Correct the table."
+        )
+    return Region(chrom, int(start), int(end))
+
+
+def _locate(region: Region, genome: Genome, where: str) -> Region:
+    """The region with its end, inside the chromosome."""
+    require_chroms([region.chrom], genome, where)
+    length = genome.lengths[region.chrom]
+    end = length if region.end is None else region.end
+    if end > length:
+        raise InputError(
+            f"{where}: the region ends at {end}, {region.chrom} has {length} bases. "
+            "Choose an end inside."
+        )
+    return Region(region.chrom, region.start, end)
+
+
+def _by_chrom(
+    located: Sequence[tuple[str, Region]],
+) -> dict[str, list[tuple[Positions, Positions]]]:
+    by_chrom = {}
+    for chrom in dict.fromkeys(region.chrom for _, region in located):
+        merged = []
+        for name in SPLITS:
+            bounds = [
+                (region.start, region.end)
+                for split, region in located
+                if (split, region.chrom) == (name, chrom)
+            ]
+            starts, ends = np.array(bounds, np.int64).reshape(-1, 2).T
+            merged.append(merge(starts, ends))
+        _refuse_overlap(chrom, merged)
+        by_chrom[chrom] = merged
+    return by_chrom
+
+
+def _refuse_overlap(chrom: str, merged: list[tuple[Positions, Positions]]) -> None:
+    listed = sorted(
+        (int(start), int(end), name)
+        for name, (starts, ends) in zip(SPLITS, merged, strict=True)
+        for start, end in zip(starts, ends, strict=True)
+    )
+    for before, after in itertools.pairwise(listed):
+        if after[0] < before[1]:
+            raise InputError(
+                f"Splits must not overlap. Received {before[2]} and {after[2]}, which share "
+                f"{chrom}:{after[0] + 1}-{min(before[1], after[1])}. Correct one of them."
+            )

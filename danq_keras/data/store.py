@@ -1,0 +1,454 @@
+"""The store: a dataset on disk, one HDF5 file a split, read through memory maps.
+
+`train.h5`, `valid.h5` and `test.h5` lie in a dataset folder. Each holds, contiguous and
+uncompressed:
+
+- `sequence` (N, L/2) uint8: packed one-hot rows, A,G,C,T (see `dna`)
+- `labels` (N, ceil(T/8)) uint8: label bits; optional `ignore`, same shape: labels that do not count
+- `targets` (T,) UTF-8, unique; optional `target_cell_type`, `target_assay`, `target_treatment`,
+  `target_group` (T,)
+- optional `chrom` (N,) UTF-8 and `start` (N,) int64, the 0-based start of the window
+
+Attributes: `format`, `format_version`, `window` (L), `bin`, `n_targets` (T), `strands` ("both":
+a row stands for its reverse complement too; "as given"), `source`, `created`, `package_version`,
+`sequence_sha256`, `labels_sha256` and, with `ignore`, `ignore_sha256`.
+
+Nothing here knows .mat files or genomes: `bundle` and `build` write stores, `pipeline` reads them.
+"""
+
+import contextlib
+import datetime
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from danq_keras import __version__
+from danq_keras.data.targets import TARGET_COLUMNS, Targets
+from danq_keras.genome.dna import Bytes
+from danq_keras.system.command import InputError, atomic_output, progress
+
+FORMAT = "danq_keras store"
+FORMAT_VERSION = 1
+SPLITS = ("train", "valid", "test")
+STRANDS_BOTH = "both"
+STRANDS_AS_GIVEN = "as given"
+_CHECKED = ("sequence", "labels", "ignore")
+# What h5py may say of a damaged file
+HDF5_DAMAGE = (OSError, LookupError, ValueError, TypeError, RuntimeError)
+_VERIFY_BYTES = 1 << 24
+_METADATA_BYTES = 1 << 16  # checksums and what HDF5 adds on closing
+
+
+@dataclass(frozen=True)
+class StoreHeader:
+    """What a split file says of itself: window and bin in bases, strands, targets, origin."""
+
+    window: int
+    bin: int
+    strands: str
+    targets: Targets
+    source: str
+
+    def __post_init__(self) -> None:
+        if self.window % 2 or self.window <= 0:
+            raise InputError(
+                f"The window length must be even and positive. Received: {self.window}."
+            )
+        if self.strands not in (STRANDS_BOTH, STRANDS_AS_GIVEN):
+            raise ValueError(f"strands is 'both' or 'as given'. Received: {self.strands!r}.")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A block of rows to append.
+
+    `sequence` (n, L/2) and `labels` (n, ceil(T/8)) packed uint8; `ignore` like labels; `chrom`
+    (n,) str and `start` (n,) int64 window starts, where the split has them.
+    """
+
+    sequence: Bytes
+    labels: Bytes
+    ignore: Bytes | None = None
+    chrom: npt.NDArray[np.str_] | None = None
+    start: npt.NDArray[np.int64] | None = None
+
+
+def reserve_space(file: h5py.File, n_bytes: int) -> None:
+    """Take the space of all rows of a new file now, before hours are spent on them.
+
+    HDF5 may crash the process when a disk fills up later.
+
+    Args:
+        file: open for writing, its datasets created and empty.
+        n_bytes: what their values will take.
+
+    Raises:
+        OSError: the disk has not that much; the file is as small as before.
+    """
+    file.flush()
+    path, used = Path(file.filename), file.id.get_filesize()
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with path.open("r+b") as handle:
+        try:
+            os.posix_fallocate(handle.fileno(), 0, used + n_bytes + _METADATA_BYTES)
+        except OSError as error:
+            handle.truncate(used)
+            raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+class SplitWriter:
+    """Writes one split file row block by row block; use as a context manager.
+
+    Args:
+        path: final file name; must not exist. The caller writes into a temporary folder
+            (`new_dataset`) so that a dataset appears complete or not at all.
+        header: what the split is.
+        n_windows: number of rows N that will be appended, neither more nor fewer.
+        with_ignore: also store `ignore`.
+        chrom_width: bytes of the longest chromosome name; 0 stores no coordinates.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        header: StoreHeader,
+        *,
+        n_windows: int,
+        with_ignore: bool = False,
+        chrom_width: int = 0,
+    ) -> None:
+        self.n_windows = n_windows
+        self.n_written = 0
+        self._file = h5py.File(path, "x", libver=("v110", "v110"))
+        label_bytes = -(-len(header.targets) // 8)
+        shapes = {"sequence": header.window // 2, "labels": label_bytes}
+        if with_ignore:
+            shapes["ignore"] = label_bytes
+        self._bits = {
+            name: self._file.create_dataset(name, (n_windows, width), np.uint8)
+            for name, width in shapes.items()
+        }
+        self._hashes = {name: hashlib.sha256() for name in shapes}
+        self._coordinates = bool(chrom_width)
+        if chrom_width:
+            text = h5py.string_dtype("utf-8", chrom_width)
+            self._chrom = self._file.create_dataset("chrom", (n_windows,), text)
+            self._start = self._file.create_dataset("start", (n_windows,), np.int64)
+        self._write_header(header)
+        values = [*self._bits.values(), *((self._chrom, self._start) if chrom_width else ())]
+        try:
+            reserve_space(self._file, sum(dataset.nbytes for dataset in values))
+        except OSError:
+            self._file.close()
+            raise
+
+    def _write_header(self, header: StoreHeader) -> None:
+        self._file.attrs.update(
+            {
+                "format": FORMAT,
+                "format_version": FORMAT_VERSION,
+                "window": header.window,
+                "bin": header.bin,
+                "n_targets": len(header.targets),
+                "strands": header.strands,
+                "source": header.source,
+                "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                "package_version": __version__,
+            }
+        )
+        text = h5py.string_dtype("utf-8")
+        self._file.create_dataset(
+            "targets", data=np.array(header.targets.names, object), dtype=text
+        )
+        for column in TARGET_COLUMNS:
+            values = getattr(header.targets, column)
+            if values:
+                self._file.create_dataset(
+                    f"target_{column}", data=np.array(values, object), dtype=text
+                )
+
+    def append(self, rows: Rows) -> None:
+        """Write the next rows.
+
+        Raises:
+            ValueError: more rows than announced, or a part missing.
+        """
+        begin, end = self.n_written, self.n_written + len(rows.sequence)
+        if end > self.n_windows:
+            raise ValueError(f"{end} rows appended to a split of {self.n_windows}.")
+        for name, dataset in self._bits.items():
+            block = np.ascontiguousarray(getattr(rows, name))
+            dataset[begin:end] = block
+            self._hashes[name].update(block.data)
+        if self._coordinates:
+            if rows.chrom is None or rows.start is None:
+                raise ValueError("This split has coordinates: give chrom and start.")
+            # Cast, since HDF5 refuses to turn plain bytes into UTF-8 text.
+            self._chrom[begin:end] = np.char.encode(rows.chrom, "utf-8").astype(self._chrom.dtype)
+            self._start[begin:end] = rows.start
+        self.n_written = end
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            if self.n_written != self.n_windows:
+                raise ValueError(f"{self.n_written} rows written, {self.n_windows} announced.")
+            for name, digest in self._hashes.items():
+                self._file.attrs[f"{name}_sha256"] = digest.hexdigest()
+            path, size = Path(self._file.filename), self._file.id.get_filesize()
+            self._file.close()
+            os.truncate(path, size)  # gives back what was reserved for metadata
+        else:
+            with contextlib.suppress(OSError, RuntimeError):  # the first error is the one to show
+                self._file.close()
+
+
+@contextlib.contextmanager
+def new_dataset(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary folder for the split files; it becomes `folder` when all are written.
+
+    Raises:
+        InputError: `folder` is not empty and may not be overwritten.
+    """
+    with atomic_output(folder, overwrite=overwrite) as temporary:
+        temporary.mkdir()
+        yield temporary
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One split, memory-mapped.
+
+    `sequence` (N, L/2), `labels` and `ignore` (N, ceil(T/8)) are read-only uint8 maps;
+    `chrom` (N,) str and `start` (N,) int64 are None where unknown.
+    """
+
+    path: Path
+    header: StoreHeader
+    sequence: Bytes
+    labels: Bytes
+    ignore: Bytes | None
+    chrom: npt.NDArray[np.str_] | None
+    start: npt.NDArray[np.int64] | None
+    checksums: dict[str, str] = field(repr=False)
+    created: str = ""
+    package_version: str = ""
+
+    @property
+    def n_windows(self) -> int:
+        """Number of rows N."""
+        return len(self.sequence)
+
+    @property
+    def n_targets(self) -> int:
+        """Number of targets T."""
+        return len(self.header.targets)
+
+    @property
+    def both_strands(self) -> bool:
+        """Whether each row stands for its reverse complement too."""
+        return self.header.strands == STRANDS_BOTH
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the checksums of sequence, labels and ignore, and the targets' names."""
+        parts = [self.checksums[name] for name in _CHECKED if name in self.checksums]
+        return hashlib.sha256("\n".join([*parts, *self.header.targets.names]).encode()).hexdigest()
+
+    def verify(self) -> None:
+        """Read every byte and compare the checksums.
+
+        Raises:
+            InputError: a checksum differs, so that the file was changed or damaged.
+        """
+        arrays = {name: getattr(self, name) for name in self.checksums}
+        total = sum(array.nbytes for array in arrays.values())
+        with progress(
+            total=total, desc=f"verify {self.path.name}", unit="B", unit_scale=True
+        ) as bar:
+            for name, array in arrays.items():
+                digest = hashlib.sha256()
+                flat = array.reshape(-1)
+                for begin in range(0, flat.size, _VERIFY_BYTES):
+                    block = flat[begin : begin + _VERIFY_BYTES]
+                    digest.update(block)
+                    bar.update(block.size)
+                if digest.hexdigest() != self.checksums[name]:
+                    raise InputError(
+                        f"{self.path}: wrong checksum of {name!r}: expected "
+                        f"{self.checksums[name][:12]}…, received {digest.hexdigest()[:12]}…. "
+                        "The file was changed or damaged: build the dataset again."
+                    )
+
+
+def _map(path: Path, dataset: h5py.Dataset) -> Bytes:
+    """Memory-map a contiguous dataset; one without values has no place in the file."""
+    offset = dataset.id.get_offset()
+    if dataset.size == 0:
+        return np.zeros(dataset.shape, np.uint8)
+    if offset is None or dataset.chunks is not None or dataset.dtype != np.uint8:
+        raise InputError(
+            f"{path}: {dataset.name!r} must be contiguous uint8. Build the dataset again."
+        )
+    if offset + dataset.size > path.stat().st_size:
+        raise InputError(f"{path}: the file is truncated. Build the dataset again.")
+    return np.memmap(path, np.uint8, "r", offset, dataset.shape)
+
+
+def _text(dataset: h5py.Dataset) -> tuple[str, ...]:
+    return tuple(dataset.asstr()[:].tolist())
+
+
+def open_split(path: Path) -> Split:
+    """Open one split file.
+
+    Raises:
+        InputError: not a store, or one of another format version, or truncated.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file. Build the dataset with bin/make_dataset.py.")
+    with path.open("rb"):  # says why, where h5py would only say no
+        pass
+    try:
+        with h5py.File(path, "r") as file:
+            return _read_split(path, file)
+    except InputError:
+        raise
+    except HDF5_DAMAGE as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{path}: not a readable store ({reason}). Build the dataset again."
+        ) from error
+
+
+def _read_split(path: Path, file: h5py.File) -> Split:
+    attributes: dict[str, Any] = dict(file.attrs)
+    if attributes.get("format") != FORMAT:
+        raise InputError(f"{path}: not a danq_keras store. Build it with bin/make_dataset.py.")
+    if attributes["format_version"] != FORMAT_VERSION:
+        raise InputError(
+            f"{path}: store format version {attributes['format_version']}, this package reads "
+            f"version {FORMAT_VERSION}. Use the danq_keras that wrote it, or build it again."
+        )
+    targets = Targets(
+        _text(file["targets"]),
+        *(
+            _text(file[f"target_{column}"]) if f"target_{column}" in file else ()
+            for column in TARGET_COLUMNS
+        ),
+    )
+    header = StoreHeader(
+        window=int(attributes["window"]),
+        bin=int(attributes["bin"]),
+        strands=attributes["strands"],
+        targets=targets,
+        source=attributes["source"],
+    )
+    sequence, labels = _map(path, file["sequence"]), _map(path, file["labels"])
+    expected = (header.window // 2, -(-len(targets) // 8))
+    if (sequence.shape[1], labels.shape[1]) != expected or len(sequence) != len(labels):
+        raise InputError(
+            f"{path}: sequence {sequence.shape} and labels {labels.shape} do not fit a window of "
+            f"{header.window} and {len(targets)} targets. Build the dataset again."
+        )
+    for name in ("ignore", "chrom", "start"):
+        if name in file and len(file[name]) != len(labels):
+            raise InputError(
+                f"{path}: {len(file[name])} values of {name!r} for {len(labels)} windows. "
+                "Build the dataset again."
+            )
+    return Split(
+        path=path,
+        header=header,
+        sequence=sequence,
+        labels=labels,
+        ignore=_map(path, file["ignore"]) if "ignore" in file else None,
+        chrom=np.array(_text(file["chrom"]), np.str_) if "chrom" in file else None,
+        start=file["start"][:] if "start" in file else None,
+        checksums={name: attributes[f"{name}_sha256"] for name in _CHECKED if name in file},
+        created=attributes["created"],
+        package_version=attributes["package_version"],
+    )
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The three splits of a dataset folder, which agree in window, bin and targets."""
+
+    folder: Path
+    train: Split
+    valid: Split
+    test: Split
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.resolve().name
+
+    @property
+    def targets(self) -> Targets:
+        """The targets, the same in every split."""
+        return self.train.header.targets
+
+    @property
+    def window(self) -> int:
+        """Window length L in bases."""
+        return self.train.header.window
+
+    def split(self, name: str) -> Split:
+        """The split called train, valid or test."""
+        split: Split = getattr(self, name)
+        return split
+
+    def verify(self) -> None:
+        """Read every byte of every split and compare the checksums.
+
+        Raises:
+            InputError: a checksum differs.
+        """
+        for name in SPLITS:
+            self.split(name).verify()
+
+    def fingerprints(self) -> dict[str, str]:
+        """Split name → fingerprint of its content."""
+        return {name: self.split(name).fingerprint for name in SPLITS}
+
+
+def is_dataset(folder: Path) -> bool:
+    """Whether `folder` holds the split files of a store."""
+    return folder.is_dir() and any((folder / f"{split}.h5").is_file() for split in SPLITS)
+
+
+def open_dataset(folder: Path) -> Dataset:
+    """Open a dataset folder.
+
+    Raises:
+        InputError: a split is missing or unreadable, or the splits disagree.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such dataset folder. Build it with bin/make_dataset.py.")
+    train, valid, test = (open_split(folder / f"{name}.h5") for name in SPLITS)
+    for other in (valid, test):
+        for key in ("window", "bin", "targets"):
+            if getattr(other.header, key) != getattr(train.header, key):
+                raise InputError(
+                    f"{other.path}: its {key} differs from that of train.h5. The splits must come "
+                    "from one build: build the dataset again."
+                )
+    return Dataset(folder, train, valid, test)

@@ -1,0 +1,1 @@
+"""Pictures: one style, panels of curves and tables, sequence logos."""

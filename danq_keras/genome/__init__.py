@@ -1,0 +1,1 @@
+"""Sequence and coordinates: bases, FASTA files, regions, intervals, BED files."""

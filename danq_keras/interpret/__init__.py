@@ -1,0 +1,1 @@
+"""What a network has learned: explanations of windows, motifs of its first layer, insertions."""

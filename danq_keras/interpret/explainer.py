@@ -1,0 +1,183 @@
+"""Which bases a prediction rests on: in-silico mutagenesis and gradients, on logits.
+
+In: windows as codes (L,) uint8 and the region [begin, end) of them that is explained. Out: per
+target and position what each base does. A score is the logit of a target; of both strands it is
+the mean of the logits of the window and of its reverse complement, so that it is exact for a
+linear network. Channels are A,G,C,T. Everything runs in float32 without TF32.
+
+- effects (T, W, 4): score with this base in place minus score as it is; 0 for the base that is
+  there. An unknown base has four effects.
+- gradients (T, W, 4): derivative of the score by the one-hot input.
+- hypothetical contributions: either of the two minus its mean over the four bases. That of the
+  base that is there is its contribution. Source: the correction of gradients by Majdandzic et al.,
+  Genome Biology 24:109, 2023; for effects it is the same thing.
+"""
+
+from collections.abc import Callable, Sequence
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from danq_keras.genome.dna import UNKNOWN, Bytes, onehot_from_codes, pack_codes
+from danq_keras.models.networks import logits_model
+from danq_keras.prediction.predictor import Floats, TrainedModel, without_tf32
+from danq_keras.prediction.stream import AdaptiveBatches, WindowPredictor
+from danq_keras.system.command import InputError
+
+_CLIP = 1e-7  # Source: the old stack's clipping of probabilities
+
+
+def hypothetical(values: Floats) -> Floats:
+    """Effects or gradients (..., 4) minus their mean over the bases."""
+    return values - values.mean(axis=-1, keepdims=True)
+
+
+def of_the_base(values: Floats, codes: Bytes) -> Floats:
+    """Of values (..., W, 4) those of the bases `codes` (W,): (..., W); 0 for unknown bases.
+
+    Of gradients it is gradient × input.
+    """
+    picked: Floats = (values * onehot_from_codes(codes)).sum(axis=-1)
+    return picked
+
+
+def contributions(values: Floats, codes: Bytes) -> Floats:
+    """(..., W): how far the base that is there lies above the mean of the four."""
+    return of_the_base(hypothetical(values), codes)
+
+
+def score_model(network: keras.Model) -> keras.Model:
+    """The network up to its logits; one without a layer `logits` gets them from probabilities."""
+    if any(layer.name == "logits" for layer in network.layers):
+        return logits_model(network)
+    probs = keras.ops.clip(keras.ops.cast(network.output, "float32"), _CLIP, 1 - _CLIP)
+    return keras.Model(network.input, keras.ops.log(probs) - keras.ops.log1p(-probs))
+
+
+class Explainer:
+    """Explains windows with one network; compiled once.
+
+    Args:
+        model: the network.
+        targets: numbers of the targets explained.
+        window: L.
+        strands: "both" or "forward", see the module's description.
+        batch_size: windows at once, None for what fits.
+
+    Attributes:
+        gradient_rows: windows that `gradients` is best given at once.
+    """
+
+    def __init__(
+        self,
+        model: TrainedModel,
+        targets: Sequence[int],
+        *,
+        window: int,
+        strands: str = "both",
+        batch_size: int | None = None,
+    ) -> None:
+        self._targets = list(targets)
+        network = score_model(model.network)
+        self._both = strands == "both"
+        self._predict = AdaptiveBatches(
+            WindowPredictor(network, window=window, strands=strands),
+            batch_size=batch_size,
+            network=network,
+        )
+        # Of a gradient the layers' outputs stay in memory, and so do their derivatives.
+        self.gradient_rows = max(1, self._predict.batch_size // 4)
+        self._network = network
+        self._path = model.path
+        signature = [tf.TensorSpec((None, window, 4), tf.float32)]
+        self._gradients = tf.function(self._gradient, input_signature=signature, autograph=False)
+
+    def scores(self, packed: Bytes) -> Floats:
+        """Scores (n, T) float32 of packed windows (n, L/2).
+
+        Raises:
+            InputError: one is not a finite number.
+        """
+        scores = self._predict(packed)[:, self._targets]
+        self._check(scores)
+        return scores
+
+    def effects(
+        self,
+        codes: Bytes,
+        region: tuple[int, int],
+        *,
+        advance: Callable[[int], object] = lambda _n: None,
+    ) -> Floats:
+        """What every change of a single base does to the scores.
+
+        Args:
+            codes: (L,) uint8 of a window.
+            region: [begin, end) of it, where bases are changed.
+            advance: told of each number of changes that were predicted.
+
+        Returns:
+            (T, W, 4) float32.
+
+        Raises:
+            InputError: a score is not a finite number.
+        """
+        before = self.scores(pack_codes(codes[None]))[0]
+        places, bases = single_changes(codes, region)
+        effects = np.zeros((len(self._targets), region[1] - region[0], 4), np.float32)
+        # A few batches at a time: all mutants of a window need not be in memory.
+        size = 4 * self._predict.batch_size
+        for at in range(0, len(places), size):
+            here, base = places[at : at + size], bases[at : at + size]
+            mutants = np.repeat(codes[None], len(here), axis=0)
+            mutants[np.arange(len(here)), here] = base
+            changed = self.scores(pack_codes(mutants)) - before
+            effects[:, here - region[0], base] = changed.T
+            advance(len(here))
+        return effects
+
+    def gradients(self, codes: Bytes) -> Floats:
+        """Derivatives (n, T, L, 4) float32 of the scores by the one-hot of codes (n, L).
+
+        Raises:
+            InputError: one is not a finite number.
+        """
+        onehot = tf.constant(onehot_from_codes(codes), tf.float32)
+        with without_tf32():
+            gradients: Floats = np.asarray(self._gradients(onehot).numpy(), np.float32)
+        self._check(gradients)
+        return gradients
+
+    def _gradient(self, onehot: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(onehot)
+            scores = self._network(onehot, training=False)
+            if self._both:
+                scores = (scores + self._network(onehot[:, ::-1, ::-1], training=False)) / 2
+            # A window's score depends on that window alone, so the sum's derivatives are each's.
+            sums = [tf.reduce_sum(scores[:, target]) for target in self._targets]
+        zero = tf.UnconnectedGradients.ZERO
+        each = [tape.gradient(total, onehot, unconnected_gradients=zero) for total in sums]
+        return tf.stack(each, axis=1)
+
+    def _check(self, values: Floats) -> None:
+        if not np.isfinite(values).all():
+            raise InputError(
+                f"{self._path}: its logits or their gradients are not finite numbers. Its weights "
+                "are damaged: use another model."
+            )
+
+
+def single_changes(
+    codes: Bytes, region: tuple[int, int]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Positions in the window and new codes of all changes of single bases of a region.
+
+    Three for each base, four for an unknown one; in order.
+    """
+    places = np.repeat(np.arange(*region), UNKNOWN)
+    bases = np.tile(np.arange(UNKNOWN), region[1] - region[0])
+    changed = codes[places] != bases
+    return places[changed], bases[changed]

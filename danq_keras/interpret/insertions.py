@@ -1,0 +1,233 @@
+"""Experiments in silico: motifs put into background windows, and what the network says to them.
+
+In: background windows as codes (n, L) uint8 and one or two motifs, whose consensus is put in. Out:
+a table of responses, in logits above the same window without them, over the motifs' distance, or
+over the place of a single motif.
+
+Two motifs lie with `spacing` bases between them, and with the middle of the whole at the window's
+middle, L/2; one motif lies with its middle `spacing` bases right of it.
+"""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from danq_keras.genome.dna import UNKNOWN, Bytes, encode, pack_codes
+from danq_keras.genome.fasta import shorten
+from danq_keras.interpret.explainer import Explainer
+from danq_keras.motifs.files import Motif, danq_jaspar_motifs, read_motif_file
+from danq_keras.prediction.predictor import Floats
+from danq_keras.system.command import InputError, progress
+
+_BASES = {
+    **dict(zip("ACGT", "ACGT", strict=True)),
+    **{"R": "AG", "Y": "CT", "S": "CG", "W": "AT", "K": "GT", "M": "AC"},
+    **{"B": "CGT", "D": "AGT", "H": "ACT", "V": "ACG", "N": "ACGT"},
+}
+"""Source: IUPAC-IUB, Nucleic Acids Research 13:3021, 1985."""
+_REVERSED = "_rc"
+
+
+@dataclass(frozen=True)
+class Insert:
+    """A motif to put in: `name`, and `letters` of IUPAC's alphabet, in upper case."""
+
+    name: str
+    letters: str
+
+    def __len__(self) -> int:
+        return len(self.letters)
+
+    def becomes(self) -> Bytes:
+        """(w, 5) uint8: what each base code of the background becomes at each position.
+
+        A base that the letter allows stays. Another becomes its complement where that is allowed,
+        then its transition (A and G, C and T), else the first allowed: the same on both strands.
+        """
+        table = np.empty((len(self), UNKNOWN + 1), np.uint8)
+        for position, letter in enumerate(self.letters):
+            allowed = encode(_BASES[letter]).tolist()
+            for code in range(UNKNOWN):
+                choices = [each for each in (code, 3 - code, code ^ 1) if each in allowed]
+                table[position, code] = (choices or allowed)[0]
+            table[position, UNKNOWN] = UNKNOWN if letter == "N" else allowed[0]
+        return table
+
+
+def find_insert(text: str, motif_file: Path | None = None) -> Insert:
+    """What a user means by a motif.
+
+    Args:
+        text: bases A, C, G, T, N; or the id or name of a motif of the file, `_rc` behind which is
+            its reverse complement; or IUPAC letters that are no such name.
+        motif_file: JASPAR or MEME file; None for the JASPAR 2016 vertebrates of the package.
+
+    Raises:
+        InputError: no motif, or several, are of that name; or the letters are none, or all N.
+    """
+    letters = text.upper()
+    if set(letters) <= {"N"}:
+        raise InputError(f"--insert: a motif has a letter other than N. Received: {text!r}.")
+    if set(letters) <= set("ACGTN"):
+        return Insert(letters, letters)
+    motifs = danq_jaspar_motifs() if motif_file is None else read_motif_file(motif_file)
+    wanted = text.removesuffix(_REVERSED)
+    found = [m for m in motifs if m.id == wanted] or [
+        m for m in motifs if m.name.upper() == wanted.upper() and not m.id.endswith(_REVERSED)
+    ]
+    if not found and set(letters) <= set(_BASES):
+        return Insert(letters, letters)
+    where = "JASPAR 2016 vertebrates" if motif_file is None else str(motif_file)
+    if not found:
+        raise InputError(
+            f"--insert: {text!r} is neither bases (A, C, G, T, N and IUPAC's others) nor a motif "
+            f"of {where}, such as {shorten([m.id for m in motifs[:2]])}{_near(wanted, motifs)}. "
+            "Name one of those."
+        )
+    if len(found) > 1:
+        raise InputError(
+            f"--insert: {text!r} fits several motifs: {shorten([m.id for m in found])}. "
+            "Give the id."
+        )
+    motif = found[0].reverse_complement() if text.endswith(_REVERSED) else found[0]
+    return Insert(text, motif.consensus())
+
+
+def _near(wanted: str, motifs: Sequence[Motif]) -> str:
+    names = list(dict.fromkeys(name for m in motifs for name in (m.id, m.name)))
+    near = difflib.get_close_matches(wanted, names, n=3)
+    return f"; nearest: {', '.join(near)}" if near else ""
+
+
+def parse_spacing(text: str, *, n_inserts: int) -> range:
+    """Read A:B or A:B:STEP, both ends included.
+
+    Raises:
+        InputError: not of that form, or motifs would overlap.
+    """
+    words = text.split(":")
+    try:
+        numbers = [int(word) for word in words]
+    except ValueError:
+        numbers = []
+    if not 2 <= len(numbers) <= 3 or numbers[0] > numbers[1] or (numbers[2:] or [1])[0] < 1:
+        raise InputError(
+            f"--spacing: A:B or A:B:STEP, from A to B bases, such as 0:60. Received: {text!r}."
+        )
+    if n_inserts == 2 and numbers[0] < 0:
+        raise InputError(
+            f"--spacing: two motifs must not overlap, at least 0 bases lie between them. "
+            f"Received: {text!r}."
+        )
+    return range(numbers[0], numbers[1] + 1, (numbers[2:] or [1])[0])
+
+
+def places_of(inserts: Sequence[Insert], spacing: int, window: int) -> list[int]:
+    """Where each motif begins in the window.
+
+    Raises:
+        InputError: they do not fit into it.
+    """
+    if len(inserts) == 1:
+        places = [window // 2 + spacing - len(inserts[0]) // 2]
+    else:
+        total = len(inserts[0]) + spacing + len(inserts[1])
+        begin = window // 2 - total // 2
+        places = [begin, begin + len(inserts[0]) + spacing]
+    if places[0] < 0 or places[-1] + len(inserts[-1]) > window:
+        raise InputError(
+            f"--spacing: at {spacing} the motifs do not fit into the window of {window} bases. "
+            "Choose smaller numbers or shorter motifs."
+        )
+    return places
+
+
+def put_in(codes: Bytes, insert: Insert, place: int) -> Bytes:
+    """Windows (n, L) with a motif in place; what they were stays as it is."""
+    changed = codes.copy()
+    here = changed[:, place : place + len(insert)]
+    here[:] = insert.becomes()[np.arange(len(insert)), here]
+    return changed
+
+
+def spacing_response(
+    explainer: Explainer,
+    backgrounds: Bytes,
+    *,
+    inserts: Sequence[Insert],
+    spacings: range,
+    names: Sequence[str],
+) -> pd.DataFrame:
+    """Responses over the distance of two motifs, or the place of one.
+
+    Args:
+        explainer: of the targets `names`.
+        backgrounds: (n, L) uint8 codes.
+        inserts: one or two motifs.
+        spacings: see `places_of`.
+        names: of the targets.
+
+    Returns:
+        A row per target and spacing: `target`, `spacing`, `windows`; `response` and `response_sd`
+        over the windows; for two motifs also `first` and `second`, each of them alone at its
+        place, and `beyond_sum` = response - first - second with `beyond_sum_sd`.
+
+    Raises:
+        InputError: the motifs do not fit into the window.
+    """
+    window = backgrounds.shape[1]
+    places = {spacing: places_of(inserts, spacing, window) for spacing in spacings}
+    rows: list[dict[str, Any]] = []
+    total = len(spacings) * len(backgrounds)
+    with progress(total=total, desc="insert", unit="windows") as bar:
+        before = explainer.scores(pack_codes(backgrounds))
+        for spacing, where in places.items():
+            responses = _responses(explainer, backgrounds, inserts, where)
+            rows += _rows([each - before for each in responses], spacing, names)
+            bar.update(len(backgrounds))
+    return pd.DataFrame(rows).sort_values(["target", "spacing"], key=_in_order(names))
+
+
+def _in_order(names: Sequence[str]) -> Any:
+    order = {name: i for i, name in enumerate(names)}
+    return lambda column: column.map(order) if column.name == "target" else column
+
+
+def _responses(
+    explainer: Explainer, backgrounds: Bytes, inserts: Sequence[Insert], places: Sequence[int]
+) -> list[Floats]:
+    """Scores (n, T) with all motifs, then of each alone where there are two."""
+    alone = [put_in(backgrounds, *each) for each in zip(inserts, places, strict=True)]
+    if len(inserts) == 1:
+        return [explainer.scores(pack_codes(alone[0]))]
+    together = put_in(alone[0], inserts[1], places[1])
+    return [explainer.scores(pack_codes(codes)) for codes in (together, *alone)]
+
+
+def _rows(responses: Sequence[Floats], spacing: int, names: Sequence[str]) -> list[dict[str, Any]]:
+    rows = []
+    for number, name in enumerate(names):
+        each = [response[:, number].astype(np.float64) for response in responses]
+        row: dict[str, Any] = {
+            "target": name,
+            "spacing": spacing,
+            "windows": len(each[0]),
+            "response": each[0].mean(),
+            "response_sd": _spread(each[0]),
+        }
+        if len(each) == 3:
+            beyond = each[0] - each[1] - each[2]
+            row |= {"first": each[1].mean(), "second": each[2].mean()}
+            row |= {"beyond_sum": beyond.mean(), "beyond_sum_sd": _spread(beyond)}
+        rows.append(row)
+    return rows
+
+
+def _spread(values: Any) -> float:
+    """Sample standard deviation; 0 for a single window."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0

@@ -1,0 +1,268 @@
+"""Pictures of explanations: sequence logos over heat maps, and responses over distances. PNG.
+
+Effects are blue (lower) to red (higher).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+from danq_keras.draw.logos import BASE_COLOURS, draw_letters
+from danq_keras.draw.panels import plain, save_png
+from danq_keras.genome.dna import ALPHABET, UNKNOWN, Bytes, onehot_from_codes
+
+Floats = npt.NDArray[np.float32]
+
+BASES = "ACGT"
+_ROWS = [ALPHABET.index(base) for base in BASES]
+_INK, _SOFT, _BAND = "#222222", "#8A8A8A", "#FFF3D6"
+_STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+}
+_DPI = 150
+
+
+@dataclass(frozen=True, eq=False)
+class LocusPicture:
+    """What is drawn of a locus for one target.
+
+    `title` and `subtitle`; `start` the 0-based coordinate of the first of `codes` (W,) uint8;
+    `effects` and `gradients` (W, 4) float32, A,G,C,T, one of which may be None; `contributions`
+    (W,) of the first, `gradient_x_input` (W,) of the second.
+    """
+
+    title: str
+    subtitle: str
+    start: int
+    codes: Bytes
+    effects: Floats | None
+    contributions: Floats | None
+    gradients: Floats | None
+    gradient_x_input: Floats | None
+
+
+def strongest_stretch(values: Floats, width: int) -> tuple[int, int]:
+    """[begin, end) of the `width` positions whose squared values (W,) have the largest sum.
+
+    Squares, so that a short motif of high values counts for more than a long stretch of low ones.
+    """
+    if len(values) <= width:
+        return 0, len(values)
+    sums = np.convolve(np.square(values, dtype=np.float64), np.ones(width), "valid")
+    begin = int(sums.argmax())
+    return begin, begin + width
+
+
+def half_height(spacings: Sequence[int], responses: Sequence[float]) -> tuple[int, int, int]:
+    """Where a response is highest, and the stretch around it that is at least half-way up.
+
+    A pooling layer and a smooth network tell nearby spacings apart but poorly: the stretch says
+    more than the highest point.
+
+    Args:
+        spacings: in order.
+        responses: one of each.
+
+    Returns:
+        The spacing of the highest response, and the first and last of the stretch of spacings
+        around it whose responses are at or above the mean of the highest and the lowest.
+    """
+    best = int(np.argmax(responses))
+    below = np.flatnonzero(np.asarray(responses) < (max(responses) + min(responses)) / 2)
+    first = int(below[below < best].max(initial=-1)) + 1
+    last = int(below[below > best].min(initial=len(responses))) - 1
+    return spacings[best], spacings[first], spacings[last]
+
+
+def locus_png(path: Path, picture: LocusPicture, *, zoom: int) -> None:
+    """A locus: the whole of it, the logo of its strongest stretch, the heat map of every base.
+
+    Args:
+        path: PNG to write.
+        picture: what is known of it.
+        zoom: bases of the stretch whose logo is drawn.
+
+    Raises:
+        InputError: logomaker is not installed.
+    """
+    main = picture.contributions if picture.effects is not None else picture.gradient_x_input
+    assert main is not None
+    begin, end = strongest_stretch(main, zoom)
+    panels: list[tuple[str, float]] = [("logo", 2.0), ("map", 1.15)]
+    if end - begin < len(main):
+        panels.insert(0, ("whole", 0.9))
+    if picture.effects is not None and picture.gradients is not None:
+        panels.append(("gradient", 1.3))
+    heights = [height for _, height in panels]
+    with mpl.rc_context(_STYLE):
+        figure = Figure(
+            figsize=(11, sum(heights) + 1.3),
+            layout=ConstrainedLayoutEngine(hspace=0.05, wspace=0.01),
+        )
+        figure.suptitle(plain(picture.title), x=0.01, ha="left", fontsize=13, fontweight="bold")
+        grid = figure.add_gridspec(len(panels), 2, height_ratios=heights, width_ratios=[60, 1])
+        drawn: dict[str, Axes] = {}
+        for number, (name, _) in enumerate(panels):
+            shared = drawn.get("logo") if name in ("map", "gradient") else None
+            drawn[name] = figure.add_subplot(grid[number, 0], sharex=shared)
+        _draw(drawn, picture, main, (begin, end))
+        bar = figure.add_subplot(grid[[n for n, _ in panels].index("map"), 1])
+        figure.colorbar(drawn["map"].collections[0], cax=bar).outline.set_visible(False)
+        bar.yaxis.set_major_locator(MaxNLocator(3, symmetric=True))
+        figure.savefig(path, format="png", dpi=_DPI)
+
+
+def _draw(
+    drawn: dict[str, Axes], picture: LocusPicture, main: Floats, stretch: tuple[int, int]
+) -> None:
+    here = slice(*stretch)
+    first = picture.start + stretch[0] + 1  # coordinates are shown 1-based
+    codes = picture.codes[here]
+    mutated = picture.effects is not None
+    if "whole" in drawn:
+        _whole(drawn["whole"], main, picture.start + 1, stretch)
+        drawn["whole"].set_title(picture.subtitle, color=_SOFT)
+    else:
+        drawn["logo"].set_title(picture.subtitle, color=_SOFT)
+    _logo(drawn["logo"], main[here], codes, first)
+    drawn["logo"].set_ylabel("contribution\n(logit)" if mutated else "gradient × input")
+    values = picture.effects if picture.effects is not None else picture.gradients
+    assert values is not None
+    _heat_map(drawn["map"], values[here], codes, first)
+    drawn["map"].set_ylabel("change to" if mutated else "gradient", labelpad=12)
+    last = drawn["map"]
+    if "gradient" in drawn:
+        assert picture.gradient_x_input is not None
+        last = drawn["gradient"]
+        _logo(last, picture.gradient_x_input[here], codes, first)
+        last.set_ylabel("gradient\n× input")
+    for name in ("logo", "map", "gradient"):
+        if name in drawn:
+            drawn[name].tick_params(labelbottom=drawn[name] is last)
+    last.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
+    last.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    last.set_xlim(first - 0.5, first + len(codes) - 0.5)
+
+
+def _whole(axes: Axes, values: Floats, first: int, stretch: tuple[int, int]) -> None:
+    """All contributions as bars, and which stretch the other panels show."""
+    x = np.arange(first, first + len(values))
+    axes.axvspan(first + stretch[0] - 0.5, first + stretch[1] - 0.5, color=_BAND, lw=0, zorder=0)
+    axes.vlines(x, 0, values, color=_INK, lw=0.7)
+    axes.axhline(0, color=_SOFT, lw=0.5)
+    axes.set_xlim(first - 1, first + len(values))
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.yaxis.set_major_locator(MaxNLocator(3))
+    axes.set_ylabel("whole\nwindow")
+
+
+def _logo(axes: Axes, values: Floats, codes: Bytes, first: int) -> None:
+    """Letters as high as the values (W,); unknown bases have none."""
+    heights = values[:, None] * onehot_from_codes(codes)
+    draw_letters(axes, heights, first=first, flip_below=False, shade_below=0.25, vpad=0.02)
+    axes.axhline(0, color=_INK, lw=0.6)
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.spines["bottom"].set_visible(False)
+
+
+def _heat_map(axes: Axes, values: Floats, codes: Bytes, first: int) -> None:
+    """A row a base; a dot marks the base that is there."""
+    shown = values[:, _ROWS].T
+    limit = float(np.abs(shown).max()) or 1.0
+    x = np.arange(first, first + len(codes) + 1) - 0.5
+    axes.pcolormesh(
+        x, np.arange(len(BASES) + 1) - 0.5, shown, cmap="RdBu_r", vmin=-limit, vmax=limit
+    )
+    known = np.flatnonzero(codes < UNKNOWN)
+    rows = [BASES.index(ALPHABET[code]) for code in codes[known]]
+    axes.scatter(first + known, rows, s=5, color=_INK, linewidths=0)
+    axes.set_yticks(range(len(BASES)), list(BASES))
+    for label, base in zip(axes.get_yticklabels(), BASES, strict=True):
+        label.set(color=BASE_COLOURS[base], fontweight="bold")
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def spacing_png(path: Path, table: pd.DataFrame, *, inserts: Sequence[str], windows: int) -> None:
+    """Response over distance or place, a panel for each target, 95 % bands over windows.
+
+    Shaded is the stretch around the highest response, see `half_height`.
+
+    Args:
+        path: PNG to write.
+        table: of `insertions.spacing_response`.
+        inserts: names of the motifs.
+        windows: how many backgrounds there were.
+    """
+    targets = list(dict.fromkeys(table["target"]))
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(9, 0.7 + 2.7 * len(targets)), layout="constrained")
+        figure.suptitle(
+            plain(f"{' and '.join(inserts)} put into {windows:,} background windows"),
+            x=0.01,
+            ha="left",
+            fontsize=12,
+            fontweight="bold",
+        )
+        panels = np.asarray(figure.subplots(len(targets), 1, squeeze=False, sharex=True))[:, 0]
+        for axes, target in zip(panels, targets, strict=True):
+            _response(axes, table[table["target"] == target])
+            axes.set_title(plain(target))
+            axes.set_ylabel("response (logit)")
+        panels[0].legend(frameon=False, fontsize=8, loc="upper right")
+        pair = len(inserts) == 2
+        panels[-1].set_xlabel(
+            "bases between the motifs" if pair else "middle of the motif, from that of the window"
+        )
+        save_png(figure, path, dpi=_DPI)
+
+
+def _response(axes: Axes, rows: pd.DataFrame) -> None:
+    x, mean = rows["spacing"].to_numpy(), rows["response"].to_numpy()
+    half: Any = 1.96 * rows["response_sd"].to_numpy() / np.sqrt(rows["windows"].to_numpy())
+    if "first" in rows:
+        axes.plot(
+            x, rows["first"] + rows["second"], "--", color=_SOFT, lw=1.2, label="sum of each alone"
+        )
+    axes.fill_between(x, mean - half, mean + half, color="#0072B2", alpha=0.2, lw=0)
+    label = "both" if "first" in rows else "response"
+    axes.plot(x, mean, color="#0072B2", lw=1.6, label=label)
+    best, first, last = half_height(x.tolist(), mean.tolist())
+    axes.axvspan(first, last, color=_BAND, lw=0, zorder=0)
+    axes.annotate(
+        f"{best}" if len(x) == 1 else f"{best} ({first} to {last})",
+        (best, mean.max()),
+        (0, 6),
+        textcoords="offset points",
+        ha="center",
+        color="#D55E00",
+        fontweight="bold",
+    )
+    axes.plot(best, mean.max(), "o", color="#D55E00", ms=5)
+    axes.axhline(0, color=_SOFT, lw=0.5)
+    axes.margins(y=0.18)
+    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, steps=[1, 2, 5, 10]))

@@ -1,0 +1,1 @@
+"""The networks: layers, initial values, trained models from disk, weights of the old stack."""

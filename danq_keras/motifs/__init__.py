@@ -1,0 +1,1 @@
+"""Motifs: files, first-layer kernels from them, comparison of two."""

@@ -1,0 +1,272 @@
+"""What `train_danq.py --repeats` and `--folds` do once their arguments are parsed.
+
+A set of runs (see `run_sets`) is prepared and reported here, in the process of the command; each
+run is a process of its own (`several_runs`). Nothing is trained here.
+"""
+
+import argparse
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from danq_keras.data.folds import Fold, deal_dataset, split_of_fold, write_fold
+from danq_keras.evaluation.auc_tables import write_auc_table
+from danq_keras.recipes.presets import setting_text
+from danq_keras.runs.page import set_text, write_set_report
+from danq_keras.runs.pooling import PREDICTIONS, Pooling, join_predictions, pool, read_fold_test
+from danq_keras.runs.processes import PREDICT_TEST, RunOrder, run_all
+from danq_keras.runs.sets import (
+    FOLDS,
+    REPEATS,
+    Kind,
+    RunSet,
+    is_complete,
+    kind_of,
+    read_run_set,
+    write_tables,
+)
+from danq_keras.runs.statistics import DEFAULT_UNTIL, Until
+from danq_keras.system.command import (
+    InputError,
+    claimed_folder,
+    log,
+    refuse_existing,
+    set_up_logging,
+)
+from danq_keras.training.run import Plan, is_used, make_plan, run_folder
+from danq_keras.training.run_folder import clear_run, write_json
+from danq_keras.training.step import TrainingStep
+from danq_keras.training.trainer import Trainer
+
+MINIMUM_REPEATS = 2
+
+
+def run(args: argparse.Namespace, settings: dict[str, Any]) -> int:
+    """Start or resume a set of runs and take it to its report."""
+    _check(args)
+    out = args.out = _set_folder(args)
+    earlier = _earlier(args, out)
+    plan = make_plan(args, settings, out=out, config=earlier.config if earlier else None)
+    folds = _folds(args, plan, earlier)
+    runs = _run_set(args, plan, earlier, folds)
+    plan.dataset.verify()
+    _try_out(plan, folds, out)
+    out.mkdir(parents=True, exist_ok=True)
+    with claimed_folder(out):
+        if args.overwrite and is_used(out):
+            clear_run(out, keep=plan.dataset.folder)
+        (out / "report.html").unlink(missing_ok=True)  # written last: it marks a complete set
+        write_json(out / runs.kind.record, runs.record())
+        set_up_logging(out / "run.log")
+        _print_header(runs, plan, folds)
+        status = _make_runs(args, runs, plan, folds)
+        if not status:
+            _finish(runs, plan)
+    return status
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.repeats is not None and args.folds is not None:
+        raise InputError(
+            "--repeats trains several seeds, --folds several splits. Give one of them."
+        )
+    if args.repeats is not None and args.repeats < MINIMUM_REPEATS:
+        raise InputError(f"--repeats: at least {MINIMUM_REPEATS}. Received: {args.repeats}.")
+    if args.jobs is not None and args.jobs < 1:
+        raise InputError(f"--jobs: at least 1. Received: {args.jobs}.")
+    for text in args.until_loss or ():
+        Until.parse(text)
+
+
+def _set_folder(args: argparse.Namespace) -> Path:
+    """`--out`, or a name beside that of a single run."""
+    out = run_folder(args)
+    if args.out is not None:
+        return out
+    kind = REPEATS if args.repeats is not None else FOLDS
+    return out.with_name(f"{out.name}-{kind.name}")
+
+
+def _earlier(args: argparse.Namespace, out: Path) -> RunSet | None:
+    """The set that is resumed; None for a new one.
+
+    Raises:
+        InputError: there is none, or another one than the command line says; or `out` is in use.
+    """
+    if not args.resume:
+        if is_used(out):
+            refuse_existing(out, overwrite=args.overwrite)
+            if kind_of(out) is None:
+                raise InputError(
+                    f"{out}: --overwrite replaces only a folder of repeats or folds here, and this "
+                    "is none. Choose another --out."
+                )
+        return None
+    if kind_of(out) is None:
+        advice = "start without --resume"
+        if (out / "config.json").is_file():
+            advice = "it holds a single run: leave --repeats and --folds out"
+        raise InputError(f"{out}: no repeats or folds to resume; {advice}.")
+    earlier = read_run_set(out)
+    n_earlier = len(earlier.numbers)
+    wanted = {REPEATS: args.repeats, FOLDS: args.folds}
+    n_wanted = wanted.pop(earlier.kind)
+    if any(n is not None for n in wanted.values()):
+        raise InputError(f"{out}: holds {earlier.kind.name}. Resume with --{earlier.kind.name}.")
+    if n_wanted is not None and (
+        n_wanted != n_earlier if earlier.kind is FOLDS else n_wanted < n_earlier
+    ):
+        rule = "can only grow" if earlier.kind is REPEATS else "cannot change"
+        raise InputError(
+            f"{out}: --{earlier.kind.name} was {n_earlier} and {rule}, received {n_wanted}. Leave "
+            "it out, or choose another --out."
+        )
+    return earlier
+
+
+def _folds(args: argparse.Namespace, plan: Plan, earlier: RunSet | None) -> list[Fold]:
+    if earlier is not None:
+        return deal_dataset(plan.dataset, len(earlier.numbers)) if earlier.kind is FOLDS else []
+    return [] if args.folds is None else deal_dataset(plan.dataset, args.folds)
+
+
+def _run_set(
+    args: argparse.Namespace, plan: Plan, earlier: RunSet | None, folds: list[Fold]
+) -> RunSet:
+    numbers: tuple[int, ...] = tuple(range(len(folds)))
+    if not folds:
+        first = plan.preset.train.seed
+        n_repeats = args.repeats or (len(earlier.numbers) if earlier else 0)
+        numbers = tuple(range(first, first + n_repeats))
+    kind: Kind = FOLDS if folds else REPEATS
+    until = args.until_loss or (earlier.until if earlier else DEFAULT_UNTIL)
+    described = [{"chromosomes": list(each.chroms), "windows": each.n_windows} for each in folds]
+    return RunSet(args.out, kind, numbers, plan.description, tuple(until), described)
+
+
+def _try_out(plan: Plan, folds: list[Fold], out: Path) -> None:
+    """Build what a run builds, so that a user's mistake is said before anything is written."""
+    train = plan.preset.train
+    with tf.device("CPU:0"):  # a GPU's memory is for the runs
+        if not folds:
+            Trainer(plan.preset, plan.dataset, out, columns=plan.columns)
+            return
+        n_labels = plan.dataset.train.n_targets
+        TrainingStep(plan.preset.model, train, n_labels=n_labels, columns=plan.columns)
+    sizes = [fold.n_windows for fold in folds]
+    n_train = sum(sizes) - max(size + sizes[i - 1] for i, size in enumerate(sizes))
+    if train.train_limit is not None and train.train_limit > n_train:
+        raise InputError(
+            f"--train-limit {train.train_limit}: the training split of a fold has only {n_train} "
+            "windows. Give a smaller number or leave it out."
+        )
+
+
+def _print_header(runs: RunSet, plan: Plan, folds: list[Fold]) -> None:
+    log.info(
+        "%s: %d %s of preset %s on %s",
+        runs.folder,
+        len(runs.numbers),
+        runs.kind.name,
+        plan.preset.name,
+        plan.dataset.folder,
+    )
+    for number, fold in enumerate(folds):
+        log.info("fold %d: %d windows, %s", number, fold.n_windows, ", ".join(fold.chroms))
+
+
+def _make_runs(args: argparse.Namespace, runs: RunSet, plan: Plan, folds: list[Fold]) -> int:
+    """Make the runs that are not complete; the status of the first that failed, or 0."""
+    waiting = [(n, run) for n, run in zip(runs.numbers, runs.runs.values(), strict=True)]
+    complete = [run for _, run in waiting if _is_done(runs, run)]
+    if complete:
+        log.info("%d of %d runs are complete.", len(complete), len(waiting))
+    waiting = [(number, run) for number, run in waiting if run not in complete]
+    for number in runs.numbers if folds else ():  # of complete runs too: they are pooled
+        _write_fold(runs, plan, folds, number)
+    orders = [_order(runs, plan, number) for number, _ in waiting]
+    try:
+        return run_all(orders, at_once=args.jobs or 1)
+    except BaseException:
+        log.info("Continue the set with: train_danq.py --out %s --resume", runs.folder)
+        raise
+
+
+def _is_done(runs: RunSet, run: Path) -> bool:
+    predicted = runs.kind is REPEATS or (run / PREDICTIONS).is_file()
+    return predicted and is_complete(run, runs.config)
+
+
+def _write_fold(runs: RunSet, plan: Plan, folds: list[Fold], number: int) -> None:
+    data = runs.data(number)
+    if data.is_dir():
+        return
+    n_bytes = write_fold(plan.dataset, folds, number, data)
+    splits = split_of_fold(folds, number)
+    log.info(
+        "%s: %.1f MB, validation on %s, test on %s",
+        data,
+        n_bytes / 1e6,
+        ", ".join(splits["valid"]),
+        ", ".join(splits["test"]),
+    )
+
+
+def _order(runs: RunSet, plan: Plan, number: int) -> RunOrder:
+    """The command line of one run: every setting is said, so that it depends on nothing else."""
+    folder = runs.folder / f"{runs.kind.unit}-{number}"
+    resume = (folder / "config.json").is_file()
+    if folder.is_dir() and not resume:
+        shutil.rmtree(folder)  # killed before it had anything to resume
+    data = plan.dataset.folder if runs.kind is REPEATS else runs.data(number)
+    words = ["--data", str(data), "--out", str(folder), "--preset", plan.preset.name]
+    words += ["--bootstrap", str(plan.description["bootstrap"])]
+    if resume:
+        words.append("--resume")
+    elif "init" in plan.description:
+        words += ["--init", plan.description["init"]["model"]]
+    settings = dataclasses.asdict(plan.preset.model) | dataclasses.asdict(plan.preset.train)
+    if runs.kind is REPEATS:
+        settings["seed"] = number
+    words += ["--set", *(f"{key}={setting_text(value)}" for key, value in settings.items())]
+    if runs.kind is FOLDS:
+        words.insert(0, PREDICT_TEST)
+    return RunOrder(folder, tuple(words))
+
+
+def _finish(runs: RunSet, plan: Plan) -> None:
+    """Tables, report and closing lines of a complete set."""
+    tables = write_tables(runs)
+    if runs.kind is FOLDS:
+        _pool(runs, plan)
+    report = write_set_report(runs, tables)
+    log.info("%s\nReport: %s", set_text(tables), report)
+
+
+def _pool(runs: RunSet, plan: Plan) -> None:
+    numbers = plan.description["target_numbers"]
+    tests = [
+        read_fold_test(run, runs.data(number), numbers)
+        for number, run in zip(runs.numbers, runs.runs.values(), strict=True)
+    ]
+    train = plan.preset.train
+    how = Pooling(numbers, train.min_positives, plan.description["bootstrap"], train.seed)
+    table, summary = pool(tests, how)
+    write_auc_table(runs.folder / "test_aucs.tsv", table, overwrite=True)
+    write_json(runs.folder / "test_summary.json", summary)
+    paths = [run / PREDICTIONS for run in runs.runs.values()]
+    join_predictions(paths, runs.folder / PREDICTIONS)
+    overall = summary["overall"]
+    log.info(
+        "All folds pooled: %d of %d targets counted, ROC AUC mean %s, PR AUC mean %s",
+        overall["counted"],
+        overall["targets"],
+        *(_digits(overall[area]["mean"]) for area in ("auroc", "auprc")),
+    )
+
+
+def _digits(value: float | None) -> str:
+    return "NA" if value is None else f"{value:.4f}"

@@ -1,0 +1,1 @@
+"""What every command shares: errors, terminal, signals, files, HDF5, threads."""

@@ -1,0 +1,165 @@
+"""TrainConfig → Keras optimizer, learning rate of a step, and the geometry of its steps.
+
+`danq` trains with RMSprop whose epsilon, inside the square root, exceeds nearly every squared
+gradient: the step is then plain gradient descent times lr / sqrt(epsilon). Whether a weight is in
+that regime is what `share_above_epsilon` measures.
+"""
+
+import inspect
+import math
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from danq_keras.recipes.presets import Preset, TrainConfig
+from danq_keras.system.command import InputError
+
+OPTIMIZERS: dict[str, type[keras.optimizers.Optimizer]] = {
+    "rmsprop": keras.optimizers.RMSprop,
+    "sgd": keras.optimizers.SGD,
+    "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,
+    "nadam": keras.optimizers.Nadam,
+    "adamax": keras.optimizers.Adamax,
+    "adagrad": keras.optimizers.Adagrad,
+    "adadelta": keras.optimizers.Adadelta,
+    "lion": keras.optimizers.Lion,
+    "lamb": keras.optimizers.Lamb,
+}
+
+
+def make_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
+    """The optimizer, wrapped for dynamic loss scaling under mixed_float16.
+
+    Raises:
+        InputError: there is no optimizer of that name, or it lacks a setting that was given.
+    """
+    kind = OPTIMIZERS.get(config.optimizer.lower())
+    if kind is None:
+        raise InputError(
+            f"optimizer: one of {', '.join(OPTIMIZERS)}. Received: {config.optimizer!r}."
+        )
+    accepted = inspect.signature(kind).parameters
+    options: dict[str, Any] = {"learning_rate": config.learning_rate}
+    for name in ("rho", "epsilon", "momentum"):
+        value = getattr(config, name)
+        if value is not None and name not in accepted:
+            raise InputError(
+                f"{name}: the optimizer {config.optimizer} has no such setting. Leave it out."
+            )
+        if value is not None:
+            options[name] = value
+    if config.weight_decay:
+        options["weight_decay"] = config.weight_decay
+    optimizer = kind(**options)
+    if config.precision == "mixed_float16":
+        return keras.optimizers.LossScaleOptimizer(optimizer)
+    return optimizer
+
+
+def inner(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The optimizer inside a loss-scaling wrapper, or itself."""
+    wrapped = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    return optimizer.inner_optimizer if wrapped else optimizer
+
+
+def learning_rate_at(
+    config: TrainConfig, step: int, *, total_steps: int, plateau: float = 1.0
+) -> float:
+    """Learning rate of a 0-based optimizer step: linear warm-up, then the schedule.
+
+    Args:
+        config: schedule and its numbers.
+        step: counted over all epochs.
+        total_steps: of the whole training, the length of the cosine.
+        plateau: product of the reductions so far (schedule "plateau").
+    """
+    rate = config.learning_rate
+    if config.schedule == "cosine":
+        done = max(0, step - config.warmup_steps) / max(1, total_steps - config.warmup_steps)
+        span = rate - config.minimum_learning_rate
+        rate = config.minimum_learning_rate + span * (1 + math.cos(math.pi * min(1.0, done))) / 2
+    elif config.schedule == "plateau":
+        rate = max(config.minimum_learning_rate, rate * plateau)
+    if step < config.warmup_steps:
+        rate *= (step + 1) / config.warmup_steps
+    return rate
+
+
+def mean_squares(
+    optimizer: keras.optimizers.Optimizer,
+) -> tuple[list[keras.Variable], float]:
+    """Its running mean squares of the gradient, and the value above which it normalises steps.
+
+    Where epsilon stands outside the root (all but RMSprop) that value is its square. No variables
+    and NaN for optimizers without such a mean.
+    """
+    optimizer = inner(optimizer)
+    means = getattr(optimizer, "_velocities", None)
+    epsilon = getattr(optimizer, "epsilon", None)
+    if means is None or epsilon is None:
+        return [], math.nan
+    inside = isinstance(optimizer, keras.optimizers.RMSprop)
+    return list(means), epsilon if inside else epsilon**2
+
+
+def share_above_epsilon(optimizer: keras.optimizers.Optimizer) -> float:
+    """Share of the weights whose mean squared gradient exceeds epsilon.
+
+    Those are the weights whose steps the optimizer normalises. NaN for optimizers without such a
+    mean (see `mean_squares`).
+    """
+    means, bound = mean_squares(optimizer)
+    if not means:
+        return math.nan
+    above = sum(int(_count_above(mean.value, bound)) for mean in means)
+    return float(above / sum(math.prod(mean.shape) for mean in means))
+
+
+def _count_above(values: tf.Tensor, bound: float) -> tf.Tensor:
+    return tf.reduce_sum(tf.cast(values > bound, tf.int64))
+
+
+def linear_step(optimizer: keras.optimizers.Optimizer) -> float | None:
+    """RMSprop's lr/sqrt(eps): its step over the gradient where epsilon outweighs its square.
+
+    None for other optimizers, and without an epsilon.
+    """
+    optimizer = inner(optimizer)
+    if not isinstance(optimizer, keras.optimizers.RMSprop) or not optimizer.epsilon:
+        return None
+    return float(optimizer.learning_rate.numpy()) / math.sqrt(optimizer.epsilon)
+
+
+def describe_steps(config: TrainConfig) -> str:
+    """The line of the run's header that says what a step is."""
+    optimizer = make_optimizer(config)
+    line = f"{config.optimizer}, learning rate {config.learning_rate:g}"
+    step = linear_step(optimizer)
+    if step is not None:
+        line += (
+            f", epsilon {inner(optimizer).epsilon:g} inside the root: where the mean squared "
+            f"gradient is below epsilon a step is lr/sqrt(eps) = {step:.4g} times the gradient"
+        )
+    return line
+
+
+def warn_of_scaling(config: TrainConfig, preset: Preset) -> str | None:
+    """What to say when batch size and learning rate were changed apart from each other."""
+    batch = config.batch_size / preset.train.batch_size
+    rate = config.learning_rate / preset.train.learning_rate
+    if config.optimizer != preset.train.optimizer or math.isclose(batch, rate):
+        return None
+    return (
+        f"Batch size is {batch:g} times and learning rate {rate:g} times that of preset "
+        f"{preset.name}. Where the mean squared gradient is below epsilon, steps scale linearly: "
+        f"for this batch size consider --learning-rate {preset.train.learning_rate * batch:g} "
+        "with --set warmup_steps=1000."
+    )
+
+
+def global_norm(gradients: list[Any]) -> Any:
+    """Euclidean norm over all gradients, in float32."""
+    return ops.sqrt(sum(ops.sum(ops.square(ops.cast(g, "float32"))) for g in gradients))

@@ -1,0 +1,175 @@
+"""One training step: network, optimizer and gradients under a precision and a device strategy.
+
+In: batches of `pipeline.epoch_batches`, packed. Out: loss, samples, gradient norm, clipped, and
+for `restudy` the score of each sample.
+Loss: binary cross-entropy of the logits, mean over the labels that count.
+
+DIFFERS: the old stack clipped probabilities to [1e-7, 1 - 1e-7] before the logarithm; the form on
+logits is the same up to a logit of 16 and keeps a gradient beyond.
+"""
+
+import dataclasses
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from danq_keras.models.networks import build_model, logits_model, unpack, unpack_windows
+from danq_keras.recipes.presets import ModelConfig, TrainConfig
+from danq_keras.training.optimizers import global_norm, inner, make_optimizer
+from danq_keras.training.restudy import excess_scores
+
+
+def resolve_precision(precision: str) -> str:
+    """The dtype policy that "auto" means on this machine.
+
+    bfloat16 needs no loss scaling and is native from compute capability 8 (Ampere); float16 from 7
+    (Volta); everything else trains in float32.
+    """
+    if precision != "auto":
+        return precision
+    devices = tf.config.list_physical_devices("GPU")
+    capabilities = [
+        tf.config.experimental.get_device_details(device).get("compute_capability", (0, 0))
+        for device in devices
+    ]
+    if not capabilities or min(capabilities) < (7, 0):
+        return "float32"
+    return "mixed_bfloat16" if min(capabilities) >= (8, 0) else "mixed_float16"
+
+
+def make_strategy(name: str) -> tf.distribute.Strategy:
+    """Strategy for `--distribute`: "none" or "mirrored" (every GPU of the machine, or the CPUs)."""
+    if name == "none":
+        return tf.distribute.get_strategy()
+    logical = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return tf.distribute.MirroredStrategy([device.name for device in logical])
+
+
+class TrainingStep:
+    """A network and its optimizer, and the function that takes one step on a batch.
+
+    Args:
+        model_config: the network.
+        config: optimizer, precision, clipping, distribution, seed.
+        n_labels: label bits of a row; None when they are the network's targets.
+        columns: which of them the network predicts; None for all.
+    """
+
+    def __init__(
+        self,
+        model_config: ModelConfig,
+        config: TrainConfig,
+        *,
+        n_labels: int | None = None,
+        columns: list[int] | None = None,
+    ) -> None:
+        self.precision = resolve_precision(config.precision)
+        self.clipnorm = config.global_clipnorm
+        self.scored = config.restudy > 0
+        self.n_labels = n_labels or model_config.n_targets
+        self.columns = columns
+        self.strategy = make_strategy(config.distribute)
+        with self.strategy.scope():
+            self.model = build_model(model_config, seed=config.seed, precision=self.precision)
+            self._logits = logits_model(self.model)
+            self.optimizer = make_optimizer(dataclasses.replace(config, precision=self.precision))
+            self.optimizer.build(self.model.trainable_variables)
+        self._convolutions = {
+            variable.path
+            for layer in self.model.layers
+            if isinstance(layer, keras.layers.Conv1D)
+            for variable in layer.trainable_variables
+        }
+        self._frozen = False
+        self._scaled = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
+        self._compiled = tf.function(self._distributed_step, autograph=False, reduce_retracing=True)
+
+    @property
+    def replicas(self) -> int:
+        """Devices that share a batch."""
+        return int(self.strategy.num_replicas_in_sync)
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next step."""
+        return float(inner(self.optimizer).learning_rate.numpy())
+
+    def set_learning_rate(self, rate: float) -> None:
+        """Change the learning rate of the steps to come."""
+        inner(self.optimizer).learning_rate.assign(rate)
+
+    def freeze_convolutions(self, frozen: bool) -> None:
+        """Keep the weights of all convolution layers in the steps to come, or move them again.
+
+        The optimizer goes on to gather their means of the gradients: without these the first steps
+        after the thaw would be several times too long (Adam's correction counts the steps of all).
+        """
+        self._frozen = frozen
+
+    def __call__(self, batch: tuple[Any, ...]) -> tf.Tensor:
+        """Take a step.
+
+        Args:
+            batch: packed sequence, labels and (optional) ignore bits; with several replicas an
+                element of a distributed dataset.
+
+        Returns:
+            (4,) float32: mean loss, samples, gradient norm before clipping, clipped (0 or 1); with
+            restudy (4 + B,): then the score of each sample, in the order of the batch.
+        """
+        return self._compiled(batch, self._frozen)
+
+    def _distributed_step(self, batch: tuple[Any, ...], frozen: bool) -> tf.Tensor:
+        kept = [each for each in self.model.trainable_variables if self._is_kept(each, frozen)]
+        before = [tf.identity(variable.value) for variable in kept]
+        results = self.strategy.run(self._replica_step, args=(batch, frozen))
+        for variable, value in zip(kept, before, strict=True):
+            variable.assign(value)
+        figures, *others = self.strategy.experimental_local_results(results)
+        return tf.concat([figures, *(other[4:] for other in others)], 0) if others else figures
+
+    def _is_kept(self, variable: keras.Variable, frozen: bool) -> bool:
+        return frozen and variable.path in self._convolutions
+
+    def _replica_step(self, batch: tuple[Any, ...], frozen: bool) -> tf.Tensor:
+        replica = tf.distribute.get_replica_context()
+        sequence, labels, valid = self._unpack_batch(batch)
+        n_samples = replica.all_reduce("SUM", tf.cast(tf.shape(labels)[0], tf.float32))
+        n_counted = replica.all_reduce("SUM", tf.reduce_sum(valid))
+        variables = self.model.trainable_variables
+        with tf.GradientTape() as tape:
+            logits = self._logits(sequence, training=True)
+            entropies = tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
+            loss = tf.reduce_sum(entropies * valid) / tf.maximum(n_counted, 1.0)
+            objective = self.optimizer.scale_loss(loss) if self._scaled else loss
+        gradients = tape.gradient(objective, [variable.value for variable in variables])
+        gradients = replica.all_reduce("SUM", gradients)
+        scale = tf.cast(self.optimizer.dynamic_scale.value, tf.float32) if self._scaled else 1.0
+        moving = [
+            gradient
+            for gradient, variable in zip(gradients, variables, strict=True)
+            if not self._is_kept(variable, frozen)
+        ]
+        norm = global_norm(moving) / scale
+        factor = 1.0 if self.clipnorm is None else tf.minimum(1.0, self.clipnorm / norm)
+        if self.clipnorm is not None or self.replicas > 1:
+            # Keras' optimizer sums over the replicas what is already the same sum in each.
+            share = factor / self.replicas
+            gradients = [gradient * tf.cast(share, gradient.dtype) for gradient in gradients]
+        self.optimizer.apply(gradients, variables)
+        clipped = 0.0 if self.clipnorm is None else tf.cast(norm > self.clipnorm, tf.float32)
+        figures = tf.stack([replica.all_reduce("SUM", loss), n_samples, norm, clipped])
+        if not self.scored:
+            return figures
+        return tf.concat([figures, excess_scores(labels, logits, valid)], 0)
+
+    def _unpack_batch(self, batch: tuple[Any, ...]) -> tuple[Any, Any, Any]:
+        """One-hot windows, labels and which labels count (1 or 0), float32."""
+        sequence, *bits = batch
+        labels, *ignore = (unpack(part, self.n_labels) for part in bits)
+        valid = 1.0 - ignore[0] if ignore else tf.ones_like(labels)
+        if self.columns is not None:
+            labels = tf.gather(labels, self.columns, axis=1)
+            valid = tf.gather(valid, self.columns, axis=1)
+        return unpack_windows(sequence), labels, valid

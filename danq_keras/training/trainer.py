@@ -1,0 +1,427 @@
+"""Training: the step, the epochs, validation, early stopping, checkpoints, resuming.
+
+A loop over `tf.function` steps instead of `Model.fit`: it stops at any step and continues there
+with bit-identical results, counts clipped steps and measures gradients, and runs the same under
+`tf.distribute` strategies. It writes `checkpoints/`, `history.csv`, `model.keras` and
+`tensorboard/` of a run folder; `experiment` does the rest of the run.
+"""
+
+import csv
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from danq_keras.data.store import Dataset
+from danq_keras.evaluation import metrics
+from danq_keras.models.networks import build_model, save_model
+from danq_keras.prediction.predictor import SplitPredictor
+from danq_keras.recipes.presets import Preset
+from danq_keras.system.command import InputError, Interruption, atomic_output, log, progress
+from danq_keras.training.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
+from danq_keras.training.optimizers import learning_rate_at, linear_step, share_above_epsilon
+from danq_keras.training.pipeline import Integers, Order, epoch_batches
+from danq_keras.training.restudy import (
+    Floats,
+    count_positives_of_windows,
+    hardest_windows,
+    match_positives,
+    windows_to_restudy,
+)
+from danq_keras.training.step import TrainingStep
+
+HISTORY_COLUMNS = (
+    "epoch",
+    "loss",
+    "val_loss",
+    "val_auroc",
+    "val_auprc",
+    "val_accuracy",
+    "val_f1",
+    "val_best_f1",
+    "learning_rate",
+    "gradient_norm",
+    "clipped_steps",
+    "share_above_epsilon",
+    "seconds",
+    "samples_per_second",
+)
+RESTUDY_COLUMNS = ("samples", "restudied")  # samples of the epoch, and which of them came again
+_DRAIN_EVERY = 20  # steps between two looks at their losses: each look waits for the device
+
+
+@dataclass
+class State:
+    """All that a trainer must know to go on, besides the variables. Lives in the checkpoint.
+
+    `step` counts optimizer steps over all epochs; the sums are those of the epoch under way:
+    loss × samples, samples, gradient norms, steps with a finite norm, clipped steps, seconds.
+    With restudy, `scores` (n_samples,) float32 are those of the samples when last seen, and `again`
+    int64 the windows that come twice in the epoch under way.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    step_in_epoch: int = 0
+    sums: list[float] = field(default_factory=lambda: [0.0] * 5)
+    seconds: float = 0.0
+    best_loss: float = math.inf
+    best_epoch: int = 0
+    without_improvement: int = 0
+    plateau: float = 1.0
+    plateau_epochs: int = 0
+    finished: bool = False
+    history: list[dict[str, Any]] = field(default_factory=list)
+    scores: Floats | None = None
+    again: Integers | None = None
+
+
+class Trainer:
+    """Trains one network on one dataset into one run folder.
+
+    Args:
+        preset: network and training settings in force.
+        dataset: its train and valid splits are used.
+        run: folder, which exists.
+        columns: numbers of the dataset's targets to train; None for all.
+
+    Raises:
+        InputError: no windows to train or validate on.
+    """
+
+    def __init__(
+        self, preset: Preset, dataset: Dataset, run: Path, *, columns: list[int] | None = None
+    ) -> None:
+        self.config = preset.train
+        self.model_config = preset.model
+        self.dataset = dataset
+        self.run = run
+        self.state = State()
+        self._rate: float | None = None  # as last set
+        self.order = Order.of(
+            dataset.train,
+            seed=self.config.seed,
+            limit=self.config.train_limit,
+            data_seed=self.config.data_seed,
+        )
+        if dataset.valid.n_windows == 0:
+            raise InputError(
+                f"{dataset.valid.path}: no windows to validate on. Build the dataset with a "
+                "validation region."
+            )
+        self.step = TrainingStep(
+            preset.model, preset.train, n_labels=dataset.train.n_targets, columns=columns
+        )
+        self.model, self.optimizer = self.step.model, self.step.optimizer
+        self._set_up_restudy()
+        self.predictor = SplitPredictor(
+            self.model, batch_size=max(100, self.config.batch_size), columns=columns
+        )
+
+    def _set_up_restudy(self) -> None:
+        self.n_again = windows_to_restudy(self.config, self.order)
+        if self.n_again:
+            replace = self.config.restudy_mode == "replace"
+            self.order = dataclasses.replace(self.order, replace=replace)
+            self.state.scores = np.zeros(self.order.n_samples, np.float32)
+            self._positives = count_positives_of_windows(
+                self.dataset.train, self.order, self.step.columns
+            )
+        first, later = (
+            dataclasses.replace(self.order, again=again).steps(self.config.batch_size)
+            for again in (None, np.arange(self.n_again))
+        )
+        self.total_steps = first + (self.config.epochs - 1) * later
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Of the epoch under way."""
+        return self.order.steps(self.config.batch_size)
+
+    def resume(self) -> bool:
+        """Load the latest checkpoint, if there is one."""
+        path = latest_checkpoint(self.run / "checkpoints")
+        if path is None:
+            return False
+        self.state = State(**load_checkpoint(path, self.model, self.optimizer))
+        self.order = dataclasses.replace(self.order, again=self.state.again)
+        self._reopen_when_longer()
+        log.info(
+            "Resuming at step %d (epoch %d, step %d of %d).",
+            self.state.step,
+            self.state.epoch + 1,
+            self.state.step_in_epoch,
+            self.steps_per_epoch,
+        )
+        return True
+
+    def _reopen_when_longer(self) -> None:
+        stopped_early = self._out_of_patience()
+        if self.state.finished and self.state.epoch < self.config.epochs and not stopped_early:
+            self.state.finished = False
+
+    def _out_of_patience(self) -> bool:
+        patience = self.config.patience
+        return patience is not None and self.state.without_improvement >= patience
+
+    def fit(self, after_epoch: Callable[[dict[str, Any]], None] | None = None) -> None:
+        """Train to the last epoch or until patience is spent.
+
+        Args:
+            after_epoch: called with each new row of the history, once the state is saved; what it
+                raises ends the training.
+
+        Raises:
+            InputError: the loss became NaN or infinite; the step is named.
+            KeyboardInterrupt: Ctrl-C, after saving.
+            Terminated: SIGTERM, after saving.
+        """
+        writer = tf.summary.create_file_writer(str(self.run / "tensorboard"))
+        with Interruption() as interruption, writer.as_default():
+            while not self.state.finished:
+                self._run_epoch(interruption)
+                row = self._validate(interruption)
+                self._finish_epoch(row)
+                self.save()
+                if after_epoch is not None:
+                    after_epoch(self.state.history[-1])
+        writer.close()
+        log.info(
+            "Best validation loss %.6f in epoch %d.", self.state.best_loss, self.state.best_epoch
+        )
+
+    def save(self) -> None:
+        """Write a checkpoint of this very step."""
+        save_checkpoint(
+            self.run / "checkpoints", self.model, self.optimizer, dataclasses.asdict(self.state)
+        )
+
+    def _stop(self, interruption: Interruption) -> None:
+        self.save()
+        log.info(
+            "Saved at step %d. Continue with: train_danq.py --out %s --resume and the same data.",
+            self.state.step,
+            self.run,
+        )
+        interruption.raise_error()
+
+    def _run_epoch(self, interruption: Interruption) -> None:
+        state, config = self.state, self.config
+        if state.step_in_epoch == self.steps_per_epoch:
+            return
+        self.step.freeze_convolutions(state.epoch < config.freeze_conv_epochs)
+        samples = self.order.permutation(state.epoch) if self.n_again else None
+        batches = iter(self._batches())
+        pending: list[tuple[int, tf.Tensor]] = []
+        started = time.monotonic()
+        bar = None
+        for batch in batches:
+            self._set_learning_rate()
+            pending.append((state.step, self.step(batch)))
+            state.step += 1
+            state.step_in_epoch += 1
+            due = bool(config.checkpoint_steps) and state.step % config.checkpoint_steps == 0
+            last = state.step_in_epoch == self.steps_per_epoch
+            if bar is None:  # the first step compiles: the bar's clock starts after it
+                bar = self._progress_bar()
+            if due or last or interruption.signal or len(pending) >= _DRAIN_EVERY:
+                self._drain(pending, samples)
+                bar.set_postfix(loss=f"{state.sums[0] / state.sums[1]:.4f}", refresh=False)
+            bar.update(min(config.batch_size, self.order.epoch_samples - bar.n))
+            if (due and not last) or interruption.signal:
+                state.seconds += time.monotonic() - started
+                started = time.monotonic()
+                if interruption.signal:
+                    bar.close()
+                    self._stop(interruption)
+                self.save()
+        state.seconds += time.monotonic() - started
+        if bar is not None:
+            bar.close()
+
+    def _batches(self) -> Any:
+        batches = epoch_batches(
+            self.dataset.train,
+            self.order,
+            self.state.epoch,
+            batch_size=self.config.batch_size,
+            first_step=self.state.step_in_epoch,
+            replicas=self.step.replicas,
+        )
+        if self.step.replicas == 1:
+            return batches
+        return self.step.strategy.distribute_datasets_from_function(lambda _context: batches)
+
+    def _progress_bar(self) -> Any:
+        total = self.order.epoch_samples
+        return progress(
+            total=total,
+            initial=min((self.state.step_in_epoch - 1) * self.config.batch_size, total),
+            desc=f"epoch {self.state.epoch + 1}/{self.config.epochs}",
+            unit="samples",
+        )
+
+    def _set_learning_rate(self) -> None:
+        rate = learning_rate_at(
+            self.config,
+            self.state.step,
+            total_steps=self.total_steps,
+            plateau=self.state.plateau,
+        )
+        if rate != self._rate:
+            self.step.set_learning_rate(rate)
+            self._rate = rate
+
+    def _drain(self, pending: list[tuple[int, tf.Tensor]], samples: Integers | None) -> None:
+        """Add the results of finished steps to the epoch's sums, and keep the scores of samples."""
+        sums = self.state.sums
+        first_step = self.state.step - self.state.step_in_epoch
+        for step, result in pending:
+            values = result.numpy()
+            loss, n_samples, norm, clipped = (float(value) for value in values[:4])
+            if not math.isfinite(loss):
+                raise InputError(
+                    f"The loss became {loss} in step {step} (epoch {self.state.epoch + 1}). "
+                    "Lower the learning rate, clip gradients (--global-clipnorm 1) or train in "
+                    f"float32; the last good state is in {self.run / 'checkpoints'}."
+                )
+            sums[0] += loss * n_samples
+            sums[1] += n_samples
+            if math.isfinite(norm):  # under loss scaling a step may overflow and be skipped
+                sums[2] += norm
+                sums[3] += 1
+            sums[4] += clipped
+            if samples is not None and self.state.scores is not None:
+                begin = (step - first_step) * self.config.batch_size
+                self.state.scores[samples[begin : begin + self.config.batch_size]] = values[4:]
+        pending.clear()
+
+    def _validate(self, interruption: Interruption) -> dict[str, Any]:
+        prediction = self.predictor(self.dataset.valid, desc="validation")
+        if interruption.signal:  # validation is repeated on resuming
+            self._stop(interruption)
+        figures = metrics.evaluate(prediction.labels, prediction.probs, ignore=prediction.ignore)
+        macro = metrics.macro(figures, self.config.min_positives)
+        pooled = metrics.evaluate_pooled(
+            prediction.labels, prediction.probs, ignore=prediction.ignore
+        )
+        return {
+            "val_loss": prediction.loss,
+            "val_auroc": macro.auroc_mean,
+            "val_auprc": macro.auprc_mean,
+            "val_accuracy": float(pooled.accuracy[0]),
+            "val_f1": float(pooled.f1[0]),
+            "val_best_f1": float(pooled.best_f1[0]),
+        }
+
+    def _finish_epoch(self, validation: dict[str, Any]) -> None:
+        state, sums = self.state, self.state.sums
+        row = {
+            "epoch": state.epoch + 1,
+            "loss": sums[0] / sums[1],
+            **validation,
+            "learning_rate": self.step.learning_rate,
+            "gradient_norm": sums[2] / max(1.0, sums[3]),
+            "clipped_steps": int(sums[4]),
+            "share_above_epsilon": share_above_epsilon(self.optimizer),
+            "seconds": round(state.seconds, 3),
+            "samples_per_second": round(sums[1] / max(state.seconds, 1e-9), 1),
+        }
+        if self.n_again:
+            row |= {"samples": self.order.epoch_samples, "restudied": self.order.n_again}
+        columns = (*HISTORY_COLUMNS, *(RESTUDY_COLUMNS if self.n_again else ()))
+        state.history.append({name: row[name] for name in columns})
+        self._judge(row["val_loss"])
+        write_history(self.run / "history.csv", state.history)
+        for name in columns[1:]:
+            tf.summary.scalar(name, row[name], step=state.epoch + 1)
+        self._log_epoch(row)
+        state.epoch += 1
+        state.step_in_epoch, state.sums, state.seconds = 0, [0.0] * 5, 0.0
+        state.finished = state.epoch >= self.config.epochs or self._out_of_patience()
+        if state.scores is not None:
+            self._choose_hard_windows(state.scores)
+
+    def _choose_hard_windows(self, sample_scores: Floats) -> None:
+        scores = sample_scores.reshape(self.order.strands, -1).mean(axis=0)
+        if self.config.restudy_by == "matched":
+            scores = match_positives(scores, self._positives)
+        again = hardest_windows(scores, self.n_again)
+        self.state.again = again
+        self.order = dataclasses.replace(self.order, again=again)
+        if not self.state.finished:
+            log.info(
+                "  restudy: %s windows come again; they have %.1f positives on average, all "
+                "windows %.1f",
+                f"{self.n_again:,}",
+                self._positives[again].mean(),
+                self._positives.mean(),
+            )
+
+    def _judge(self, loss: float) -> None:
+        """Keep the weights of the strictly lowest validation loss; count epochs without one."""
+        state = self.state
+        if loss < state.best_loss:
+            state.best_loss, state.best_epoch = loss, state.epoch + 1
+            state.without_improvement = state.plateau_epochs = 0
+            self.save_model(self.run / "model.keras")
+            return
+        state.without_improvement += 1
+        state.plateau_epochs += 1
+        if self.config.schedule == "plateau" and state.plateau_epochs >= (
+            self.config.plateau_patience
+        ):
+            state.plateau *= self.config.plateau_factor
+            state.plateau_epochs = 0
+
+    def _log_epoch(self, row: dict[str, Any]) -> None:
+        step = linear_step(self.optimizer)
+        log.info(
+            "epoch %d: loss %.5f, val_loss %.5f%s, ROC AUC %.4f, PR AUC %.4f, F1 %.3f (best %.3f)\n"
+            "  steps: lr/sqrt(eps) %s, above epsilon %.3g %%, gradient norm %.3g, clipped %d; "
+            "%.0f s, %.0f samples/s",
+            row["epoch"],
+            row["loss"],
+            row["val_loss"],
+            "*" if self.state.best_epoch == row["epoch"] else "",
+            row["val_auroc"],
+            row["val_auprc"],
+            row["val_f1"],
+            row["val_best_f1"],
+            "NA" if step is None else f"{step:.4g}",
+            100 * row["share_above_epsilon"],
+            row["gradient_norm"],
+            row["clipped_steps"],
+            row["seconds"],
+            row["samples_per_second"],
+        )
+
+    def save_model(self, path: Path) -> None:
+        """Save the network in float32, whatever it is trained in."""
+        model = self.model
+        if self.step.precision != "float32" or self.step.replicas > 1:
+            model = build_model(self.model_config, seed=self.config.seed, initialise=False)
+            model.set_weights(self.model.get_weights())
+        save_model(model, path)
+
+
+def write_history(path: Path, history: list[dict[str, Any]]) -> None:
+    """Write `history.csv` anew, so that a repeated epoch never stands there twice."""
+    with (
+        atomic_output(path, overwrite=True) as temporary,
+        temporary.open("w", newline="") as file,
+    ):
+        rows = csv.DictWriter(file, list(history[0]))
+        rows.writeheader()
+        for row in history:
+            rows.writerow({key: "NA" if _is_nan(value) else value for key, value in row.items()})
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)

@@ -1,0 +1,1 @@
+"""The search of sizes and dropout for a user's data."""

@@ -1,0 +1,1 @@
+"""What a variant changes: VCF files, effects, E-values, prioritisation."""

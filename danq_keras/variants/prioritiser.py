@@ -1,0 +1,161 @@
+"""The prioritiser: fold models with what they were made of, in one HDF5 file.
+
+It holds `targets` (T,) and `extra` (E,) names; for each fold a group `fold_<k>` with `mean` and
+`scale` (F,) and the arrays of its `Forest`; attributes: the network's fingerprint, the strands, and
+how well the folds did. Nothing in it is executed when it is read. Beside it stand the tables
+`<file>.folds.tsv` and `<file>.heldout.tsv`.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from danq_keras import __version__
+from danq_keras.data.store import HDF5_DAMAGE
+from danq_keras.system.command import InputError, atomic_output
+from danq_keras.variants.boosted_trees import Forest
+from danq_keras.variants.effects import Doubles
+from danq_keras.variants.folds import FoldModel, mean_probabilities
+from danq_keras.variants.reader import Effects
+
+FORMAT = "danq_keras prioritiser"
+FORMAT_VERSION = 1
+TABLES = ("folds", "heldout")
+
+
+@dataclass(frozen=True, eq=False)
+class Prioritiser:
+    """What is applied to new variants.
+
+    `targets` (T,) names, `model` fingerprint of the network and `strands` of the effects that it
+    was fitted to; `extra` (E,) names of the extra columns; `folds` the fold models; `auroc` (K,)
+    of held-out variants.
+    """
+
+    targets: tuple[str, ...]
+    model: str
+    strands: str
+    extra: tuple[str, ...]
+    folds: tuple[FoldModel, ...]
+    auroc: Doubles
+
+    def check(self, effects: Effects, path: Path) -> None:
+        """Refuse effects of another network, other targets or strands.
+
+        Args:
+            effects: to be prioritised.
+            path: of this prioritiser, for the message.
+
+        Raises:
+            InputError: they differ.
+        """
+        same_as(
+            effects,
+            (self.targets, self.model, self.strands),
+            f"{path}: the prioritiser was fitted to",
+        )
+
+    def score(self, features: Doubles) -> Doubles:
+        """Probabilities (V,) that variants with features (V, F) are functional."""
+        return mean_probabilities(self.folds, features)
+
+
+def same_as(effects: Effects, expected: tuple[tuple[str, ...], str, str], fitted: str) -> None:
+    """Refuse effects that were not made as others were.
+
+    Args:
+        effects: to be checked.
+        expected: targets, fingerprint of the network, and strands of the others.
+        fitted: the beginning of the message, up to the difference.
+
+    Raises:
+        InputError: they differ.
+    """
+    words = ("effects on other targets", "effects by another model", "effects of other strands")
+    received = (effects.targets, effects.model, effects.strands)
+    for word, here, there in zip(words, expected, received, strict=True):
+        if here != there:
+            raise InputError(
+                f"{fitted} {word} than {effects.path} has. Score all variants with the same model "
+                "and options."
+            )
+
+
+def write_prioritiser(path: Path, prioritiser: Prioritiser, *, overwrite: bool = False) -> None:
+    """Write a prioritiser.
+
+    Raises:
+        InputError: `path` exists.
+    """
+    with atomic_output(path, overwrite=overwrite) as temporary:
+        temporary.touch(exist_ok=False)  # says why, where h5py would only say no
+        with h5py.File(temporary, "w") as file:
+            text = h5py.string_dtype("utf-8")
+            for name in ("targets", "extra"):
+                values = np.array(getattr(prioritiser, name), object)
+                file.create_dataset(name, data=values, dtype=text)
+            file.create_dataset("auroc", data=prioritiser.auroc)
+            file.attrs.update(
+                {
+                    "format": FORMAT,
+                    "format_version": FORMAT_VERSION,
+                    "package_version": __version__,
+                    "model": prioritiser.model,
+                    "strands": prioritiser.strands,
+                    "n_folds": len(prioritiser.folds),
+                }
+            )
+            for number, fold in enumerate(prioritiser.folds):
+                group = file.create_group(f"fold_{number}")
+                group["mean"], group["scale"] = fold.mean, fold.scale
+                for field in dataclasses.fields(Forest):
+                    group[field.name] = getattr(fold.forest, field.name)
+
+
+def read_prioritiser(path: Path) -> Prioritiser:
+    """Read a prioritiser.
+
+    Raises:
+        InputError: not one, damaged, or of another format version.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file. Make it with prioritise_variants.py fit.")
+    try:
+        with h5py.File(path, "r") as file:
+            attributes: dict[str, Any] = dict(file.attrs)
+            if attributes.get("format") != FORMAT:
+                raise InputError(
+                    f"{path}: not a prioritiser. Make one with prioritise_variants.py fit."
+                )
+            if attributes["format_version"] != FORMAT_VERSION:
+                raise InputError(
+                    f"{path}: prioritiser format version {attributes['format_version']}, this "
+                    f"package reads version {FORMAT_VERSION}. Make it again."
+                )
+            return Prioritiser(
+                targets=tuple(file["targets"].asstr()[:].tolist()),
+                model=attributes["model"],
+                strands=attributes["strands"],
+                extra=tuple(file["extra"].asstr()[:].tolist()),
+                folds=tuple(
+                    _fold(file[f"fold_{number}"]) for number in range(attributes["n_folds"])
+                ),
+                auroc=file["auroc"][:],
+            )
+    except InputError:
+        raise
+    except HDF5_DAMAGE as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{path}: not a readable prioritiser ({reason}). Make it again."
+        ) from error
+
+
+def _fold(group: h5py.Group) -> FoldModel:
+    arrays = {field.name: group[field.name][()] for field in dataclasses.fields(Forest)}
+    forest = Forest(**{**arrays, "baseline": float(arrays["baseline"])})
+    return FoldModel(group["mean"][:], group["scale"][:], forest)

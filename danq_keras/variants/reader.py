@@ -1,0 +1,86 @@
+"""Variant effects read back from the .h5 file that `effects_files` writes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from danq_keras.data.store import HDF5_DAMAGE
+from danq_keras.system.command import InputError
+from danq_keras.variants.effects import Probs
+
+FORMAT = "danq_keras variant effects"
+
+
+@dataclass(frozen=True, eq=False)
+class Effects:
+    """A file of effects, read back.
+
+    `chrom`, `id`, `ref`, `alt` (V,) str objects, `pos` (V,) int64; `ref_pred` and `alt_pred` (V, T)
+    float32; `targets` (T,) names; `model` the network's fingerprint; `strands` predicted.
+    """
+
+    path: Path
+    chrom: npt.NDArray[np.object_]
+    pos: npt.NDArray[np.int64]
+    id: npt.NDArray[np.object_]
+    ref: npt.NDArray[np.object_]
+    alt: npt.NDArray[np.object_]
+    ref_pred: Probs
+    alt_pred: Probs
+    targets: tuple[str, ...]
+    model: str
+    strands: str
+
+
+def read_effects(path: Path) -> Effects:
+    """Read an .h5 file of effects.
+
+    Raises:
+        InputError: no such file, not one, without rows, damaged, or without probabilities.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file. Make it with score_variants.py --out.")
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs.get("format") != FORMAT:
+                raise InputError(f"{path}: not effects of score_variants.py --out FILE.h5.")
+            if not len(file["pos"]):
+                raise InputError(f"{path}: there are no variants in it. Give a file that has some.")
+            texts = {name: file[name].asstr()[:] for name in ("chrom", "id", "ref", "alt")}
+            effects = Effects(
+                path=path,
+                **texts,
+                pos=file["pos"][:],
+                ref_pred=file["ref_pred"][:],
+                alt_pred=file["alt_pred"][:],
+                targets=tuple(file["targets"].asstr()[:].tolist()),
+                model=file.attrs["model_fingerprint"],
+                strands=file.attrs["strands"],
+            )
+    except InputError:
+        raise
+    except HDF5_DAMAGE as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: not readable effects ({reason}). Score again.") from error
+    _check(effects)
+    return effects
+
+
+def _check(effects: Effects) -> None:
+    shape = (len(effects.pos), len(effects.targets))
+    for name in ("ref_pred", "alt_pred"):
+        probs = getattr(effects, name)
+        if probs.shape != shape:
+            raise InputError(
+                f"{effects.path}: {name!r} must have a row for each variant and a column for each "
+                f"target, {shape}. Received: {probs.shape}. Score again."
+            )
+        wrong = ~((probs >= 0) & (probs <= 1)).all(axis=1)
+        if wrong.any():
+            raise InputError(
+                f"{effects.path}: {name!r} must hold probabilities. Received something else in row "
+                f"{int(wrong.argmax())}. Score again."
+            )

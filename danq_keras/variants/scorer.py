@@ -1,0 +1,114 @@
+"""Variant effects with a network: windows of variants → probabilities of both alleles.
+
+Windows are cut in one thread while the network works in a second and what it said is written in the
+third; each waits for the others at most a block. Always float32 without TF32.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+
+from danq_keras.prediction.predictor import TrainedModel
+from danq_keras.prediction.stream import WindowPredictor
+from danq_keras.system.command import InputError
+from danq_keras.variants.background import Background
+from danq_keras.variants.files import ScoredBlock
+from danq_keras.variants.windows import VariantBlock
+
+Item = TypeVar("Item")
+
+
+def window_of(model: TrainedModel) -> int:
+    """Bases that the network reads.
+
+    Raises:
+        InputError: it has no one even length.
+    """
+    length: int | None = model.network.input_shape[1]
+    if length is None or length % 2:
+        raise InputError(
+            f"{model.path}: variants need a model of one even window length. Received: "
+            f"{'any length' if length is None else length}. Use another model."
+        )
+    return length
+
+
+def fingerprint(model: TrainedModel) -> str:
+    """SHA-256 of the network (its layers and weights) and its targets' names.
+
+    The layers count too: imported weights give other predictions under other gates.
+    """
+    layers = json.dumps(model.network.get_config(), sort_keys=True, default=str)
+    digest = hashlib.sha256("\n".join([layers, *model.targets.names]).encode())
+    for weights in model.network.get_weights():
+        digest.update(np.ascontiguousarray(weights).data)
+    return digest.hexdigest()
+
+
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The items, the next one being made in another thread while the caller uses the last."""
+    with ThreadPoolExecutor(1) as pool:
+        upcoming = pool.submit(next, items, None)
+        while (item := upcoming.result()) is not None:
+            upcoming = pool.submit(next, items, None)
+            yield item
+
+
+class VariantScorer:
+    """Scores blocks of variants; compiled once.
+
+    Args:
+        model: the network and the names of its targets.
+        strands: "both" (the mean with the reverse complement of each window) or "forward".
+        background: E-values are taken from it; None for none.
+
+    Attributes:
+        targets: the T targets of the probabilities.
+        seconds: spent inside the network so far.
+    """
+
+    def __init__(
+        self, model: TrainedModel, *, strands: str = "both", background: Background | None = None
+    ) -> None:
+        self._predictor = WindowPredictor(model.network, window=window_of(model), strands=strands)
+        self._path = model.path
+        self.targets = model.targets
+        self._background = background
+        self.seconds = 0.0
+
+    def __call__(self, blocks: Iterator[VariantBlock]) -> Iterator[ScoredBlock]:
+        """Score blocks in order; three stages at once, as the module's description says.
+
+        Raises:
+            InputError: a prediction is not a finite number, or the device has not the memory.
+        """
+        return ahead(self.score(block) for block in ahead(blocks))
+
+    def score(self, block: VariantBlock) -> ScoredBlock:
+        """Score one block.
+
+        Raises:
+            InputError: see `__call__`.
+        """
+        begin = time.perf_counter()
+        probs = (
+            self._predictor(block.packed)
+            if block.alleles
+            else np.empty((0, len(self.targets)), np.float32)
+        )
+        self.seconds += time.perf_counter() - begin
+        if not np.isfinite(probs).all():
+            raise InputError(
+                f"{self._path}: the model's predictions are not finite numbers. Its weights are "
+                "damaged: use another model."
+            )
+        ref, alt = probs[block.ref_row], probs[block.alt_row]
+        if self._background is None:
+            return ScoredBlock(block, ref, alt)
+        evalue = self._background.evalues(ref, alt, block.is_snv)
+        return ScoredBlock(block, ref, alt, evalue)

@@ -1,0 +1,236 @@
+"""BED files and interval arithmetic."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from danq_keras.genome.bed import (
+    covered_bases,
+    in_genome,
+    merge,
+    overlapped,
+    read_bed,
+    read_located,
+    rename_chrom,
+)
+from danq_keras.system.command import InputError
+
+NARROW = "chr1\t10\t50\tp1\t100\t.\t7.5\t3.1\t2.2\t15\nchr2\t0\t9\tp2\t1\t.\t0.5\t-1\t-1\t-1\n"
+
+
+def write(path: Path, text: str | bytes) -> Path:
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_columns_are_read_in_the_order_of_the_file(tmp_path: Path, suffix: str) -> None:
+    text = '#x\ntrack name="a b"\n\nchr2\t5\t9\nchr1\t1\t4\nchr2\t0\t3\n'
+    data = gzip.compress(text.encode()) if suffix else text.encode()
+    bed = read_bed(write(tmp_path / f"a.bed{suffix}", data))
+    assert [bed.names[c] for c in bed.chrom] == ["chr2", "chr1", "chr2"]
+    assert bed.starts.tolist() == [5, 1, 0]
+    assert bed.ends.tolist() == [9, 4, 3]
+    assert bed.signal is None
+    assert bed.summits is None
+    assert [part.tolist() for part in bed.on("chr2")] == [[5, 0], [9, 3]]
+    assert [part.tolist() for part in bed.on("chrM")] == [[], []]
+
+
+def test_spaces_blank_lines_and_crlf_are_tolerated(tmp_path: Path) -> None:
+    bed = read_bed(write(tmp_path / "a.bed", "chr1 1 4 x\r\n\r\nchr1  7 9 y\r\n"))
+    assert (bed.starts.tolist(), bed.ends.tolist()) == ([1, 7], [4, 9])
+
+
+def test_narrow_peak_has_summits_and_signals(tmp_path: Path) -> None:
+    for name in ("a.narrowPeak", "a.bed"):  # ENCODE names its narrowPeak files .bed
+        bed = read_bed(write(tmp_path / name, NARROW), with_signal=True)
+        assert bed.summits is not None
+        assert bed.signal is not None
+        assert bed.summits.tolist() == [15, -1]
+        assert bed.signal.tolist() == [7.5, 0.5]
+
+
+def test_score_is_the_signal_of_plain_bed_and_unread_unless_asked(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.bed", "chr1\t1\t4\tx\t13\n")
+    signal = read_bed(path, with_signal=True).signal
+    assert signal is not None
+    assert signal.tolist() == [13]
+    dotted = write(tmp_path / "b.bed", "chr1\t1\t4\tx\t.\n")
+    assert len(read_bed(dotted)) == 1
+    with pytest.raises(InputError, match=r"line 1: the signal must be a finite number"):
+        read_bed(dotted, with_signal=True)
+    with pytest.raises(InputError, match=r"no signal .*--min-signal. Received: 3 columns"):
+        read_bed(write(tmp_path / "c.bed", "chr1\t1\t4\n"), with_signal=True)
+
+
+def test_broad_peak_signal_is_its_seventh_column(tmp_path: Path) -> None:
+    line = "chr1\t10\t50\tp1\t100\t.\t7.5\t3.1\t2.2\n"
+    signal = read_bed(write(tmp_path / "a.broadPeak", line), with_signal=True).signal
+    assert signal is not None
+    assert signal.tolist() == [7.5]
+
+
+def test_ragged_lines_are_read_while_the_needed_columns_are_there(tmp_path: Path) -> None:
+    bed = read_bed(write(tmp_path / "a.bed", "chr1\t1\t5\tx\nchr1\t2\t6\nchr1\t3\t7\tx\t9\n"))
+    assert (bed.starts.tolist(), bed.ends.tolist()) == ([1, 2, 3], [5, 6, 7])
+
+
+@pytest.mark.parametrize("separator", ["\t", " "])
+def test_names_and_strands_are_read_where_they_are(separator: str, tmp_path: Path) -> None:
+    rows = ["chr1 1 5 NA 0 -", "chr1 2 6", "chr1 3 7 1.0 9 +", "chr2 3 7 β 9 ."]
+    text = "\n".join(row.replace(" ", separator) for row in rows)
+    bed = read_bed(write(tmp_path / "a.bed", text), with_names=True)
+    assert bed.feature_names is not None
+    assert bed.feature_names.tolist() == ["NA", ".", "1.0", "β"]
+    assert bed.strands is not None
+    assert bed.strands.tolist() == ["-", ".", "+", "."]
+    unasked = read_bed(tmp_path / "a.bed")
+    assert (unasked.feature_names, unasked.strands) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [("chr1\t1\t5\n", None), ("chr1\t1\t5\tx\n", ["x"]), ("chr1\t1\t5\tx\t1\t7\n", ["x"])],
+)
+def test_a_sixth_column_of_anything_else_is_no_strand(
+    text: str, names: list[str] | None, tmp_path: Path
+) -> None:
+    bed = read_bed(write(tmp_path / "a.bed", text), with_names=True)
+    assert bed.strands is None
+    assert (bed.feature_names if names is None else list(bed.feature_names or ())) == names
+
+
+def test_names_that_look_like_missing_values_stay_text(tmp_path: Path) -> None:
+    bed = read_bed(write(tmp_path / "a.bed", "NA\t1\t4\nNone\t1\t4\n"))
+    assert set(bed.names) == {"NA", "None"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no features"),
+        ("# only\ntrack x\n\n", "no features"),
+        ("chr1\t1\n", "at least 3 columns .* Received: 2"),
+        ("chr1\t1\t5\nchr1\tone\t5\n", "line 2: the start must be a whole number"),
+        ("#\nchr1\t1\tfive\n", "line 2: the end must be a whole number"),
+        ("chr1\t1\t5\n\nchr1\t1.5\t5\n", "line 3: the start must be a whole number"),
+        ("chr1\t1\t99999999999999999999\n", "line 1: the end must be a whole number"),
+        ("chr1\t-1\t5\n", "line 1: the start must not be negative"),
+        ("chr1\t5\t5\n", "line 1: the end must be above the start"),
+        ("chr1\t1\t5\tx\nchr1\t1\n", "line 2: 2 columns, at least 3 are needed"),
+        ("chr1\t1\t5\n\t1\t5\n", "line 2: no chromosome"),
+        ("chr1\t1\t5\ntrack again\n", "line 2: 2 columns, at least 3"),
+        (NARROW.replace("15\n", "1x\n"), "the summit must be a whole number"),
+        (gzip.compress(b"chr1\t1\t5\n" * 99)[:-12], "truncated gzip"),
+        (b"\x00\x01\xff\xfe" * 9, "BED"),
+    ],
+)
+def test_bad_files_are_refused_in_one_line(tmp_path: Path, text: str | bytes, message: str) -> None:
+    path = write(tmp_path / "a.narrowPeak", text)
+    with pytest.raises(InputError, match=message) as error:
+        read_bed(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        read_bed(tmp_path / "none.bed")
+
+
+def test_features_must_lie_in_the_genome(tmp_path: Path) -> None:
+    bed = read_bed(write(tmp_path / "a.bed", "chr1\t0\t10\nchrX\t0\t99\n"))
+    assert in_genome(bed, {"chr1": 10}).tolist() == [True, False]
+    with pytest.raises(InputError, match=r"1 features end beyond .*chr1:0-10 .* has 9 bases"):
+        in_genome(bed, {"chr1": 9})
+    with pytest.raises(InputError, match=r"none of its chromosomes .*chr1, chrX; .* has 1, X"):
+        in_genome(bed, {"1": 100, "X": 100})
+
+
+def random_intervals(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    starts = rng.integers(0, 300, count)
+    return starts, starts + rng.integers(1, 40, count)
+
+
+def mask(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    covered = np.zeros(400, bool)
+    for start, end in zip(starts, ends, strict=True):
+        covered[start:end] = True
+    return covered
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 30])
+def test_merge_and_coverage_equal_counting_base_by_base(
+    count: int, rng: np.random.Generator
+) -> None:
+    for _ in range(20):
+        starts, ends = random_intervals(rng, count)
+        merged = merge(starts, ends)
+        expected = mask(starts, ends)
+        assert np.array_equal(mask(*merged), expected)
+        assert (merged[0][1:] > merged[1][:-1]).all()
+        bins = np.sort(rng.integers(0, 350, 25))  # overlapping and repeated ones too
+        counted = [int(expected[b : b + 17].sum()) for b in bins]
+        assert covered_bases(*merged, bins=bins, length=17).tolist() == counted
+
+
+def test_touching_intervals_become_one() -> None:
+    starts, ends = merge(np.array([5, 0]), np.array([9, 5]))
+    assert (starts.tolist(), ends.tolist()) == ([0], [9])
+
+
+def test_overlapped_bins_by_hand() -> None:
+    bins = np.array([0, 10, 20, 30])
+    first, last = overlapped(
+        np.array([9, 10, 12, 40]), np.array([10, 21, 13, 50]), bins=bins, length=10
+    )
+    assert (first.tolist(), last.tolist()) == ([0, 1, 1, 4], [1, 3, 2, 4])
+
+
+@pytest.mark.parametrize(
+    ("name", "how", "lengths", "expected"),
+    [
+        ("chr1", "strip", {"1": 9}, "1"),
+        ("1", "strip", {"1": 9}, "1"),
+        ("1", "add", {"chr1": 9}, "chr1"),
+        ("chr1", "add", {"chr1": 9}, "chr1"),
+        ("chrM", "strip", {"MT": 9}, "MT"),
+        ("chrM", "strip", {"M": 9, "MT": 9}, "M"),
+        ("MT", "add", {"chrM": 9}, "chrM"),
+        ("chrM", "strip", {"1": 9}, "M"),
+    ],
+)
+def test_chromosomes_are_renamed(
+    name: str, how: str, lengths: dict[str, int], expected: str
+) -> None:
+    assert rename_chrom(name, how, lengths) == expected
+
+
+def test_two_names_that_become_one_are_one_chromosome(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.bed", "1\t1\t4\n2\t5\t6\nchr1\t7\t9\n")
+    bed, known = read_located(path, {"chr1": 10}, chrom_names="add")
+    assert bed.names == ("chr1", "chr2")
+    assert [part.tolist() for part in bed.on("chr1")] == [[1, 7], [4, 9]]
+    assert known.tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("chroms", "advice"),
+    [
+        ({"1": 10}, r"Pass --chrom-names strip\."),
+        ({"chrchr1": 10}, "Rename one side"),
+        ({"II": 10}, "Rename one side"),
+    ],
+)
+def test_no_chromosome_in_common_suggests_what_to_do(
+    tmp_path: Path, chroms: dict[str, int], advice: str
+) -> None:
+    path = write(tmp_path / "a.bed", "chr1\t1\t4\n")
+    with pytest.raises(InputError, match=rf"a\.bed: none of its chromosomes .* {advice}"):
+        read_located(path, chroms, chrom_names=None)
+    path = write(tmp_path / "b.bed", "1\t1\t4\n")
+    with pytest.raises(InputError, match=r"Pass --chrom-names add\."):
+        read_located(path, {"chr1": 10}, chrom_names=None)

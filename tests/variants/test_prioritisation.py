@@ -1,0 +1,232 @@
+"""Folds by hand, trees against scikit-learn, and what a simple signal must give."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import roc_auc_score
+
+from danq_keras.system.command import InputError
+from danq_keras.variants import boosted_trees, prioritiser
+from danq_keras.variants import folds as prioritisation
+from danq_keras.variants.reader import Effects
+
+FEW = prioritisation.BoostingOptions(n_trees=5, max_leaves=4, learning_rate=0.3)
+
+
+def make_effects(rng, n, *, shift=0.0, n_targets=3, name="e.h5", first=1000, step=10_000):
+    """Probabilities whose differences grow with `shift`; one variant every `step` bases."""
+    ref = rng.uniform(0.2, 0.4, (n, n_targets)).astype(np.float32)
+    change = rng.normal(0, 0.02, ref.shape) + shift * (np.arange(n_targets) == 0)
+    return Effects(
+        path=Path(name),
+        chrom=np.array([f"chr{1 + i % 3}" for i in range(n)], object),
+        pos=first + step * np.arange(n, dtype=np.int64),
+        id=np.array(["."] * n, object),
+        ref=np.array(["A"] * n, object),
+        alt=np.array(["C"] * n, object),
+        ref_pred=ref,
+        alt_pred=(ref + change).astype(np.float32),
+        targets=tuple("abc"[:n_targets]),
+        model="m",
+        strands="both",
+    )
+
+
+def fitted(rng, n=300, n_trees=20, **options):
+    features = rng.normal(size=(n, 6))
+    features[rng.random(features.shape) < 0.1] = np.nan
+    labels = np.nansum(features[:, :2], axis=1) + rng.normal(0, 0.5, n) > 0.5
+    classifier = HistGradientBoostingClassifier(max_iter=n_trees, random_state=0, **options)
+    return classifier.fit(features, labels), features
+
+
+@pytest.mark.parametrize("options", [{}, {"class_weight": "balanced", "max_leaf_nodes": 3}])
+def test_a_forest_predicts_what_scikit_learn_does(options, rng):
+    classifier, features = fitted(rng, **options)
+    forest = boosted_trees.Forest.of(classifier, features)
+    new = rng.normal(0, 3, (200, 6))
+    new[::3, 1] = np.nan
+    new[5] = np.inf
+    new[6] = -np.inf
+    new[7:40] = features[:33]  # values that are thresholds of the bins
+    np.testing.assert_array_equal(forest.log_odds(new), classifier.decision_function(new))
+    np.testing.assert_allclose(
+        forest.probabilities(new), classifier.predict_proba(new)[:, 1], rtol=1e-14
+    )
+    assert len(np.unique(forest.log_odds(new))) > 20
+
+
+def test_a_forest_that_differs_is_not_kept(rng, monkeypatch):
+    classifier, features = fitted(rng)
+    wrong = classifier.decision_function(features) + 1e-9
+    monkeypatch.setattr(classifier, "decision_function", lambda _: wrong)
+    with pytest.raises(RuntimeError, match="scikit-learn"):
+        boosted_trees.Forest.of(classifier, features)
+
+
+def test_folds_by_hand():
+    """Positives at 10, 20, 30, 40: two folds part them in the middle between 20 and 30."""
+    pos = np.array([40, 10, 30, 20, 24, 25, 26, 1, 99, 10])
+    positive = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0, 0], bool)
+    chrom = np.array(["chr1"] * 10, object)
+    folds = prioritisation.contiguous_folds(chrom, pos, positive, 2)
+    assert folds.tolist() == [1, 0, 1, 0, 0, 0, 1, 0, 1, 0]
+
+
+def test_folds_are_contiguous_and_part_no_pair(rng):
+    """Each positive with three negatives within 40 kb, on four chromosomes."""
+    centres = np.arange(1, 101) * 200_000
+    chrom = np.repeat(np.array(["chr1", "chr10", "chr2", "chrX"], object), 25)
+    pos = np.concatenate([centres, *(centres + rng.integers(-40_000, 40_000, 100) for _ in "123")])
+    chroms = np.tile(chrom, 4)
+    positive = np.arange(400) < 100
+    order = rng.permutation(400)
+    folds = np.empty(400, int)
+    folds[order] = prioritisation.contiguous_folds(chroms[order], pos[order], positive[order], 10)
+    assert (folds.reshape(4, 100) == folds[:100]).all()
+    assert np.bincount(folds[:100]).tolist() == [10] * 10
+    ordered = folds[np.lexsort([pos, chroms])]
+    assert (np.diff(ordered) >= 0).all()
+
+
+def test_folds_that_cannot_be():
+    chrom, pos = np.array(["chr1"] * 6, object), np.array([10, 10, 500, 900, 901, 20])
+    positive = np.array([1, 1, 1, 1, 0, 0], bool)
+    assert prioritisation.contiguous_folds(chrom, pos, positive, 2).tolist() == [0, 0, 0, 1, 1, 0]
+    with pytest.raises(InputError, match=r"places with a positive variant, 3\. Received: 4"):
+        prioritisation.contiguous_folds(chrom, pos, positive, 4)
+    with pytest.raises(InputError, match=r"needs a negative variant. Received: 1 of 3"):
+        prioritisation.contiguous_folds(chrom, pos, positive, 3)
+
+
+def test_features_by_hand(rng):
+    effects = make_effects(rng, 4)
+    extra = rng.normal(size=(4, 2))
+    features = prioritisation.features_of(effects, extra)
+    ref, alt = effects.ref_pred.astype(float), effects.alt_pred.astype(float)
+    np.testing.assert_allclose(
+        features[:, :3], np.log(alt / (1 - alt)) - np.log(ref / (1 - ref)), rtol=1e-9
+    )
+    np.testing.assert_allclose(features[:, 3:6], np.abs(alt - ref), rtol=1e-12)
+    np.testing.assert_array_equal(features[:, 6:], extra)
+
+
+def test_signal_is_found_and_noise_is_not(rng):
+    positive = np.arange(120) < 60
+    signal = rng.normal(size=(120, 3))
+    signal[:60, 1] += 4
+    signal[3, 2] = np.nan
+    folds = np.arange(120) % 4
+    found = prioritisation.cross_validate(signal, positive, folds, options=FEW, desc="fit")
+    assert found.auroc.min() > 0.95
+    for fold, model in enumerate(found.models):
+        held_out = folds == fold
+        np.testing.assert_array_equal(found.score[held_out], model.probabilities(signal[held_out]))
+        assert found.auroc[fold] == roc_auc_score(positive[held_out], found.score[held_out])
+        np.testing.assert_allclose(model.mean, np.nanmean(signal[~held_out], axis=0))  # inside
+        np.testing.assert_allclose(model.scale, np.nanstd(signal[~held_out], axis=0))
+    noise = rng.normal(size=(400, 3))
+    folds, positive = np.arange(400) % 4, rng.random(400) < 0.5
+    noise = prioritisation.cross_validate(noise, positive, folds, options=FEW, desc="fit")
+    assert 0.35 < noise.auroc.mean() < 0.65
+    again = prioritisation.cross_validate(signal, np.arange(120) < 60, np.arange(120) % 4,
+                                          options=FEW, desc="fit")  # fmt: skip
+    np.testing.assert_array_equal(again.score, found.score)
+
+
+def test_a_column_without_a_value_outside_a_fold_is_not_looked_at(rng):
+    positive = np.arange(120) < 60
+    folds = np.arange(120) % 4
+    features = rng.normal(size=(120, 2))
+    features[:60, 0] += 4
+    without = features.copy()
+    features[folds != 1, 1] = np.nan  # only fold 1 has values
+    without[:, 1] = 0
+    found, plain = (
+        prioritisation.cross_validate(values, positive, folds, options=FEW, desc="fit")
+        for values in (features, without)
+    )
+    np.testing.assert_array_equal(found.score[folds == 1], plain.score[folds == 1])
+    # no values at all
+    empty = np.full((120, 1), np.nan)
+    nothing = prioritisation.cross_validate(empty, positive, folds, options=FEW, desc="fit")
+    assert nothing.auroc.tolist() == [0.5] * 4
+
+
+def test_classes_are_balanced(rng):
+    """Without signal, scores lie about a half however rare the positives are."""
+    positive = np.arange(400) < 40
+    features = rng.normal(size=(400, 2))
+    found = prioritisation.cross_validate(
+        features, positive, np.arange(400) % 4, options=FEW, desc="fit"
+    )
+    assert 0.4 < found.score.mean() < 0.6
+
+
+def test_a_prioritiser_written_and_read_scores_the_same(rng, tmp_path):
+    features = rng.normal(size=(80, 7))
+    positive = features[:, 0] > 0
+    found = prioritisation.cross_validate(
+        features, positive, np.arange(80) % 2, options=FEW, desc="fit"
+    )
+    made = prioritiser.Prioritiser(
+        ("a", "b", "c"), "m", "both", ("phylop",), found.models, found.auroc
+    )
+    path = tmp_path / "p.h5"
+    prioritiser.write_prioritiser(path, made)
+    read = prioritiser.read_prioritiser(path)
+    np.testing.assert_array_equal(read.score(features), made.score(features))
+    mean = np.mean([model.probabilities(features) for model in found.models], axis=0)
+    np.testing.assert_array_equal(read.score(features), mean)
+    assert (read.targets, read.model, read.strands, read.extra) == (
+        made.targets, "m", "both", ("phylop",),
+    )  # fmt: skip
+    np.testing.assert_array_equal(read.auroc, found.auroc)
+
+
+def write_extra(path, effects, **columns):
+    table = pd.DataFrame({name: getattr(effects, name) for name in prioritisation.KEYS})
+    table.assign(**columns).to_csv(path, sep="\t", index=False)
+    return path
+
+
+def test_extra_columns_are_joined_by_variant(rng, tmp_path):
+    effects = make_effects(rng, 5)
+    values = ["0.5", "NA", "-2", "", "7"]
+    path = write_extra(tmp_path / "x.tsv", effects, phylop=values, gerp=range(5))
+    table = pd.read_csv(path, sep="\t", dtype=str, na_filter=False)
+    table.iloc[::-1].to_csv(path, sep="\t", index=False)
+    names, found = prioritisation.read_extra(path, effects)
+    assert names == ("phylop", "gerp")
+    np.testing.assert_array_equal(found[:, 0], [0.5, np.nan, -2, np.nan, 7])
+    assert found[:, 1].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_extra_columns_that_do_not_fit(rng, tmp_path):
+    effects, path = make_effects(rng, 3), tmp_path / "x.tsv"
+
+    def says(message):
+        with pytest.raises(InputError, match=message) as caught:
+            prioritisation.read_extra(path, effects)
+        assert "\n" not in str(caught.value)
+
+    says("no such file")
+    path.write_text("")
+    says("not a table")
+    write_extra(path, effects)
+    says("at least one more. Received: chrom, pos, ref, alt")
+    path.write_text("chrom\tpos\tvalue\n")
+    says("Received: chrom, pos, value")
+    write_extra(path, effects, x=["1", "high", "2"])
+    says("column 'x' must hold numbers or NA")
+    for text in ("inf", "-1e300"):
+        write_extra(path, effects, x=["1", text, "NA"])
+        says(r"column 'x' must hold numbers up to 1e\+38, or NA. Received: -?(inf|1e\+300)")
+    write_extra(path, make_effects(rng, 2), x=[1, 2])
+    says("1 of 3 variants have no row, first chr3:21000:A:C")
+    table = pd.read_csv(path, sep="\t")
+    pd.concat([table, table]).to_csv(path, sep="\t", index=False)
+    says("one row. Received several: chr1:1000:A:C")

@@ -17,31 +17,48 @@ PACKAGE = ROOT / "danq_keras"
 HEAVY = {"tensorflow", "keras", "torch"}
 MOST_LINES = 520
 
-# Top to bottom. An import points to a line above, or within a line without a cycle. A new module
-# must be given its place here.
-LINES: dict[str, str] = {
-    "package": "__init__",
-    "NumPy only": "dna metrics calibration resources console presets effects",
-    "files": "targets store deepsea matlab matlab_writer genome fasta_index bed motifs "
-    "vcf motif_matching tomtom",
-    "composition": "build build_summary build_write genome_spec labels splits bundle bundle_files "
-    "duplicates dataset_comparison demo baseline auc_tables comparison comparison_text plots "
-    "report inputs recipes search_space study repeats run_sets repeats_report repeats_comparison "
-    "folds pooling kernel_motifs variants background effects_reader effects_files boosted_trees "
-    "prioritisation prioritiser sequence_inputs prediction_files explain_plots explanation_files "
-    "logos",
-    "TensorFlow and Keras": "pipeline models optimizers checkpoints legacy restudy steps predict "
-    "predict_stream first_layer finetuning training experiment variant_scores variant_stream "
-    "explain insertions",
-    "commands": "commands.*",
+# Top to bottom: a folder imports from those below it, and from none above.
+FOLDERS = (
+    "commands",
+    "benchmarks",
+    "runs",
+    "tuning",
+    "training",
+    "variants",
+    "evaluation",
+    "interpret",
+    "prediction",
+    "models",
+    "recipes",
+    "draw",
+    "data",
+    "motifs",
+    "genome",
+    "system",
+)
+# These load no Keras; neither do `recipes` and the folders below it.
+LIGHT = ("evaluation", "variants", "runs", "tuning")
+HEAVY_MODULES = {
+    "evaluation.evaluate",
+    "variants.score",
+    "variants.scorer",
+    "runs.train_set",
+    "runs.one_run",
+    "tuning.worker",
+    "system.tensorflow",
 }
-FIRST_HEAVY_LINE = list(LINES).index("TensorFlow and Keras")
+TOP = {"__init__", "__main__"}
 
 
-def line_of(module: str) -> int | None:
-    name = "commands.*" if module.startswith("commands.") else module
-    found = [i for i, names in enumerate(LINES.values()) if name in names.split()]
-    return found[0] if found else None
+def folder_of(module: str) -> str:
+    return module.split(".")[0]
+
+
+def level_of(module: str) -> int:
+    """The place of a module's folder in FOLDERS; the package itself is below all, and may be
+    imported for its version by every module.
+    """
+    return len(FOLDERS) if module == "__init__" else FOLDERS.index(folder_of(module))
 
 
 def package_modules() -> dict[str, Path]:
@@ -95,25 +112,25 @@ def test_reader_sees_lazy_aliased_and_relative_imports() -> None:
     assert own_imports(source, modules) == modules
 
 
-def test_every_module_has_its_place() -> None:
-    unplaced = [name for name in package_modules() if line_of(name) is None]
-    assert not unplaced, f"give these a line in LINES: {unplaced}"
-    listed = [name for names in LINES.values() for name in names.split()]
-    assert len(listed) == len(set(listed))
+def test_the_package_is_these_folders() -> None:
+    assert {folder_of(module) for module in package_modules()} == {*FOLDERS, *TOP}
+    tests = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()}
+    assert tests - {"__pycache__"} <= {*FOLDERS}
 
 
-def test_imports_point_upwards() -> None:
+def test_imports_point_downwards() -> None:
     wrong = [
         f"{module} → {imported}"
-        for module, targets in import_graph().items()
-        for imported in sorted(targets)
-        if (line_of(imported) or 0) > (line_of(module) or 0)
+        for module, imports in import_graph().items()
+        for imported in sorted(imports)
+        if module not in TOP and level_of(imported) < level_of(module)
     ]
     assert not wrong
 
 
 def test_no_import_cycle() -> None:
-    graph = {module: targets - {module} for module, targets in import_graph().items()}
+    graph = import_graph()
+    graph["__init__"] = set()  # whose imports wait until a function is asked for
     try:
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:
@@ -129,11 +146,17 @@ def test_no_relative_imports() -> None:
     assert not relative
 
 
-def test_no_tensorflow_above_its_line() -> None:
+def is_light(module: str) -> bool:
+    if module in TOP or module in HEAVY_MODULES:
+        return False
+    return folder_of(module) in LIGHT or level_of(module) >= FOLDERS.index("recipes")
+
+
+def test_light_modules_import_no_tensorflow() -> None:
     wrong = [
         f"{module}: {name}"
         for module, path in package_modules().items()
-        if (line_of(module) or 0) < FIRST_HEAVY_LINE
+        if is_light(module)
         for name in sorted(imported_names(path.read_text()))
         if name.split(".")[0] in HEAVY
     ]
@@ -163,8 +186,8 @@ def run_python(code: str, *arguments: str) -> str:
 
 
 def test_light_modules_load_neither_tensorflow_nor_keras() -> None:
-    """The package, all modules above the line and all parsers, in one fresh process."""
-    light = [m for m in package_modules() if (line_of(m) or 0) < FIRST_HEAVY_LINE]
+    """The package, all light modules and all parsers, in one fresh process."""
+    light = [module for module in package_modules() if is_light(module)]
     parsers = [
         name
         for name, path in package_modules().items()
@@ -179,7 +202,7 @@ def test_light_modules_load_neither_tensorflow_nor_keras() -> None:
         "    importlib.import_module('danq_keras.' + name).parser()\n"
         f"print(sorted({HEAVY} & set(sys.modules)))\n"
     )
-    loaded = run_python(code, " ".join(m for m in light if m != "__init__"), " ".join(parsers))
+    loaded = run_python(code, " ".join(light), " ".join(parsers))
     assert loaded.strip() == "[]"
 
 

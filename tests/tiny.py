@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from danq_keras.data.store import Dataset, Rows, SplitWriter, StoreHeader, new_dataset, open_dataset
+from danq_keras.data.store import Dataset, Rows, SplitWriter, StoreHeader, new_dataset, open_store
 from danq_keras.data.targets import Targets
 from danq_keras.genome import dna
-from danq_keras.recipes.presets import Preset, apply_settings, get_preset
+from danq_keras.recipes.config import Preset
+from danq_keras.recipes.presets import get_preset
+from danq_keras.recipes.settings import apply_settings
 
 WINDOW = 60
 SETTINGS = {
@@ -52,7 +54,7 @@ def make_dataset(
                 path, header, n_windows=n, with_ignore=ignore, chrom_width=5
             ) as writer:
                 writer.append(rows)
-    return open_dataset(folder)
+    return open_store(folder)
 
 
 def preset(name: str = "danq", n_targets: int = 3, **settings: object) -> Preset:

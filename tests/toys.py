@@ -9,7 +9,7 @@ from keras import layers, ops
 
 from danq_keras.data.targets import Targets
 from danq_keras.genome import dna
-from danq_keras.prediction.predictor import TrainedModel
+from danq_keras.models.trained import TrainedModel
 
 WINDOW = 20
 
@@ -67,7 +67,7 @@ def composition(window, n_targets=2):
 
 
 def trained(network, names=None):
-    """A network as `load_trained` gives it."""
+    """A network as `load_model` gives it."""
     n_targets = network.output_shape[1]
     names = names or tuple(f"t{i}" for i in range(n_targets))
     return TrainedModel(network, Targets(tuple(names)), Path("toy.keras"), {})

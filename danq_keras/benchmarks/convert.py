@@ -62,7 +62,7 @@ def _generate(path: Path, args: argparse.Namespace) -> None:
     import h5py
     import numpy as np
 
-    from danq_keras.system.command import progress
+    from danq_keras.system.terminal import progress
 
     rows, window = args.rows // 2 * 2, args.window
     samples = min(args.chunk_samples or rows, rows)

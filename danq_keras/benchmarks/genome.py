@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Generate what is missing, build, read, compare; without --folder the files are deleted."""
-    from danq_keras.system.command import InputError
+    from danq_keras.system.errors import InputError
 
     if not 0 < args.scale <= 1 or args.peak_files < 1:
         raise InputError(
@@ -111,7 +111,8 @@ def _folder(chosen: Path | None) -> Iterator[Path]:
 
 def _sources(folder: Path, scale: float, n_targets: int) -> tuple[Path, list[Path]]:
     """The FASTA and the peak files of this scale in `folder`; made where they are not there."""
-    from danq_keras.system.command import atomic_output, progress
+    from danq_keras.system.files import atomic_output
+    from danq_keras.system.terminal import progress
 
     lengths = {chrom: int(length * scale) for chrom, length in _MM10.items()}
     fasta = folder / f"genome-{scale:g}.fa"
@@ -197,7 +198,7 @@ def _write_peaks(folder: Path, lengths: dict[str, int], scale: float, n_targets:
 
 def _build(arguments: list[str]) -> tuple[float, float, int]:
     """Run make_dataset.py; seconds, seconds of CPU, most bytes of anonymous memory (0: unknown)."""
-    from danq_keras.system.command import InputError
+    from danq_keras.system.errors import InputError
 
     code = "from danq_keras.commands.make_dataset import cli; cli()"
     begin, most = time.perf_counter(), 0

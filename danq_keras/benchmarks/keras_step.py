@@ -6,8 +6,8 @@ from typing import Any
 import keras
 
 from danq_keras.genome.dna import onehot_from_codes
-from danq_keras.models.networks import build_model
-from danq_keras.recipes.presets import Preset
+from danq_keras.models.networks import build_network
+from danq_keras.recipes.config import Preset
 
 
 def make_step(preset: Preset, sequence: Any, labels: Any) -> Callable[[], float]:
@@ -18,7 +18,7 @@ def make_step(preset: Preset, sequence: Any, labels: Any) -> Callable[[], float]
         sequence: (B, L) uint8 codes.
         labels: (B, T) float32.
     """
-    model = build_model(preset.model, precision=preset.train.precision)
+    model = build_network(preset.model, precision=preset.train.precision)
     optimizer = keras.optimizers.RMSprop(
         preset.train.learning_rate,
         rho=preset.train.rho or 0.9,

@@ -7,7 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from danq_keras.evaluation import metrics
-from danq_keras.system.command import InputError, progress
+from danq_keras.system.errors import InputError
+from danq_keras.system.terminal import progress
+from danq_keras.system.threads import n_threads
 
 # Source: DeepSEA's test split, 227,512 windows x 919 targets, about 2 % positive.
 N_WINDOWS = 227_512
@@ -58,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     scaled = "" if n_timed == args.targets else f" (scaled from {n_timed} targets)"
     print(
         f"{args.targets:,} targets x {args.windows:,} windows, simulated, "
-        f"{PREVALENCE:.0%} positive, scores of four digits; {metrics.n_threads()} threads"
+        f"{PREVALENCE:.0%} positive, scores of four digits; {n_threads()} threads"
     )
     print(f"danq_keras.evaluation.metrics.evaluate, all figures:        {seconds:8.2f} s")
     print(f"scikit-learn, ROC AUC and average precision:     {yardstick:8.2f} s{scaled}")

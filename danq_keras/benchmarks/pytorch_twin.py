@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from danq_keras.genome.dna import onehot_from_codes
-from danq_keras.recipes.presets import ModelConfig, Preset
+from danq_keras.recipes.config import ModelConfig, Preset
 
 _AUTOCAST = {"mixed_bfloat16": torch.bfloat16, "mixed_float16": torch.float16}
 

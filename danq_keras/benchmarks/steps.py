@@ -14,15 +14,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
+from danq_keras.draw.style import LIGHT_GRID, LINE_COLOURS, STYLE
 from danq_keras.genome.dna import ALPHABET, Bytes, pack_codes, pack_labels, reverse_complement_codes
 from danq_keras.motifs.files import danq_jaspar_motifs
-from danq_keras.recipes.presets import Preset, apply_settings, get_preset
-from danq_keras.system.command import InputError, atomic_output, log, progress, refuse_existing
+from danq_keras.recipes.config import Preset
+from danq_keras.recipes.presets import get_preset
+from danq_keras.recipes.settings import apply_settings
+from danq_keras.system.errors import InputError
+from danq_keras.system.files import atomic_output, refuse_existing
 from danq_keras.system.tensorflow import start_tensorflow
+from danq_keras.system.terminal import log, progress
 
 if TYPE_CHECKING:
     from danq_keras.training.step import TrainingStep
@@ -247,7 +255,6 @@ def _markdown(table: pd.DataFrame) -> str:
 
 
 def _write(table: pd.DataFrame, text: str, files: Mapping[str, Path]) -> None:
-    from danq_keras.draw.panels import step_sizes_png
 
     with atomic_output(files["tsv"], overwrite=True) as path:
         table.to_csv(path, sep="\t", index=False)
@@ -256,3 +263,32 @@ def _write(table: pd.DataFrame, text: str, files: Mapping[str, Path]) -> None:
     with atomic_output(files["png"], overwrite=True) as path:
         step_sizes_png(path, table)
     print(f"Written: {', '.join(str(path) for path in files.values())}")
+
+
+def step_sizes_png(path: Path, table: pd.DataFrame) -> None:
+    """Root mean square of a step over the steps of training, a panel per group of weights.
+
+    Args:
+        path: PNG to write.
+        table: rows with `rule`, `step`, `weights` and `step_rms`; a line is a rule.
+    """
+    groups, rules = table["weights"].unique(), table["rule"].unique()
+    with mpl.rc_context({**STYLE, "grid.color": LIGHT_GRID}):
+        figure = Figure(figsize=(10, 6.4), layout="constrained")
+        panels = np.asarray(figure.subplots(2, -(-len(groups) // 2), sharex=True, sharey=True))
+        for axes, group in zip(panels.flat, groups, strict=False):
+            for rule, colour in zip(rules, LINE_COLOURS, strict=False):
+                line = table[(table["rule"] == rule) & (table["weights"] == group)]
+                axes.loglog(
+                    line["step"], line["step_rms"], "-o", color=colour, label=rule, markersize=3
+                )
+            axes.set_title(group)
+        for axes in panels[-1]:
+            axes.set_xlabel("step of training")
+            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        for axes in panels[:, 0]:
+            axes.set_ylabel("root mean square of a step")
+        handles, labels = panels.flat[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+        figure.savefig(path, format="png", dpi=110)

@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from danq_keras.recipes.presets import ModelConfig, Preset, apply_settings, get_preset
-from danq_keras.system.command import InputError
+from danq_keras.recipes.config import ModelConfig, Preset
+from danq_keras.recipes.presets import get_preset
+from danq_keras.recipes.settings import apply_settings
+from danq_keras.system.errors import InputError
 
 EPOCH_SAMPLES = 4_400_000  # Source: DeepSEA's train.mat, both strands
 

@@ -11,7 +11,7 @@ import numpy as np
 from danq_keras.data.targets import Targets
 from danq_keras.genome.dna import decode
 from danq_keras.recipes.presets import get_preset
-from danq_keras.system.command import InputError, require_library
+from danq_keras.system.errors import InputError, require_library
 from danq_keras.system.tensorflow import start_tensorflow
 
 if TYPE_CHECKING:
@@ -42,14 +42,14 @@ def run(args: argparse.Namespace) -> int:
     require_library("pysam", "pysam", program="benchmark.py variants", extra="variants")
     start_tensorflow()
     from danq_keras.genome.fasta import Genome
-    from danq_keras.models.networks import build_model
-    from danq_keras.prediction.predictor import TrainedModel
+    from danq_keras.models.networks import build_network
+    from danq_keras.models.trained import TrainedModel
     from danq_keras.variants.scorer import VariantScorer
     from danq_keras.variants.vcf import VcfFile
     from danq_keras.variants.windows import WindowCutter
 
     names = tuple(str(number) for number in range(preset.model.n_targets))
-    model = TrainedModel(build_model(preset.model), Targets(names), Path(args.preset), {})
+    model = TrainedModel(build_network(preset.model), Targets(names), Path(args.preset), {})
     scorer = VariantScorer(model)
     with tempfile.TemporaryDirectory() as folder:
         fasta, vcf = Path(folder) / "genome.fa", Path(folder) / "variants.vcf"

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 from danq_keras import __version__
-from danq_keras.system.command import run_command, set_up_logging
+from danq_keras.system.command import command, run_command
+from danq_keras.system.terminal import set_up_logging
 
 YARDSTICKS: Mapping[str, str] = {
     "convert": "train.mat → store, against h5py reading the same file",
@@ -53,6 +54,7 @@ def _module(name: str) -> ModuleType:
     return importlib.import_module(f"danq_keras.benchmarks.{name.replace('-', '_')}")
 
 
+@command(parser)
 def main(argv: list[str] | None = None) -> int:
     """Run one yardstick."""
     words = sys.argv[1:] if argv is None else argv

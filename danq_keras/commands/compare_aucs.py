@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from danq_keras import __version__
-from danq_keras.system.command import InputError, run_command
+from danq_keras.system.command import command, run_command
+from danq_keras.system.errors import InputError
 
 _EPILOG = """\
 example:
@@ -67,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command(parser)
 def main(argv: list[str] | None = None) -> int:
     """Compare, print, and write with --out.
 
@@ -79,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
     if _are_sets([*args.tables, *([args.reference] if args.reference else [])]):
         return _compare_sets(args)
     from danq_keras.evaluation import comparison, comparison_text
-    from danq_keras.system.command import refuse_existing
+    from danq_keras.system.files import refuse_existing
 
     if args.out is not None:
         for name in comparison_text.FILES:
@@ -131,7 +133,7 @@ def _are_sets(arguments: list[str]) -> bool:
 
 def _compare_sets(args: argparse.Namespace) -> int:
     from danq_keras.runs import comparison as repeats_comparison
-    from danq_keras.system.command import refuse_existing
+    from danq_keras.system.files import refuse_existing
 
     if args.min_positives > 1:
         raise InputError(
@@ -155,3 +157,7 @@ def _compare_sets(args: argparse.Namespace) -> int:
 def cli() -> None:
     """Console script."""
     sys.exit(run_command(main))
+
+
+if __name__ == "__main__":
+    cli()

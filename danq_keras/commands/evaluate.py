@@ -5,8 +5,11 @@ import sys
 from pathlib import Path
 
 from danq_keras import __version__
-from danq_keras.system.command import InputError, refuse_existing, run_command, set_up_logging
+from danq_keras.system.command import command, run_command
+from danq_keras.system.errors import InputError
+from danq_keras.system.files import refuse_existing
 from danq_keras.system.tensorflow import start_tensorflow
+from danq_keras.system.terminal import set_up_logging
 
 _EPILOG = """\
 example:
@@ -60,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command(parser)
 def main(argv: list[str] | None = None) -> int:
     """Evaluate and report.
 
@@ -81,12 +85,13 @@ def main(argv: list[str] | None = None) -> int:
         refuse_existing(out / name, overwrite=args.overwrite)
     start_tensorflow()
     from danq_keras.data.bundle import open_or_convert
-    from danq_keras.data.store import open_dataset
-    from danq_keras.prediction.predictor import load_trained
-    from danq_keras.training.run_folder import Evaluation, check_fit, finish_evaluation
+    from danq_keras.data.store import open_store
+    from danq_keras.evaluation.evaluate import Evaluation, check_fit
+    from danq_keras.models.trained import load_model
+    from danq_keras.training.finish import finish_evaluation
 
-    model = load_trained(args.model)
-    dataset = open_dataset(open_or_convert(args.data, args.store))
+    model = load_model(args.model)
+    dataset = open_store(open_or_convert(args.data, args.store))
     dataset.verify()
     how = Evaluation(
         split=args.split,
@@ -102,3 +107,7 @@ def main(argv: list[str] | None = None) -> int:
 def cli() -> None:
     """Console script."""
     sys.exit(run_command(main))
+
+
+if __name__ == "__main__":
+    cli()

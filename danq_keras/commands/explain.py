@@ -9,17 +9,15 @@ from pathlib import Path
 from danq_keras import __version__
 from danq_keras.data.sequence_inputs import Intervals
 from danq_keras.genome.bed import CHROM_NAMES
-from danq_keras.genome.fasta import Genome, Region
+from danq_keras.genome.fasta import Genome
+from danq_keras.genome.regions import Region
 from danq_keras.interpret.files import SUMMARY
 from danq_keras.prediction.growing import partial_path
-from danq_keras.system.command import (
-    InputError,
-    optional_module,
-    refuse_existing,
-    run_command,
-    set_up_logging,
-)
+from danq_keras.system.command import command, run_command
+from danq_keras.system.errors import InputError, optional_module
+from danq_keras.system.files import refuse_existing
 from danq_keras.system.tensorflow import start_tensorflow
+from danq_keras.system.terminal import set_up_logging
 
 _EPILOG = """\
 One of
@@ -183,6 +181,7 @@ def default_out(args: argparse.Namespace) -> Path:
     return Path(folder) / "explain" / name
 
 
+@command(parser)
 def main(argv: list[str] | None = None) -> int:
     """Explain and write.
 
@@ -225,3 +224,7 @@ def _open(
 def cli() -> None:
     """Console script."""
     sys.exit(run_command(main))
+
+
+if __name__ == "__main__":
+    cli()

@@ -7,8 +7,11 @@ from pathlib import Path
 
 from danq_keras import __version__
 from danq_keras.interpret.kernel_motifs import METHODS, SUMMARY, read_databases
-from danq_keras.system.command import InputError, refuse_existing, run_command, set_up_logging
+from danq_keras.system.command import command, run_command
+from danq_keras.system.errors import InputError
+from danq_keras.system.files import refuse_existing
 from danq_keras.system.tensorflow import start_tensorflow
+from danq_keras.system.terminal import set_up_logging
 
 _EPILOG = """\
 Each kernel has a site in every sequence in which its highest activation is above zero: the bases
@@ -100,6 +103,7 @@ def _check_output(out: Path, *, overwrite: bool) -> None:
         )
 
 
+@command(parser)
 def main(argv: list[str] | None = None) -> int:
     """Extract, match, write.
 
@@ -133,3 +137,7 @@ def main(argv: list[str] | None = None) -> int:
 def cli() -> None:
     """Console script."""
     sys.exit(run_command(main))
+
+
+if __name__ == "__main__":
+    cli()

@@ -5,8 +5,11 @@ import sys
 from pathlib import Path
 
 from danq_keras import __version__
-from danq_keras.system.command import InputError, refuse_existing, run_command, set_up_logging
+from danq_keras.system.command import command, run_command
+from danq_keras.system.errors import InputError
+from danq_keras.system.files import refuse_existing
 from danq_keras.system.tensorflow import start_tensorflow
+from danq_keras.system.terminal import set_up_logging
 
 _EPILOG = """\
 examples:
@@ -54,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command(parser)
 def main(argv: list[str] | None = None) -> int:
     """Import, check against NumPy, write; or export.
 
@@ -84,3 +88,7 @@ def _refuse_import_options(args: argparse.Namespace) -> None:
 def cli() -> None:
     """Console script."""
     sys.exit(run_command(main))
+
+
+if __name__ == "__main__":
+    cli()

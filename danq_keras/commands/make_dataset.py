@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from danq_keras import __version__
-from danq_keras.system.command import InputError, refuse_existing, run_command, set_up_logging
+from danq_keras.system.command import command, run_command
+from danq_keras.system.errors import InputError
+from danq_keras.system.files import refuse_existing
+from danq_keras.system.terminal import set_up_logging
 
 if TYPE_CHECKING:
     from danq_keras.data.store import Dataset, Split
@@ -298,6 +301,7 @@ def _three_counts(text: str) -> tuple[int, ...]:
     return tuple(map(int, counts))
 
 
+@command(parser)
 def main(argv: list[str] | None = None) -> int:
     """Make, export or inspect a dataset.
 
@@ -344,7 +348,7 @@ def _deepsea(args: argparse.Namespace) -> None:
 
 
 def _genome(args: argparse.Namespace) -> None:
-    from danq_keras.data.build import build_dataset
+    from danq_keras.data.build import build_from_spec
     from danq_keras.data.spec import GenomeSpec
 
     choices: dict[str, Any] = {
@@ -352,7 +356,7 @@ def _genome(args: argparse.Namespace) -> None:
         for name, value in vars(args).items()
         if name in GenomeSpec.__dataclass_fields__
     }
-    summary = build_dataset(args.out, GenomeSpec(**choices), overwrite=args.overwrite)
+    summary = build_from_spec(args.out, GenomeSpec(**choices), overwrite=args.overwrite)
     print(summary.describe())
     print(f"Written: {args.out}")
 
@@ -371,16 +375,16 @@ def _export(args: argparse.Namespace) -> None:
 
 
 def _show_written(folder: Path) -> None:
-    from danq_keras.data.store import open_dataset
+    from danq_keras.data.store import open_store
 
-    print(_describe(open_dataset(folder)))
+    print(_describe(open_store(folder)))
     print(f"Written: {folder}")
 
 
 def _info(args: argparse.Namespace) -> None:
-    from danq_keras.data.store import open_dataset
+    from danq_keras.data.store import open_store
 
-    dataset = open_dataset(args.dataset)
+    dataset = open_store(args.dataset)
     print(_describe(dataset))
     if args.targets:
         print(_describe_targets(dataset))
@@ -391,9 +395,9 @@ def _info(args: argparse.Namespace) -> None:
 
 
 def _verify(args: argparse.Namespace) -> None:
-    from danq_keras.data.store import SPLITS, open_dataset
+    from danq_keras.data.store import SPLITS, open_store
 
-    dataset = open_dataset(args.dataset)
+    dataset = open_store(args.dataset)
     for name in SPLITS:
         split = dataset.split(name)
         split.verify()
@@ -402,13 +406,11 @@ def _verify(args: argparse.Namespace) -> None:
 
 def _compare(args: argparse.Namespace) -> None:
     from danq_keras.data.agreement import compare_datasets
-    from danq_keras.data.store import open_dataset
+    from danq_keras.data.store import open_store
 
     if args.table is not None:
         refuse_existing(args.table, overwrite=args.overwrite)
-    comparison = compare_datasets(
-        open_dataset(args.a), open_dataset(args.b), by_number=args.by_number
-    )
+    comparison = compare_datasets(open_store(args.a), open_store(args.b), by_number=args.by_number)
     print(f"A: {args.a}\nB: {args.b}")
     print(comparison.describe())
     if args.table is not None:
@@ -423,7 +425,7 @@ def _splits(dataset: "Dataset") -> list[tuple[str, "Split"]]:
 
 
 def _describe(dataset: "Dataset") -> str:
-    from danq_keras.data.labels import count_positives
+    from danq_keras.data.store import count_positives
 
     train = dataset.train
     lines = [
@@ -451,7 +453,7 @@ def _describe(dataset: "Dataset") -> str:
 
 
 def _describe_targets(dataset: "Dataset") -> str:
-    from danq_keras.data.labels import count_positives
+    from danq_keras.data.store import count_positives
 
     counts = [count_positives(split) for _, split in _splits(dataset)]
     lines = ["target\tname\tgroup\tpositives in train\tvalid\ttest"]
@@ -465,3 +467,7 @@ def _describe_targets(dataset: "Dataset") -> str:
 def cli() -> None:
     """Console script."""
     sys.exit(run_command(main))
+
+
+if __name__ == "__main__":
+    cli()

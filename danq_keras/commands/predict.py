@@ -10,9 +10,13 @@ from danq_keras.data.inputs import Windows, open_windows
 from danq_keras.data.sequence_inputs import Intervals, is_fasta
 from danq_keras.genome.bed import CHROM_NAMES
 from danq_keras.genome.fasta import Genome
-from danq_keras.prediction.growing import kind_of, partial_path
-from danq_keras.system.command import InputError, refuse_existing, run_command, set_up_logging
+from danq_keras.prediction.growing import partial_path
+from danq_keras.prediction.outputs import kind_of
+from danq_keras.system.command import command, run_command
+from danq_keras.system.errors import InputError
+from danq_keras.system.files import refuse_existing
 from danq_keras.system.tensorflow import start_tensorflow
+from danq_keras.system.terminal import set_up_logging
 
 _EPILOG = """\
 INPUT is one of
@@ -159,6 +163,7 @@ def _check_options(args: argparse.Namespace) -> None:
         )
 
 
+@command(parser)
 def main(argv: list[str] | None = None) -> int:
     """Predict and write.
 
@@ -200,3 +205,7 @@ def _open_source(
 def cli() -> None:
     """Console script."""
     sys.exit(run_command(main))
+
+
+if __name__ == "__main__":
+    cli()

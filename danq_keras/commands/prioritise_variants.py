@@ -5,7 +5,10 @@ import sys
 from pathlib import Path
 
 from danq_keras import __version__
-from danq_keras.system.command import InputError, refuse_existing, run_command, set_up_logging
+from danq_keras.system.command import command, run_command
+from danq_keras.system.errors import InputError
+from danq_keras.system.files import refuse_existing
+from danq_keras.system.terminal import set_up_logging
 
 _EPILOG = """\
 All effects are .h5 files of score_variants.py, made with the same model. Features are the log-odds
@@ -66,6 +69,7 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command(parser)
 def main(argv: list[str] | None = None) -> int:
     """Fit or apply.
 
@@ -102,3 +106,7 @@ def _check_numbers(args: argparse.Namespace) -> None:
 def cli() -> None:
     """Console script."""
     sys.exit(run_command(main))
+
+
+if __name__ == "__main__":
+    cli()

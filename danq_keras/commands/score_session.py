@@ -5,8 +5,9 @@ import argparse
 import h5py
 
 from danq_keras.genome.fasta import Genome
-from danq_keras.prediction.predictor import TrainedModel, load_trained
-from danq_keras.system.command import InputError, log
+from danq_keras.models.trained import TrainedModel, load_model
+from danq_keras.system.errors import InputError
+from danq_keras.system.terminal import log
 from danq_keras.variants.background import Background, read_background, write_background
 from danq_keras.variants.files import skipped_path
 from danq_keras.variants.score import (
@@ -26,7 +27,7 @@ _DEFAULT_EFFECT = "absdiff"
 
 def run(args: argparse.Namespace, genome: Genome) -> int:
     """Score the variants, say what was done."""
-    model = load_trained(args.model)
+    model = load_model(args.model)
     cutter = WindowCutter(genome, window_of(model), chrom_names=args.chrom_names)
     chosen = None if args.targets is None else model.targets.find(args.targets.split(","))
     options = ScoreOptions(

@@ -6,14 +6,11 @@ from pathlib import Path
 
 from danq_keras import __version__
 from danq_keras.genome.bed import CHROM_NAMES
-from danq_keras.system.command import (
-    InputError,
-    refuse_existing,
-    require_library,
-    run_command,
-    set_up_logging,
-)
+from danq_keras.system.command import command, run_command
+from danq_keras.system.errors import InputError, require_library
+from danq_keras.system.files import refuse_existing
 from danq_keras.system.tensorflow import start_tensorflow
+from danq_keras.system.terminal import set_up_logging
 from danq_keras.variants.effects import EFFECTS
 
 _EPILOG = """\
@@ -131,6 +128,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
         refuse_existing(path, overwrite=args.overwrite)
 
 
+@command(parser)
 def main(argv: list[str] | None = None) -> int:
     """Score and write.
 
@@ -158,3 +156,7 @@ def main(argv: list[str] | None = None) -> int:
 def cli() -> None:
     """Console script."""
     sys.exit(run_command(main))
+
+
+if __name__ == "__main__":
+    cli()

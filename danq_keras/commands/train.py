@@ -8,8 +8,10 @@ from typing import Any
 from danq_keras import __version__
 from danq_keras.recipes.fit import read_pairs
 from danq_keras.recipes.presets import PRESETS
-from danq_keras.system.command import InputError, run_command, set_up_logging
+from danq_keras.system.command import command, run_command
+from danq_keras.system.errors import InputError
 from danq_keras.system.tensorflow import start_tensorflow
+from danq_keras.system.terminal import set_up_logging
 
 _EPILOG = """\
 examples:
@@ -164,6 +166,7 @@ def _is_set(args: argparse.Namespace) -> bool:
     return False
 
 
+@command(parser)
 def main(argv: list[str] | None = None) -> int:
     """Train, test and report.
 
@@ -192,3 +195,7 @@ def main(argv: list[str] | None = None) -> int:
 def cli() -> None:
     """Console script."""
     sys.exit(run_command(main))
+
+
+if __name__ == "__main__":
+    cli()

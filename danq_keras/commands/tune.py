@@ -7,7 +7,9 @@ from pathlib import Path
 
 from danq_keras import __version__
 from danq_keras.recipes.presets import PRESETS
-from danq_keras.system.command import InputError, require_library, run_command, set_up_logging
+from danq_keras.system.command import command, run_command
+from danq_keras.system.errors import InputError, require_library
+from danq_keras.system.terminal import set_up_logging
 from danq_keras.tuning.space import DEFAULT_SPACE, read_space, space_json
 
 N_TRIALS = 50
@@ -106,6 +108,7 @@ def read_time(text: str) -> float:
     return seconds
 
 
+@command(parser)
 def main(argv: list[str] | None = None) -> int:
     """Search, and write the best settings.
 
@@ -134,3 +137,7 @@ def main(argv: list[str] | None = None) -> int:
 def cli() -> None:
     """Console script."""
     sys.exit(run_command(main))
+
+
+if __name__ == "__main__":
+    cli()

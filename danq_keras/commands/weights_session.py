@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from danq_keras.genome import dna
+from danq_keras.models.backend import without_tf32
 from danq_keras.models.legacy import (
     Array,
     check_arrays,
@@ -19,9 +20,10 @@ from danq_keras.models.legacy import (
     write_old_weights,
 )
 from danq_keras.models.networks import save_model
-from danq_keras.prediction.predictor import load_trained, without_tf32
-from danq_keras.recipes.presets import ModelConfig, get_preset
-from danq_keras.system.command import InputError
+from danq_keras.models.trained import load_model
+from danq_keras.recipes.config import ModelConfig
+from danq_keras.recipes.presets import get_preset
+from danq_keras.system.errors import InputError
 
 CHECK_WINDOWS = 4
 TOLERANCE = 1e-5  # a model that differs more from the float64 forward pass is not written
@@ -71,7 +73,7 @@ def self_check(model: keras.Model, arrays: dict[str, Array], config: ModelConfig
 
 def export(args: argparse.Namespace) -> int:
     """.keras → old file."""
-    trained = load_trained(args.source)
+    trained = load_model(args.source)
     check_exportable(trained.network, args.source)
     write_old_weights(
         args.out, old_from_model(trained.network), args.preset, overwrite=args.overwrite

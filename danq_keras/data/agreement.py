@@ -16,8 +16,9 @@ import pandas as pd
 
 from danq_keras.data.store import SPLITS, Dataset, Split
 from danq_keras.genome.dna import unpack_labels
-from danq_keras.genome.fasta import shorten
-from danq_keras.system.command import InputError, atomic_output, progress
+from danq_keras.system.errors import InputError, shorten
+from danq_keras.system.files import atomic_output
+from danq_keras.system.terminal import progress
 
 _BLOCK_ROWS = 1 << 14
 _LOWEST_SHOWN = 10

@@ -1,6 +1,6 @@
 """FASTA + BED → store: which bins there are, which split each belongs to, which of them are kept.
 
-`GenomeSpec` holds every choice, `build_dataset` does the work, `BuildSummary` tells what came out
+`GenomeSpec` holds every choice, `build_from_spec` does the work, `BuildSummary` tells what came out
 and what was left out. Chromosomes are gone through one by one: first all bins are labelled and
 counted, then `build_write` writes the kept windows, with strands "both" and the coordinates of the
 window. Rows are in the order of the chromosomes, then of the bins; so they stand together by
@@ -45,9 +45,13 @@ from danq_keras.data.splits import (
 )
 from danq_keras.data.store import SPLITS, STRANDS_BOTH, StoreHeader, new_dataset
 from danq_keras.data.targets import Targets
-from danq_keras.genome.bed import Bed, covered_bases, merge
-from danq_keras.genome.fasta import Genome, Positions, shorten, unknown_runs
-from danq_keras.system.command import InputError, log, progress, refuse_existing
+from danq_keras.genome.bed import Bed
+from danq_keras.genome.fasta import Genome, Positions
+from danq_keras.genome.intervals import covered_bases, merge
+from danq_keras.genome.packed import unknown_runs
+from danq_keras.system.errors import InputError, shorten
+from danq_keras.system.files import refuse_existing
+from danq_keras.system.terminal import log, progress
 
 # Why a bin is left out, in the order of the tests: the first reason counts.
 TWICE = "listed twice in --bins"
@@ -110,7 +114,7 @@ class _Bins:
     kept: npt.NDArray[np.bool_]
 
 
-def build_dataset(out: Path, spec: GenomeSpec, *, overwrite: bool = False) -> BuildSummary:
+def build_from_spec(out: Path, spec: GenomeSpec, *, overwrite: bool = False) -> BuildSummary:
     """Build a dataset folder from a genome and peaks.
 
     Args:

@@ -5,11 +5,9 @@ written, the next one is read and packed in a second thread: NumPy, hashing and 
 """
 
 import contextlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +15,12 @@ import numpy.typing as npt
 from danq_keras.data.build_summary import Stopwatch
 from danq_keras.data.store import SPLITS, Rows, SplitWriter, StoreHeader
 from danq_keras.genome.dna import Bytes
-from danq_keras.genome.fasta import Genome, PackedSequence, Positions
-from danq_keras.system.command import progress
+from danq_keras.genome.fasta import Genome, Positions
+from danq_keras.genome.packed import PackedSequence
+from danq_keras.system.terminal import progress
+from danq_keras.system.threads import one_ahead
 
 _BLOCK_ROWS = 8192
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,18 +42,6 @@ class KeptBins:
         rows = self.split == split
         ignore = None if self.ignore is None else self.ignore[rows]
         return KeptBins(self.chrom, self.starts[rows], self.split[rows], self.labels[rows], ignore)
-
-
-def one_ahead(make: Callable[[_In], _Out], items: Iterable[_In]) -> Generator[_Out]:
-    """`make` of each item, in order; a second thread makes the next one meanwhile."""
-    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
-        coming: Future[_Out] | None = None
-        for item in items:
-            ready, coming = coming, pool.submit(make, item)
-            if ready is not None:
-                yield ready.result()
-        if coming is not None:
-            yield coming.result()
 
 
 def write_splits(

@@ -48,10 +48,12 @@ from danq_keras.data.store import (
     StoreHeader,
     is_dataset,
     new_dataset,
-    open_dataset,
+    open_store,
 )
 from danq_keras.genome.dna import Bytes, reverse_complement
-from danq_keras.system.command import InputError, atomic_output, log, progress, refuse_existing
+from danq_keras.system.errors import InputError
+from danq_keras.system.files import atomic_output, refuse_existing
+from danq_keras.system.terminal import log, progress
 
 STORE_FOLDER = "danq_store"
 RECORD_FILE = "bundle.json"
@@ -295,7 +297,7 @@ def dataset_to_bundle(dataset: Path, out: Path, *, overwrite: bool = False) -> N
     Raises:
         InputError: not a dataset, a split is too large for MATLAB 5, or `out` exists.
     """
-    source = open_dataset(dataset)
+    source = open_store(dataset)
     for name in SPLITS[1:]:
         _require_matlab5(source.split(name), out / f"{name}.mat")
     _tell_losses(source)

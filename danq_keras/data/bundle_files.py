@@ -14,7 +14,8 @@ from typing import Any
 
 from danq_keras.data.deepsea import TARGETS_FILE
 from danq_keras.data.store import SPLITS
-from danq_keras.system.command import InputError, log, progress
+from danq_keras.system.errors import InputError
+from danq_keras.system.terminal import log, progress
 
 INNER_FOLDER = "deepsea_train"
 MAT_FILES = tuple(f"{split}.mat" for split in SPLITS)

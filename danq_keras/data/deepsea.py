@@ -24,7 +24,7 @@ from danq_keras.data.matlab import Advance, MatFile, Place, checked_bits
 from danq_keras.data.store import Rows
 from danq_keras.data.targets import TARGET_COLUMNS, Targets
 from danq_keras.genome.dna import Bytes, pack_onehot
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
 from danq_keras.system.shipped import resource_path
 
 N_TARGETS = 919

@@ -21,11 +21,12 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from danq_keras.data.build import build_dataset
+from danq_keras.data.build import build_from_spec
 from danq_keras.data.spec import GenomeSpec
 from danq_keras.genome.dna import ALPHABET, UNKNOWN, Bytes, decode, reverse_complement_codes
-from danq_keras.motifs.files import Motif, danq_jaspar_motifs
-from danq_keras.system.command import atomic_output
+from danq_keras.motifs.files import danq_jaspar_motifs
+from danq_keras.motifs.motif import Motif
+from danq_keras.system.files import atomic_output
 
 Peaks: TypeAlias = npt.NDArray[np.int64]
 
@@ -241,7 +242,7 @@ def make_demo(
             keep_unlabelled=True,
             source=f"synthetic demo, seed {seed}",
         )
-        build_dataset(temporary / "built", spec)
+        build_from_spec(temporary / "built", spec)
         for path in sorted((temporary / "built").iterdir()):
             path.rename(temporary / path.name)
         (temporary / "built").rmdir()

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from danq_keras.data.store import SPLITS, Dataset, Split
 from danq_keras.genome.dna import UNKNOWN, Bytes, reverse_complement, unpack_codes
-from danq_keras.system.command import progress
+from danq_keras.system.terminal import progress
 
 KMER = 16
 SKETCH = 16

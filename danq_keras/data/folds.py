@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from danq_keras.data.store import SPLITS, Dataset, Rows, Split, SplitWriter, new_dataset
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
 
 MINIMUM_FOLDS = 3  # one each to test, to validate and to train
 _ROWS = 1 << 14

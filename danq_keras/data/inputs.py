@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from danq_keras.data import deepsea, store
 from danq_keras.genome.dna import Bytes
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
 
 Columns: TypeAlias = dict[str, npt.NDArray[Any]]
 

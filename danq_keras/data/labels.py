@@ -13,18 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from danq_keras.data.store import Split
 from danq_keras.data.targets import TARGET_COLUMNS, Targets
-from danq_keras.genome.bed import Bed, covered_bases, merge_each, overlapped, read_located
-from danq_keras.genome.dna import Bytes, unpack_labels
-from danq_keras.genome.fasta import Positions, one_line, shorten
-from danq_keras.system.command import InputError, log, progress
+from danq_keras.genome.bed import Bed, read_located
+from danq_keras.genome.dna import Bytes
+from danq_keras.genome.fasta import Positions
+from danq_keras.genome.intervals import covered_bases, merge_each, overlapped
+from danq_keras.system.errors import InputError, shorten
+from danq_keras.system.tables import read_table
+from danq_keras.system.terminal import log, progress
 
 _PEAK_SUFFIXES = (".gz", ".bed", ".narrowpeak", ".broadpeak")
 
-_COUNT_ROWS = 1 << 16
 
 NOT_IN_GENOME = "on a chromosome that the FASTA lacks"
 NOT_CHOSEN = "on a chromosome that was not chosen"
@@ -136,29 +136,6 @@ def _unique_targets(peaks: Sequence[Path], names: list[str], **columns: tuple[st
             )
         first[name] = path
     return Targets(tuple(names), **columns)
-
-
-def read_table(path: Path, *, required: tuple[str, ...]) -> pd.DataFrame:
-    """Read a tab- or comma-separated table with a header as text ("NA" is a text too).
-
-    Raises:
-        InputError: missing, unreadable, or without one of the `required` columns.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file. Check the path.")
-    try:
-        with path.open(encoding="utf-8") as handle:
-            separator = "\t" if "\t" in handle.readline() else ","
-        rows = pd.read_csv(path, sep=separator, dtype=str, na_filter=False, index_col=False)
-    except ValueError as error:
-        raise InputError(f"{path}: not a table ({one_line(error)}). Correct the file.") from error
-    missing = [column for column in required if column not in rows.columns]
-    if missing:
-        raise InputError(
-            f"{path}: expected a header with {', '.join(required)}. Missing: {', '.join(missing)}. "
-            f"Received: {', '.join(map(str, rows.columns))[:80]}. Add the header line."
-        )
-    return rows
 
 
 def load_peaks(
@@ -344,12 +321,3 @@ def _pack(marked: list[npt.NDArray[np.intp]], n_bins: int) -> Bytes:
     for target, indices in enumerate(marked):
         packed[indices, target // 8] |= np.uint8(0x80 >> (target % 8))
     return packed
-
-
-def count_positives(split: Split) -> Positions:
-    """Positive rows (T,) int64 of each target of a stored split."""
-    counts = np.zeros(split.n_targets, np.int64)
-    for begin in range(0, split.n_windows, _COUNT_ROWS):
-        block = np.asarray(split.labels[begin : begin + _COUNT_ROWS])
-        counts += unpack_labels(block, split.n_targets).sum(axis=0, dtype=np.int64)
-    return counts

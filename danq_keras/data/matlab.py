@@ -29,7 +29,7 @@ import scipy.io
 import scipy.io.matlab
 
 from danq_keras.genome.dna import Bytes
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
 
 BLOCK_BYTES = 1 << 26
 DIRECT_BYTES = 1 << 28  # the largest slab of whole chunks that is read at once

@@ -21,7 +21,7 @@ import scipy.io
 
 from danq_keras.data.matlab import Advance, ignore_progress
 from danq_keras.genome.dna import Bytes
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
 
 MATLAB5_MAX_BYTES = (1 << 31) - 1  # Source: MATLAB's limit of a variable in a version 5 file
 _CHUNK_SAMPLES = 128

@@ -19,8 +19,9 @@ import numpy.typing as npt
 from danq_keras.data.inputs import Columns, Tiling, Windows, text_bytes
 from danq_keras.genome.bed import Bed, read_located
 from danq_keras.genome.dna import Bytes, pack_codes
-from danq_keras.genome.fasta import Genome, Positions, open_bytes, shorten
-from danq_keras.system.command import InputError, atomic_output
+from danq_keras.genome.fasta import Genome, Positions
+from danq_keras.system.errors import InputError, shorten
+from danq_keras.system.files import atomic_output, open_bytes
 
 _BLOCK_ROWS = 2048
 

@@ -8,8 +8,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from danq_keras.genome.fasta import shorten
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError, shorten
 
 _ALWAYS_SAID = ("bin", "window", "min_overlap")
 _NEVER_SAID = ("genome", "peaks", "source", "expect_windows")

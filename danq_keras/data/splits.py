@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from danq_keras.data.labels import read_table
 from danq_keras.data.store import SPLITS
-from danq_keras.genome.bed import covered_bases, merge, rename_chrom
-from danq_keras.genome.fasta import Genome, Positions, Region, shorten
-from danq_keras.system.command import InputError
+from danq_keras.genome.bed import rename_chrom
+from danq_keras.genome.fasta import Genome, Positions
+from danq_keras.genome.intervals import covered_bases, merge
+from danq_keras.genome.regions import Region
+from danq_keras.system.errors import InputError, shorten
+from danq_keras.system.tables import read_table
 
 TRAIN = SPLITS.index("train")
 IN_NO_SPLIT = -1

@@ -32,8 +32,12 @@ import numpy.typing as npt
 
 from danq_keras import __version__
 from danq_keras.data.targets import TARGET_COLUMNS, Targets
-from danq_keras.genome.dna import Bytes
-from danq_keras.system.command import InputError, atomic_output, progress
+from danq_keras.genome.dna import Bytes, unpack_labels
+from danq_keras.genome.fasta import Positions
+from danq_keras.system.errors import InputError
+from danq_keras.system.files import atomic_output
+from danq_keras.system.hdf5 import HDF5_DAMAGE, reserve_space
+from danq_keras.system.terminal import progress
 
 FORMAT = "danq_keras store"
 FORMAT_VERSION = 1
@@ -41,10 +45,8 @@ SPLITS = ("train", "valid", "test")
 STRANDS_BOTH = "both"
 STRANDS_AS_GIVEN = "as given"
 _CHECKED = ("sequence", "labels", "ignore")
-# What h5py may say of a damaged file
-HDF5_DAMAGE = (OSError, LookupError, ValueError, TypeError, RuntimeError)
 _VERIFY_BYTES = 1 << 24
-_METADATA_BYTES = 1 << 16  # checksums and what HDF5 adds on closing
+_COUNT_ROWS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -79,30 +81,6 @@ class Rows:
     ignore: Bytes | None = None
     chrom: npt.NDArray[np.str_] | None = None
     start: npt.NDArray[np.int64] | None = None
-
-
-def reserve_space(file: h5py.File, n_bytes: int) -> None:
-    """Take the space of all rows of a new file now, before hours are spent on them.
-
-    HDF5 may crash the process when a disk fills up later.
-
-    Args:
-        file: open for writing, its datasets created and empty.
-        n_bytes: what their values will take.
-
-    Raises:
-        OSError: the disk has not that much; the file is as small as before.
-    """
-    file.flush()
-    path, used = Path(file.filename), file.id.get_filesize()
-    if not hasattr(os, "posix_fallocate"):
-        return
-    with path.open("r+b") as handle:
-        try:
-            os.posix_fallocate(handle.fileno(), 0, used + n_bytes + _METADATA_BYTES)
-        except OSError as error:
-            handle.truncate(used)
-            raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 class SplitWriter:
@@ -435,7 +413,7 @@ def is_dataset(folder: Path) -> bool:
     return folder.is_dir() and any((folder / f"{split}.h5").is_file() for split in SPLITS)
 
 
-def open_dataset(folder: Path) -> Dataset:
+def open_store(folder: Path) -> Dataset:
     """Open a dataset folder.
 
     Raises:
@@ -452,3 +430,12 @@ def open_dataset(folder: Path) -> Dataset:
                     "from one build: build the dataset again."
                 )
     return Dataset(folder, train, valid, test)
+
+
+def count_positives(split: Split) -> Positions:
+    """Positive rows (T,) int64 of each target of a stored split."""
+    counts = np.zeros(split.n_targets, np.int64)
+    for begin in range(0, split.n_windows, _COUNT_ROWS):
+        block = np.asarray(split.labels[begin : begin + _COUNT_ROWS])
+        counts += unpack_labels(block, split.n_targets).sum(axis=0, dtype=np.int64)
+    return counts

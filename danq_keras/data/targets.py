@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
 
 TARGET_COLUMNS = ("cell_type", "assay", "treatment", "group")
 

@@ -16,10 +16,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from danq_keras.draw.panels import plain, save_png
+from danq_keras.draw.style import plain, save_png
 from danq_keras.genome.dna import ALPHABET
-from danq_keras.motifs.files import Motif
-from danq_keras.system.command import optional_module
+from danq_keras.motifs.motif import Motif
+from danq_keras.system.errors import optional_module
 
 # Okabe & Ito's palette, as near to the usual green, blue, orange, red as it has
 BASE_COLOURS = {"A": "#009E73", "C": "#0072B2", "G": "#E69F00", "T": "#D55E00"}

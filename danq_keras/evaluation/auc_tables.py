@@ -8,7 +8,6 @@ or negatives keeps its row. A baseline's figures stand in columns `baseline_<nam
 Nothing is computed here from predictions (see `metrics`) and nothing is compared (`comparison`).
 """
 
-import csv
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,8 +18,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from danq_keras.data.targets import TARGET_COLUMNS, Targets
-from danq_keras.evaluation.metrics import BootstrapIntervals, TargetMetrics
-from danq_keras.system.command import InputError, atomic_output
+from danq_keras.evaluation.bootstrap import BootstrapIntervals
+from danq_keras.evaluation.metrics import TargetMetrics
+from danq_keras.system.errors import InputError
+from danq_keras.system.files import atomic_output
+from danq_keras.system.tables import read_text_table, write_tsv
 
 TEXT_COLUMNS = ("name", *TARGET_COLUMNS)
 COUNT_COLUMNS = ("positives", "negatives")
@@ -115,11 +117,6 @@ def write_auc_table(path: Path, table: pd.DataFrame, *, overwrite: bool = False)
         write_tsv(temporary, table)
 
 
-def write_tsv(path: Path, frame: pd.DataFrame) -> None:
-    """Write any of the project's tables: tabs, header, NA, nine digits, UTF-8."""
-    frame.to_csv(path, sep="\t", index=False, na_rep="NA", float_format="%.9g", encoding="utf-8")
-
-
 def read_auc_table(path: Path) -> pd.DataFrame:
     """Read a table as text, then turn its numeric columns into numbers.
 
@@ -153,32 +150,6 @@ def read_auc_table(path: Path) -> pd.DataFrame:
             table[column] = _numbers(path, text, column, missing_allowed=True)
     _check_unique(path, table)
     return table
-
-
-def read_text_table(path: Path) -> pd.DataFrame:
-    """A tab-separated file with header, every cell as text ("NA" and "None" stay what they are).
-
-    Raises:
-        InputError: the file is empty, not UTF-8 text, or has rows of differing lengths.
-        OSError: the file cannot be read.
-    """
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = [row for row in csv.reader(file, delimiter="\t", strict=True) if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a table of tab-separated text ({error}).") from error
-    if not rows:
-        raise InputError(f"{path}: an AUC table starts with a header. Received an empty file.")
-    header, body = rows[0], rows[1:]
-    for line, row in enumerate(body, 2):
-        if len(row) != len(header):
-            raise InputError(
-                f"{path}: every row has the header's {len(header)} columns. Row {line} has "
-                f"{len(row)}. Is the file cut short?"
-            )
-    if len(set(header)) < len(header):
-        raise InputError(f"{path}: column names must be unique. Received: {', '.join(header)}.")
-    return pd.DataFrame(body, columns=header, dtype=object)
 
 
 def _numbers(

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from danq_keras.evaluation.metrics import Flags, Floats, Ints, Scores
-from danq_keras.system.command import progress
+from danq_keras.system.terminal import progress
 
 EDGES = (0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
 _BLOCK = 1 << 22  # labels at once

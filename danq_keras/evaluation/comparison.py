@@ -23,7 +23,7 @@ from scipy import stats
 
 from danq_keras.data.deepsea import deepsea_targets, published_aucs
 from danq_keras.evaluation.auc_tables import AUC_COLUMNS, TEXT_COLUMNS, read_auc_table
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
 
 PUBLISHED_PREFIX = "published:"
 PUBLISHED = {"deepsea": "DeepSEA", "danq": "DanQ", "danq-jaspar": "DanQ-JASPAR"}

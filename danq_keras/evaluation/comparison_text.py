@@ -8,11 +8,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
-from danq_keras.draw import panels as plots
-from danq_keras.evaluation.auc_tables import write_tsv
+from danq_keras.draw.panels import scatter_axes
+from danq_keras.draw.style import LIGHT_GRID, STYLE, plain
 from danq_keras.evaluation.comparison import (
     ALL,
     Comparison,
@@ -20,7 +22,8 @@ from danq_keras.evaluation.comparison import (
     relative_gains,
     summarise_comparison,
 )
-from danq_keras.system.command import atomic_output, refuse_existing
+from danq_keras.system.files import atomic_output, refuse_existing
+from danq_keras.system.tables import write_tsv
 
 FILES = ("comparison.md", "comparison.tsv", "comparison.png")
 _TEST_NOTE = (
@@ -45,7 +48,7 @@ def write_comparison(
     with atomic_output(paths[1], overwrite=overwrite) as temporary:
         write_tsv(temporary, long_table(comparisons))
     with atomic_output(paths[2], overwrite=overwrite) as temporary:
-        plots.scatter_png(temporary, comparisons)
+        scatter_png(temporary, comparisons)
     return paths
 
 
@@ -203,3 +206,24 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _pad(cell: str, width: int, column: int) -> str:
     return cell.ljust(width) if column < 2 else cell.rjust(width)
+
+
+def scatter_png(path: Path, comparisons: Sequence[Comparison]) -> None:
+    """The paper's scatter plot: ours against theirs, ROC AUC and PR AUC side by side.
+
+    One row of panels for each comparison.
+    """
+    with mpl.rc_context({**STYLE, "grid.color": LIGHT_GRID}):
+        figure = Figure(figsize=(9, 4.4 * len(comparisons)), layout="constrained")
+        grid = figure.subplots(len(comparisons), 2, squeeze=False)
+        for axes_pair, comparison in zip(np.asarray(grid), comparisons, strict=True):
+            rows = comparison.counted_rows
+            for axes, (name, column) in zip(axes_pair, comparison.figures.items(), strict=True):
+                scatter_axes(axes, rows, f"reference_{column}", column)
+                wins = int((rows[column] > rows[f"reference_{column}"]).sum())
+                axes.set(
+                    xlabel=f"{plain(comparison.reference)}, {name}",
+                    ylabel=f"{plain(comparison.ours)}, {name}",
+                    title=f"{name}: higher in {wins} of {len(rows)} targets",
+                )
+        figure.savefig(path, format="png", dpi=150)

@@ -6,7 +6,6 @@ has its style, script and plots inside and makes no request.
 """
 
 import base64
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from danq_keras import __version__
-from danq_keras.draw import panels as plots
+from danq_keras.draw import panels
 from danq_keras.evaluation.auc_tables import (
     COLUMNS,
     INTERVAL_COLUMNS,
@@ -26,13 +25,14 @@ from danq_keras.evaluation.auc_tables import (
     baseline_names,
     counted,
     read_auc_table,
-    read_text_table,
     summarise,
 )
 from danq_keras.evaluation.baselines import NAMES as BASELINE_LABELS
 from danq_keras.interpret.files import SUMMARY as EXPLANATION
 from danq_keras.interpret.kernel_motifs import SHEET, SUMMARY, TABLE, logo_path
-from danq_keras.system.command import InputError, atomic_output
+from danq_keras.system.errors import InputError
+from danq_keras.system.files import atomic_output, read_json
+from danq_keras.system.tables import read_text_table
 
 PARTS = (
     "config.json",
@@ -132,23 +132,6 @@ def _context(run: Path) -> dict[str, Any]:
     }
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; empty where there is no file.
-
-    Raises:
-        InputError: not a JSON object.
-    """
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # of JSON or of UTF-8
-        raise InputError(f"{path}: not JSON text ({error}). Is the file cut short?") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected a JSON object. Received: {type(content).__name__}.")
-    return content
-
-
 def _read_history(path: Path) -> pd.DataFrame:
     """Epochs as float columns; without the file, or before the first epoch, no rows."""
     if not path.is_file():
@@ -167,7 +150,7 @@ def _best_epoch(history: pd.DataFrame) -> int | None:
 
 
 def _curves(history: pd.DataFrame) -> list[dict[str, Any]]:
-    panels = (
+    figures = (
         ({"loss": "training", "val_loss": "validation"}, "loss", "Loss (binary cross-entropy)"),
         ({"val_auroc": "validation"}, "ROC AUC", "Validation ROC AUC, mean of the targets"),
         ({"val_auprc": "validation"}, "PR AUC", "Validation PR AUC, mean of the targets"),
@@ -179,10 +162,10 @@ def _curves(history: pd.DataFrame) -> list[dict[str, Any]]:
         ({"val_accuracy": "validation"}, "accuracy", "Validation accuracy of all labels, at 0.5"),
     )
     curves = []
-    for columns, ylabel, caption in panels:
+    for columns, ylabel, caption in figures:
         shown = {c: label for c, label in columns.items() if c in history and any(history[c] > 0)}
         if shown:
-            svg = plots.learning_curves(history, shown, ylabel=ylabel)
+            svg = panels.learning_curves(history, shown, ylabel=ylabel)
             curves.append({"svg": Markup(svg), "caption": caption})
     return curves
 
@@ -263,7 +246,10 @@ def _calibration(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     bins = [each for each in found["bins"] if each["labels"]]
     return {
         "plots": [
-            {"svg": Markup(plots.reliability(bins)), "caption": "Share of positives by probability"}
+            {
+                "svg": Markup(panels.reliability(bins)),
+                "caption": "Share of positives by probability",
+            }
         ],
         "figures": [
             ("Expected calibration error", found["expected_calibration_error"]),
@@ -295,22 +281,22 @@ def _plots(table: pd.DataFrame, min_positives: int) -> list[dict[str, Any]]:
     shown = table[counted(table, min_positives=min_positives)]
     if shown.empty:
         return []
-    figures = {"auroc": "ROC AUC", "auprc": "PR AUC"}
-    panels = [
-        (plots.by_group(shown, figure, xlabel=label), f"{label} of the targets")
-        for figure, label in figures.items()
+    areas = {"auroc": "ROC AUC", "auprc": "PR AUC"}
+    figures = [
+        (panels.by_group(shown, area, xlabel=label), f"{label} of the targets")
+        for area, label in areas.items()
     ]
-    panels += [
-        (plots.by_positives(shown, figure, ylabel=label), f"{label} by number of positives")
-        for figure, label in figures.items()
+    figures += [
+        (panels.by_positives(shown, area, ylabel=label), f"{label} by number of positives")
+        for area, label in areas.items()
     ]
     for name in baseline_names(table)[:1]:  # the paper's baseline stands first
         label = BASELINE_LABELS.get(name, name)
-        for figure, what in figures.items():
-            column = f"baseline_{name}_{figure}"
-            svg = plots.scatter(shown, column, figure, xlabel=f"{label}, {what}", ylabel="this run")
-            panels.append((svg, f"{what}: this run against the {label}, one point per target"))
-    return [{"svg": Markup(svg), "caption": caption} for svg, caption in panels]
+        for area, what in areas.items():
+            column = f"baseline_{name}_{area}"
+            svg = panels.scatter(shown, column, area, xlabel=f"{label}, {what}", ylabel="this run")
+            figures.append((svg, f"{what}: this run against the {label}, one point per target"))
+    return [{"svg": Markup(svg), "caption": caption} for svg, caption in figures]
 
 
 def _table(table: pd.DataFrame) -> dict[str, Any]:
@@ -394,7 +380,7 @@ def _comparison_plots(path: Path) -> list[dict[str, Any]]:
     figures = ("auroc", "auprc", "auprc_interpolated")
     for column in (name for figure in figures for name in (figure, f"reference_{figure}")):
         rows[column] = pd.to_numeric(rows[column], errors="coerce")
-    panels = []
+    drawn: list[dict[str, Any]] = []
     for (ours, reference), pair in rows[rows["counted"] == "yes"].groupby(
         ["table", "reference"], sort=False
     ):
@@ -403,9 +389,9 @@ def _comparison_plots(path: Path) -> list[dict[str, Any]]:
             ("auroc", "ROC AUC"),
             ("auprc_interpolated" if published else "auprc", "PR AUC"),
         ):
-            svg = plots.scatter(pair, f"reference_{figure}", figure, xlabel=reference, ylabel=ours)
-            panels.append({"svg": Markup(svg), "caption": f"{label}: {ours} against {reference}"})
-    return panels
+            svg = panels.scatter(pair, f"reference_{figure}", figure, xlabel=reference, ylabel=ours)
+            drawn.append({"svg": Markup(svg), "caption": f"{label}: {ours} against {reference}"})
+    return drawn
 
 
 def _motifs(folder: Path) -> dict[str, Any] | None:

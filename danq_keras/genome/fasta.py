@@ -5,12 +5,8 @@ Codes are (L,) uint8 as in `dna`.
 """
 
 import contextlib
-import gzip
 import os
 import tempfile
-import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, TypeAlias
@@ -19,42 +15,19 @@ import numpy as np
 import numpy.typing as npt
 import pyfaidx
 
-from danq_keras.genome.dna import UNKNOWN, Bytes, encode, pack_codes
+from danq_keras.genome.dna import Bytes, encode
 from danq_keras.genome.fasta_index import fits, write_index
-from danq_keras.system.command import InputError, log, progress
+from danq_keras.system.errors import InputError, one_line
+from danq_keras.system.files import open_bytes
+from danq_keras.system.terminal import log, progress
 
 Positions: TypeAlias = npt.NDArray[np.int64]
 
-_GZIP_MAGIC = b"\x1f\x8b"
 _UNPACK_BYTES = 1 << 24
 _READ_BYTES = 1 << 22
 _SLOW_TO_INDEX = 1 << 26
 _PROTEIN_LETTERS = frozenset(b"EFIJLOPQZ")  # not among the IUPAC codes of bases
 _CODE_OF_BYTE = encode(np.arange(256, dtype=np.uint8)).tobytes()
-
-
-@contextlib.contextmanager
-def open_bytes(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file, unpacking gzip (and so bgzip) whatever the name says.
-
-    Raises:
-        InputError: no such file, or damaged gzip.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file. Check the path.")
-    with path.open("rb") as raw:
-        packed = raw.read(2) == _GZIP_MAGIC
-        raw.seek(0)
-        try:
-            if not packed:
-                yield raw
-                return
-            with gzip.open(raw) as unpacked:
-                yield unpacked  # type: ignore[misc]
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise InputError(
-                f"{path}: damaged or truncated gzip ({error}). Fetch the file again."
-            ) from error
 
 
 class Genome:
@@ -180,87 +153,3 @@ class Genome:
         _traceback: TracebackType | None,
     ) -> None:
         self._cleanup.close()
-
-
-@dataclass(frozen=True)
-class Region:
-    """A chromosome, or the part [start, end) of it; `end` is None for all the rest."""
-
-    chrom: str
-    start: int = 0
-    end: int | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> "Region":
-        """Read CHROM or CHROM:START-END, 1-based and inclusive, commas in numbers allowed.
-
-        Raises:
-            InputError: the text is neither.
-        """
-        chrom, colon, numbers = text.strip().rpartition(":")
-        if not colon:
-            chrom, numbers = numbers, ""
-        start, dash, end = numbers.replace(",", "").partition("-")
-        well_formed = start.isdecimal() and end.isdecimal() and 1 <= int(start) <= int(end)
-        if not chrom or (colon and not (dash and well_formed)):
-            raise InputError(
-                "A region is CHROM or CHROM:START-END, 1-based and inclusive, such as "
-                f"chr7:30,508,751-35,296,850. Received: {text!r}."
-            )
-        return cls(chrom, int(start) - 1, int(end)) if colon else cls(chrom)
-
-
-class PackedSequence:
-    """A sequence packed once, so that a window is a plain copy of bytes.
-
-    Two bases share a byte: windows that begin at an odd base come from a second packing, which is
-    one base later and made only when it is needed.
-
-    Args:
-        codes: (length,) uint8 base codes.
-        window: L, even.
-    """
-
-    def __init__(self, codes: Bytes, window: int) -> None:
-        self._codes = codes
-        self._width = window // 2
-        self._views: dict[int, Bytes] = {}
-
-    def prepare(self, starts: Positions) -> None:
-        """Pack all that the windows at `starts` (n,) need."""
-        for phase in np.unique(starts % 2).tolist():
-            self._view(phase)
-
-    def windows(self, starts: Positions) -> Bytes:
-        """Packed windows (n, L/2) at `starts` (n,)."""
-        rows = np.empty((len(starts), self._width), np.uint8)
-        for phase in (0, 1):
-            here = starts % 2 == phase
-            if here.any():
-                rows[here] = self._view(phase)[starts[here] // 2]
-        return rows
-
-    def _view(self, phase: int) -> Bytes:
-        if phase not in self._views:
-            even = (len(self._codes) - phase) // 2 * 2
-            packed = pack_codes(self._codes[phase : phase + even])
-            self._views[phase] = np.lib.stride_tricks.sliding_window_view(packed, self._width)
-        return self._views[phase]
-
-
-def unknown_runs(codes: Bytes) -> tuple[Positions, Positions]:
-    """Starts and ends of the stretches of unknown bases in codes (L,)."""
-    unknown = np.concatenate([[False], codes == UNKNOWN, [False]])
-    edges = np.flatnonzero(unknown[1:] != unknown[:-1])
-    return edges[0::2], edges[1::2]
-
-
-def one_line(error: object) -> str:
-    """The text of an error without its line breaks."""
-    return " ".join(str(error).split())
-
-
-def shorten(names: Sequence[str], most: int = 10) -> str:
-    """The first names, and how many more there are."""
-    shown = ", ".join(names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown

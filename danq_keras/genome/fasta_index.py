@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from danq_keras.genome.dna import Bytes
-from danq_keras.system.command import atomic_output, progress
+from danq_keras.system.files import atomic_output
+from danq_keras.system.terminal import progress
 
 _BLOCK = 1 << 24
 _LINE_FEED, _BLANK, _RECORD = b"\n"[0], b" "[0], b">"[0]

@@ -16,7 +16,8 @@ from danq_keras.data.sequence_inputs import Intervals, Skipped, write_skipped
 from danq_keras.evaluation.report import write_report
 from danq_keras.genome.bed import CHROM_NAMES, rename_chrom
 from danq_keras.genome.dna import UNKNOWN, pack_codes
-from danq_keras.genome.fasta import Genome, Region, shorten
+from danq_keras.genome.fasta import Genome
+from danq_keras.genome.regions import Region
 from danq_keras.interpret.explainer import Explainer, contributions, hypothetical, of_the_base
 from danq_keras.interpret.files import (
     Locus,
@@ -28,16 +29,12 @@ from danq_keras.interpret.files import (
 )
 from danq_keras.interpret.insertions import find_insert, parse_spacing, places_of, spacing_response
 from danq_keras.interpret.pictures import LocusPicture, half_height, locus_png, spacing_png
-from danq_keras.prediction.growing import (
-    Contents,
-    GrowingFile,
-    growing_output,
-    move_complete,
-    track_names,
-)
-from danq_keras.prediction.predictor import TrainedModel, load_trained, window_of
-from danq_keras.prediction.stream import weights_digest
-from danq_keras.system.command import InputError, atomic_output, log, progress
+from danq_keras.models.trained import TrainedModel, load_model, weights_digest, window_of
+from danq_keras.prediction.growing import Contents, GrowingFile, growing_output, move_complete
+from danq_keras.prediction.outputs import track_names
+from danq_keras.system.errors import InputError, shorten
+from danq_keras.system.files import atomic_output
+from danq_keras.system.terminal import log, progress
 
 _LABELS = {"effects": "ism", "gradients": "gradient"}
 
@@ -45,7 +42,7 @@ _LABELS = {"effects": "ism", "gradients": "gradient"}
 def explain(args: argparse.Namespace, genome: Genome, place: Region | Intervals) -> int:
     """Load the model, explain, say what was done."""
     begin = time.monotonic()
-    model = load_trained(args.model)
+    model = load_model(args.model)
     targets = model.targets.find(args.targets.split(","))
     session = _Session(args, genome, place, model, targets)
     lines, skipped = session.insert() if args.into is not None else session.explain()

@@ -21,10 +21,11 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from danq_keras.genome.dna import UNKNOWN, Bytes, onehot_from_codes, pack_codes
+from danq_keras.models.backend import without_tf32
 from danq_keras.models.networks import logits_model
-from danq_keras.prediction.predictor import Floats, TrainedModel, without_tf32
-from danq_keras.prediction.stream import AdaptiveBatches, WindowPredictor
-from danq_keras.system.command import InputError
+from danq_keras.models.trained import TrainedModel
+from danq_keras.prediction.predictor import AdaptiveBatches, Floats, WindowPredictor
+from danq_keras.system.errors import InputError
 
 _CLIP = 1e-7  # Source: the old stack's clipping of probabilities
 

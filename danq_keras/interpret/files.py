@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from danq_keras.data.store import reserve_space
 from danq_keras.genome.dna import ALPHABET, Bytes, decode, onehot_from_codes
+from danq_keras.system.hdf5 import reserve_space
 
 Floats = npt.NDArray[np.float32]
 

@@ -19,9 +19,10 @@ import tensorflow as tf
 from keras import layers
 
 from danq_keras.genome.dna import UNKNOWN, Bytes, reverse_complement, unpack_codes
-from danq_keras.models.networks import unpack_windows
-from danq_keras.prediction.predictor import TrainedModel, without_tf32
-from danq_keras.system.command import InputError
+from danq_keras.models.backend import without_tf32
+from danq_keras.models.layers import unpack_windows
+from danq_keras.models.trained import TrainedModel
+from danq_keras.system.errors import InputError
 
 Integers = npt.NDArray[np.int64]
 

@@ -18,11 +18,12 @@ import numpy as np
 import pandas as pd
 
 from danq_keras.genome.dna import UNKNOWN, Bytes, encode, pack_codes
-from danq_keras.genome.fasta import shorten
 from danq_keras.interpret.explainer import Explainer
-from danq_keras.motifs.files import Motif, danq_jaspar_motifs, read_motif_file
+from danq_keras.motifs.files import danq_jaspar_motifs, read_motif_file
+from danq_keras.motifs.motif import Motif
 from danq_keras.prediction.predictor import Floats
-from danq_keras.system.command import InputError, progress
+from danq_keras.system.errors import InputError, shorten
+from danq_keras.system.terminal import progress
 
 _BASES = {
     **dict(zip("ACGT", "ACGT", strict=True)),

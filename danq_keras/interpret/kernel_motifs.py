@@ -23,11 +23,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from danq_keras.draw.logos import AlignedPair, logo_png, matches_png
-from danq_keras.motifs.files import JASPAR_FILE, Motif, read_motif_file, write_meme
+from danq_keras.motifs.files import JASPAR_FILE, read_motif_file, write_meme
 from danq_keras.motifs.matching import FEWEST_MOTIFS, Match, MotifDatabase, match_motif
+from danq_keras.motifs.motif import Motif
 from danq_keras.motifs.tomtom import find_tomtom, run_tomtom
-from danq_keras.system.command import InputError, log, progress
+from danq_keras.system.errors import InputError
 from danq_keras.system.shipped import resource_path
+from danq_keras.system.terminal import log, progress
 
 Method: TypeAlias = Literal["auto", "tomtom", "builtin"]
 METHODS: tuple[Method, ...] = ("auto", "tomtom", "builtin")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from danq_keras.data.bundle import open_or_convert
-from danq_keras.data.store import Split, open_dataset
+from danq_keras.data.store import Split, open_store
 from danq_keras.evaluation.report import MOTIFS, write_report
 from danq_keras.interpret.first_layer import KernelScanner, KernelSites, first_convolution
 from danq_keras.interpret.kernel_motifs import (
@@ -24,15 +24,17 @@ from danq_keras.interpret.kernel_motifs import (
     summary_line,
     write_motif_files,
 )
-from danq_keras.prediction.predictor import TrainedModel, load_trained
-from danq_keras.system.command import InputError, atomic_output, progress
+from danq_keras.models.trained import TrainedModel, load_model
+from danq_keras.system.errors import InputError
+from danq_keras.system.files import atomic_output
+from danq_keras.system.terminal import progress
 
 
 def extract(args: argparse.Namespace, known: KnownMotifs) -> int:
     """Scan the windows, match the motifs, write the folder."""
     begin = time.monotonic()
-    model = load_trained(args.model)
-    dataset = open_dataset(open_or_convert(args.data, args.store))
+    model = load_model(args.model)
+    dataset = open_store(open_or_convert(args.data, args.store))
     split = dataset.split(args.split)
     columns = dataset.targets.find(args.positives or [])
     rows = _choose_rows(split, columns)

@@ -18,7 +18,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from danq_keras.draw.logos import BASE_COLOURS, draw_letters
-from danq_keras.draw.panels import plain, save_png
+from danq_keras.draw.style import plain, save_png
 from danq_keras.genome.dna import ALPHABET, UNKNOWN, Bytes, onehot_from_codes
 
 Floats = npt.NDArray[np.float32]

@@ -22,9 +22,11 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from danq_keras.models.networks import build_model, old_hard_sigmoid
-from danq_keras.recipes.presets import ModelConfig
-from danq_keras.system.command import InputError, atomic_output
+from danq_keras.models.layers import old_hard_sigmoid
+from danq_keras.models.networks import build_network
+from danq_keras.recipes.config import ModelConfig
+from danq_keras.system.errors import InputError
+from danq_keras.system.files import atomic_output
 
 Array = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -228,7 +230,7 @@ def config_of(sizes: Sizes, base: ModelConfig, *, wrapper: str, path: Path) -> M
 
 def model_from_old(arrays: dict[str, Array], config: ModelConfig) -> keras.Model:
     """A model of ours with old weights; transpositions and orders are all here."""
-    model = build_model(config, initialise=False)
+    model = build_network(config, initialise=False)
     kernel = arrays["conv.W"][:, :, ::-1, 0].transpose(2, 1, 0)  # Theano flips kernels
     model.get_layer("conv").set_weights([kernel, arrays["conv.b"]])
     for direction in _DIRECTIONS:

@@ -12,69 +12,17 @@ dropout mask of the pooled convolution.
 Source: Quang & Xie 2016 and its scripts under Keras 0.2.0; Zhou & Troyanskaya 2015.
 """
 
-import math
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import numpy.typing as npt
 from keras import layers, ops
 
 from danq_keras.genome.dna import ALPHABET
-from danq_keras.motifs.files import motif_kernels, resolve_motifs
-from danq_keras.recipes.presets import ModelConfig, Rate
-from danq_keras.system.command import log
-
-Floats = npt.NDArray[np.float32]
-
-CONV_LIMIT = 0.05  # Source: Keras 0.2.0's "uniform"
-GATES = ("input", "forget", "cell", "output")  # order of the blocks in a Keras 3 LSTM kernel
-
-
-@keras.saving.register_keras_serializable("danq_keras")
-def old_hard_sigmoid(x: Any) -> Any:
-    """The gate of the old stack, clip(0.2 x + 0.5, 0, 1). Source: Keras 0.2.0, Theano 0.8.2."""
-    return ops.clip(0.2 * x + 0.5, 0.0, 1.0)
-
-
-@keras.saving.register_keras_serializable("danq_keras")
-class RandomDropout(layers.Layer):
-    """Dropout whose rate is drawn uniformly from [low, high] anew for every training step.
-
-    Args:
-        low: smallest rate.
-        high: largest rate.
-        inverted: scale by 1 / (1 - rate) in training; otherwise by the mean of 1 - rate at test.
-        seed: of the rates and the masks.
-        **options: name and dtype.
-    """
-
-    def __init__(
-        self, low: float, high: float, *, inverted: bool, seed: int | None = None, **options: Any
-    ) -> None:
-        super().__init__(**options)
-        self.low, self.high, self.inverted, self.seed = low, high, inverted, seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
-
-    def call(self, inputs: Any, training: bool = False) -> Any:
-        """Drop parts of `inputs` of any shape when training."""
-        if not training:
-            return inputs if self.inverted else inputs * (1.0 - (self.low + self.high) / 2.0)
-        rate = keras.random.uniform((), self.low, self.high, seed=self.seed_generator)
-        draws = keras.random.uniform(ops.shape(inputs), seed=self.seed_generator)
-        kept = ops.cast(draws >= rate, inputs.dtype) * inputs
-        return kept / ops.cast(1.0 - rate, inputs.dtype) if self.inverted else kept
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments of the constructor."""
-        return {
-            **super().get_config(),
-            "low": self.low,
-            "high": self.high,
-            "inverted": self.inverted,
-            "seed": self.seed,
-        }
+from danq_keras.models.initial_weights import assign_initial_weights
+from danq_keras.models.layers import RandomDropout, old_hard_sigmoid
+from danq_keras.recipes.config import ModelConfig, Rate
 
 
 class _Seeds:
@@ -87,29 +35,7 @@ class _Seeds:
         return int(self._sequence.spawn(1)[0].generate_state(1)[0] >> 1)
 
 
-def unpack(packed: Any, length: int, dtype: str = "float32") -> Any:
-    """Bits of packed rows as numbers, inside the graph.
-
-    Args:
-        packed: (N, B) uint8, `np.packbits` order.
-        length: number of bits wanted, at most 8 B.
-        dtype: of the result.
-
-    Returns:
-        (N, length) zeros and ones.
-    """
-    shifts = ops.convert_to_tensor(np.arange(7, -1, -1, dtype=np.uint8))
-    bits = ops.bitwise_and(ops.right_shift(ops.expand_dims(packed, -1), shifts), np.uint8(1))
-    return ops.cast(ops.reshape(bits, (-1, packed.shape[1] * 8))[:, :length], dtype)
-
-
-def unpack_windows(packed: Any, dtype: str = "float32") -> Any:
-    """One-hot windows (N, L, 4), A,G,C,T, of packed rows (N, L/2), inside the graph."""
-    length = packed.shape[1] * 2
-    return ops.reshape(unpack(packed, length * 4, dtype), (-1, length, len(ALPHABET)))
-
-
-def build_model(
+def build_network(
     config: ModelConfig, *, seed: int = 0, precision: str = "float32", initialise: bool = True
 ) -> keras.Model:
     """Build a network and give it its initial values.
@@ -246,60 +172,3 @@ def _dropout(
     if not inverted:
         hidden = layers.Rescaling(1.0 - rate, dtype=policy, name=f"{name}_scale")(hidden)
     return hidden
-
-
-def assign_initial_weights(model: keras.Model, config: ModelConfig, seed: int) -> None:
-    """Give every weight its initial value, the same for the same seed under every backend."""
-    rng = np.random.default_rng([seed, 0x1417])
-    for layer in model.layers:
-        if isinstance(layer, layers.LSTM):
-            kernel, recurrent, bias = (weight.shape for weight in layer.weights)
-            layer.set_weights(_lstm_weights(rng, kernel[0], recurrent[0], config.recurrent_gain))
-        elif isinstance(layer, layers.Conv1D) and config.conv_init == "uniform":
-            kernel, bias = (weight.shape for weight in layer.weights)
-            layer.set_weights([_uniform(rng, kernel, CONV_LIMIT), np.zeros(bias, np.float32)])
-        elif layer.weights:
-            kernel, bias = (weight.shape for weight in layer.weights)
-            fan = math.prod(kernel[:-2]) * (kernel[-2] + kernel[-1])
-            limit = math.sqrt(6 / fan)
-            layer.set_weights([_uniform(rng, kernel, limit), np.zeros(bias, np.float32)])
-    if config.motif_file is not None:
-        _assign_motifs(model, config, seed)
-
-
-def _uniform(rng: np.random.Generator, shape: tuple[int, ...], limit: float) -> Floats:
-    values: Floats = rng.random(shape, np.float32)
-    values *= 2 * limit
-    values -= limit
-    return values
-
-
-def _lstm_weights(
-    rng: np.random.Generator, n_in: int, units: int, gain: float
-) -> list[npt.NDArray[np.float32]]:
-    """Kernel, recurrent kernel and bias, each gate drawn by itself.
-
-    Source: Keras 0.2.0: glorot uniform and orthogonal with gain 1.1 per gate; forget bias 1.
-    """
-    limit = math.sqrt(6 / (n_in + units))
-    kernel = np.concatenate([_uniform(rng, (n_in, units), limit) for _ in GATES], axis=1)
-    recurrent = np.concatenate([gain * _orthogonal(rng, units) for _ in GATES], axis=1)
-    bias = np.zeros(len(GATES) * units, np.float32)
-    bias[units : 2 * units] = 1.0
-    return [kernel, recurrent.astype(np.float32), bias]
-
-
-def _orthogonal(rng: np.random.Generator, size: int) -> npt.NDArray[np.float64]:
-    """A random orthogonal matrix; the signs make it uniform over all of them."""
-    q, r = np.linalg.qr(rng.standard_normal((size, size)))
-    orthogonal: npt.NDArray[np.float64] = q * np.sign(np.diag(r))
-    return orthogonal
-
-
-def _assign_motifs(model: keras.Model, config: ModelConfig, seed: int) -> None:
-    assert config.motif_file is not None
-    conv = model.get_layer("conv_1" if config.architecture == "deepsea" else "conv")
-    motifs = resolve_motifs(config.motif_file)
-    kernel, bias, placement = motif_kernels(motifs, conv.get_weights()[0], seed=seed)
-    conv.set_weights([kernel, bias])
-    log.info("First-layer kernels from motifs: %s", placement.summary())

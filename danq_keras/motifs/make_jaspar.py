@@ -10,7 +10,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from danq_keras.system.command import InputError, atomic_output, run_command
+from danq_keras.system.command import run_command
+from danq_keras.system.errors import InputError
+from danq_keras.system.files import atomic_output
 
 
 def parser() -> argparse.ArgumentParser:

@@ -24,7 +24,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from danq_keras.motifs.files import Matrix, Motif
+from danq_keras.motifs.motif import Matrix, Motif
 
 MIN_OVERLAP = 5  # Source: the paper's run of Tomtom
 FEWEST_MOTIFS = 50

@@ -10,9 +10,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from danq_keras.motifs.files import Motif, write_meme
+from danq_keras.motifs.files import write_meme
 from danq_keras.motifs.matching import MIN_OVERLAP, Match
-from danq_keras.system.command import InputError
+from danq_keras.motifs.motif import Motif
+from danq_keras.system.errors import InputError
 
 PROGRAM = "tomtom"
 _N_COLUMNS = 10  # query, target, offset, p, E, q, overlap, two consensus sequences, orientation

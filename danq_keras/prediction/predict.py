@@ -13,10 +13,10 @@ from danq_keras.data.sequence_inputs import (
     write_skipped,
 )
 from danq_keras.genome.fasta import Genome
-from danq_keras.prediction.growing import coverage
-from danq_keras.prediction.predictor import load_trained, window_of
+from danq_keras.models.trained import load_model, window_of
+from danq_keras.prediction.outputs import coverage
 from danq_keras.prediction.stream import EMBEDDING, Request, check_window, write_predictions
-from danq_keras.system.command import log
+from danq_keras.system.terminal import log
 
 _STRANDS = {
     "forward": "forward strand, rows as given",
@@ -27,7 +27,7 @@ _STRANDS = {
 def predict(args: argparse.Namespace, source: Windows | Intervals | Genome) -> int:
     """Load the models, predict, say what was done."""
     begin = time.monotonic()
-    models = [load_trained(path) for path in (args.model, *args.ensemble)]
+    models = [load_model(path) for path in (args.model, *args.ensemble)]
     targets = None
     if args.targets is not None:
         targets = tuple(models[0].targets.find(args.targets.split(",")))

@@ -4,11 +4,8 @@ In: models that take one-hot (N, L, 4), A,G,C,T; splits of a store. Out: probabi
 float32, in the split's order.
 """
 
-import contextlib
-import json
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,27 +13,16 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from danq_keras.data.deepsea import deepsea_targets
 from danq_keras.data.store import Split
-from danq_keras.data.targets import Targets
 from danq_keras.genome.dna import Bytes, unpack_labels
-from danq_keras.models.networks import logits_model, unpack_windows
-from danq_keras.system.command import InputError, progress
+from danq_keras.models.backend import without_tf32
+from danq_keras.models.layers import unpack_windows
+from danq_keras.models.networks import logits_model
+from danq_keras.system.errors import InputError
+from danq_keras.system.signals import signals_deferred
+from danq_keras.system.terminal import log, progress
 
 Floats = npt.NDArray[np.float32]
-N_DEEPSEA = 919
-_HALF = ("float16", "bfloat16")
-
-
-@contextlib.contextmanager
-def without_tf32() -> Iterator[None]:
-    """Exact float32 products: by default TensorFlow rounds their factors to TF32 on newer GPUs."""
-    before = tf.config.experimental.tensor_float_32_execution_enabled()
-    tf.config.experimental.enable_tensor_float_32_execution(False)
-    try:
-        yield
-    finally:
-        tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,81 +37,6 @@ class SplitPrediction:
     labels: Bytes
     ignore: Bytes | None
     loss: float
-
-
-@dataclass(frozen=True, eq=False)
-class TrainedModel:
-    """A network from disk with the names of its targets; `config` is its run's, or empty."""
-
-    network: keras.Model
-    targets: Targets
-    path: Path
-    config: dict[str, Any]
-
-
-def load_trained(path: Path) -> TrainedModel:
-    """Open a run folder or a .keras file; a network of mixed precision then works in float32.
-
-    Raises:
-        InputError: nothing readable is there, or it does not map (N, L, 4) to (N, T).
-    """
-    file = path / "model.keras" if path.is_dir() else path
-    if not file.is_file():
-        runs = sorted(model.parent for model in path.glob("*/model.keras"))
-        if runs:
-            raise InputError(
-                f"{path}: a folder of runs, not a run. Give one of those in it, such as {runs[0]}."
-            )
-        raise InputError(f"{file}: no such model. Give a run folder or a .keras file.")
-    try:
-        network = keras.saving.load_model(file, compile=False)
-    except (ValueError, OSError, TypeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{file}: not a readable Keras model ({reason}).") from error
-    shapes = network.input_shape, network.output_shape
-    if [len(shape) for shape in shapes] != [3, 2] or network.input_shape[2] != 4:
-        raise InputError(
-            f"{file}: a model maps (N, L, 4) to (N, T). Received: {network.input_shape} to "
-            f"{network.output_shape}."
-        )
-    for layer in network._flatten_layers():  # cells of LSTMs too
-        if layer.compute_dtype in _HALF:
-            layer.dtype_policy = "float32"
-    config_path = file.parent / "config.json"
-    config = _read_config(config_path) if config_path.is_file() else {}
-    return TrainedModel(network, _target_names(network.output_shape[1], config), path, config)
-
-
-def window_of(model: TrainedModel) -> int:
-    """Window length L of a network.
-
-    Raises:
-        InputError: it takes any length, and no run says which.
-    """
-    length = model.network.input_shape[1] or model.config.get("model", {}).get("window")
-    if length is None:
-        raise InputError(
-            f"{model.path}: takes windows of any length, so none can be cut for it. Give the "
-            "windows in an .h5 file with 'testxdata', or a model with a fixed length."
-        )
-    return int(length)
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not a JSON file ({error}). Restore or remove it.") from error
-    return config if isinstance(config, dict) else {}
-
-
-def _target_names(n_targets: int, config: dict[str, Any]) -> Targets:
-    names = config.get("targets")
-    if isinstance(names, list) and len(names) == n_targets:
-        return Targets(tuple(names))
-    if n_targets == N_DEEPSEA:
-        return deepsea_targets()
-    return Targets(tuple(str(number) for number in range(n_targets)))
 
 
 class SplitPredictor:
@@ -195,3 +106,106 @@ class SplitPredictor:
                 bar.update(len(batch))
         n_counted = labels.size if ignore is None else int(labels.size - ignore.sum())
         return SplitPrediction(probs, labels, ignore, total / max(1, n_counted))
+
+
+STRANDS = ("forward", "both")
+
+
+_MOST_ROWS = 2048
+
+
+_CPU_BYTES, _GPU_BYTES = 1 << 28, 1 << 32
+
+
+class WindowPredictor:
+    """Probabilities of packed windows; compiled once.
+
+    Args:
+        network: one-hot (N, L, 4), A,G,C,T → probabilities (N, T), or other values.
+        window: L.
+        strands: "forward": the rows as they are; "both": the mean of the probabilities of a row
+            and of its reverse complement.
+    """
+
+    def __init__(self, network: keras.Model, *, window: int, strands: str) -> None:
+        if strands not in STRANDS:
+            raise ValueError(f"strands is one of {', '.join(STRANDS)}. Received: {strands!r}.")
+        self._network = network
+        self._both = strands == "both"
+        signature = tf.TensorSpec((None, window // 2), tf.uint8)
+        self._step = tf.function(self._predict, input_signature=[signature], autograph=False)
+
+    def _predict(self, packed: tf.Tensor) -> tf.Tensor:
+        onehot = unpack_windows(packed)
+        probs = tf.cast(self._network(onehot, training=False), tf.float32)
+        if not self._both:
+            return probs
+        reverse = self._network(onehot[:, ::-1, ::-1], training=False)
+        return (probs + tf.cast(reverse, tf.float32)) / 2
+
+    def __call__(self, packed: Bytes) -> Floats:
+        """Probabilities (n, T) float32 of packed rows (n, L/2), in float32 without TF32.
+
+        Raises:
+            InputError: the device has no memory for so many rows at once.
+        """
+        try:
+            return self.unguarded(packed)
+        except tf.errors.ResourceExhaustedError as error:
+            raise InputError(
+                f"--batch-size: no memory for {len(packed)} windows at once. Make it smaller."
+            ) from error
+
+    def unguarded(self, packed: Bytes) -> Floats:
+        """As a call, but a device without memory for so many rows raises TensorFlow's error."""
+        # Deferred: TensorFlow makes other errors of a stop that comes while it traces.
+        with without_tf32(), signals_deferred():
+            return np.asarray(self._step(tf.constant(packed)).numpy(), np.float32)
+
+
+def automatic_batch_size(network: keras.Model) -> int:
+    """Windows at once, a power of two, whose layer outputs fit a share of the device's memory."""
+    window = network.input_shape[1] or 1000
+    values = 0
+    for layer in network.layers:
+        shapes = tf.nest.flatten(getattr(layer, "output", []))
+        values += sum(math.prod(size or window for size in s.shape[1:]) for s in shapes)
+    budget = _GPU_BYTES if tf.config.list_physical_devices("GPU") else _CPU_BYTES
+    most = max(1, budget // max(1, 4 * values))
+    return int(min(_MOST_ROWS, 1 << (most.bit_length() - 1)))
+
+
+class AdaptiveBatches:
+    """Predicts rows in batches of a size that is halved when the device has no memory for it.
+
+    Args:
+        predictor: of packed windows.
+        batch_size: windows at once, which are then not halved; None for an automatic size.
+        network: what the automatic size is fitted to.
+    """
+
+    def __init__(
+        self, predictor: WindowPredictor, *, batch_size: int | None, network: keras.Model
+    ) -> None:
+        self._predictor = predictor
+        self._automatic = batch_size is None
+        self.batch_size = batch_size or automatic_batch_size(network)
+
+    def __call__(self, packed: Bytes) -> Floats:
+        """Values (n, K) float32 of packed rows (n, L/2).
+
+        Raises:
+            InputError: the device has no memory for a batch of the size that was asked for.
+        """
+        while self._automatic and self.batch_size > 1:
+            try:
+                return self._in_batches(packed, self._predictor.unguarded)
+            except tf.errors.ResourceExhaustedError:
+                self.batch_size //= 2
+                log.info("No memory for so many windows at once: now %d.", self.batch_size)
+        return self._in_batches(packed, self._predictor)
+
+    def _in_batches(self, packed: Bytes, predict: Any) -> Floats:
+        size = self.batch_size
+        parts = [predict(packed[at : at + size]) for at in range(0, len(packed), size)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)

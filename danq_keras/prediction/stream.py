@@ -9,28 +9,23 @@ strands were predicted and what from. `prediction_files` makes tables and tracks
 does not grow with N: a batch is read, predicted and written before the next.
 """
 
-import hashlib
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from danq_keras.data.inputs import Windows
 from danq_keras.genome.dna import Bytes
-from danq_keras.models.networks import unpack_windows
-from danq_keras.prediction.growing import Contents, growing_file, kind_of
-from danq_keras.prediction.predictor import Floats, TrainedModel, without_tf32
-from danq_keras.system.command import InputError, log, progress, signals_deferred
+from danq_keras.models.trained import TrainedModel, check_ensemble, embedding_model, weights_digest
+from danq_keras.prediction.growing import Contents
+from danq_keras.prediction.outputs import growing_file, kind_of
+from danq_keras.prediction.predictor import AdaptiveBatches, Floats, WindowPredictor
+from danq_keras.system.errors import InputError
+from danq_keras.system.terminal import progress
 
-STRANDS = ("forward", "both")
 PROBABILITIES, EMBEDDING = "probabilities", "embedding"
-_MOST_ROWS = 2048
-_CPU_BYTES, _GPU_BYTES = 1 << 28, 1 << 32
 
 
 @dataclass(frozen=True)
@@ -60,142 +55,6 @@ def check_window(model: TrainedModel, windows: Windows) -> None:
             f"{windows.path}: windows of {windows.window} bases, but {model.path} takes {length}. "
             "Use windows of that length, or a model of the other."
         )
-
-
-class WindowPredictor:
-    """Probabilities of packed windows; compiled once.
-
-    Args:
-        network: one-hot (N, L, 4), A,G,C,T → probabilities (N, T), or other values.
-        window: L.
-        strands: "forward": the rows as they are; "both": the mean of the probabilities of a row
-            and of its reverse complement.
-    """
-
-    def __init__(self, network: keras.Model, *, window: int, strands: str) -> None:
-        if strands not in STRANDS:
-            raise ValueError(f"strands is one of {', '.join(STRANDS)}. Received: {strands!r}.")
-        self._network = network
-        self._both = strands == "both"
-        signature = tf.TensorSpec((None, window // 2), tf.uint8)
-        self._step = tf.function(self._predict, input_signature=[signature], autograph=False)
-
-    def _predict(self, packed: tf.Tensor) -> tf.Tensor:
-        onehot = unpack_windows(packed)
-        probs = tf.cast(self._network(onehot, training=False), tf.float32)
-        if not self._both:
-            return probs
-        reverse = self._network(onehot[:, ::-1, ::-1], training=False)
-        return (probs + tf.cast(reverse, tf.float32)) / 2
-
-    def __call__(self, packed: Bytes) -> Floats:
-        """Probabilities (n, T) float32 of packed rows (n, L/2), in float32 without TF32.
-
-        Raises:
-            InputError: the device has no memory for so many rows at once.
-        """
-        try:
-            return self.unguarded(packed)
-        except tf.errors.ResourceExhaustedError as error:
-            raise InputError(
-                f"--batch-size: no memory for {len(packed)} windows at once. Make it smaller."
-            ) from error
-
-    def unguarded(self, packed: Bytes) -> Floats:
-        """As a call, but a device without memory for so many rows raises TensorFlow's error."""
-        # Deferred: TensorFlow makes other errors of a stop that comes while it traces.
-        with without_tf32(), signals_deferred():
-            return np.asarray(self._step(tf.constant(packed)).numpy(), np.float32)
-
-
-def automatic_batch_size(network: keras.Model) -> int:
-    """Windows at once, a power of two, whose layer outputs fit a share of the device's memory."""
-    window = network.input_shape[1] or 1000
-    values = 0
-    for layer in network.layers:
-        shapes = tf.nest.flatten(getattr(layer, "output", []))
-        values += sum(math.prod(size or window for size in s.shape[1:]) for s in shapes)
-    budget = _GPU_BYTES if tf.config.list_physical_devices("GPU") else _CPU_BYTES
-    most = max(1, budget // max(1, 4 * values))
-    return int(min(_MOST_ROWS, 1 << (most.bit_length() - 1)))
-
-
-class AdaptiveBatches:
-    """Predicts rows in batches of a size that is halved when the device has no memory for it.
-
-    Args:
-        predictor: of packed windows.
-        batch_size: windows at once, which are then not halved; None for an automatic size.
-        network: what the automatic size is fitted to.
-    """
-
-    def __init__(
-        self, predictor: WindowPredictor, *, batch_size: int | None, network: keras.Model
-    ) -> None:
-        self._predictor = predictor
-        self._automatic = batch_size is None
-        self.batch_size = batch_size or automatic_batch_size(network)
-
-    def __call__(self, packed: Bytes) -> Floats:
-        """Values (n, K) float32 of packed rows (n, L/2).
-
-        Raises:
-            InputError: the device has no memory for a batch of the size that was asked for.
-        """
-        while self._automatic and self.batch_size > 1:
-            try:
-                return self._in_batches(packed, self._predictor.unguarded)
-            except tf.errors.ResourceExhaustedError:
-                self.batch_size //= 2
-                log.info("No memory for so many windows at once: now %d.", self.batch_size)
-        return self._in_batches(packed, self._predictor)
-
-    def _in_batches(self, packed: Bytes, predict: Any) -> Floats:
-        size = self.batch_size
-        parts = [predict(packed[at : at + size]) for at in range(0, len(packed), size)]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def embedding_model(model: TrainedModel) -> keras.Model:
-    """The network up to the units (N, U) of its layer `dense`.
-
-    Raises:
-        InputError: it has no such layer.
-    """
-    names = [layer.name for layer in model.network.layers]
-    if "dense" not in names:
-        raise InputError(
-            f"{model.path}: --output embedding gives the layer 'dense'. Received a model with the "
-            f"layers {', '.join(names)}. Use a DanQ model."
-        )
-    return keras.Model(model.network.input, model.network.get_layer("dense").output)
-
-
-def check_ensemble(models: Sequence[TrainedModel]) -> list[list[int]]:
-    """For each model, the numbers of its targets in the order of the first one's.
-
-    Raises:
-        InputError: the models differ in window length or in their targets' names.
-    """
-    first = models[0]
-    orders = []
-    for model in models:
-        lengths = first.network.input_shape[1], model.network.input_shape[1]
-        if lengths[0] != lengths[1]:
-            raise InputError(
-                f"--ensemble: {model.path} takes windows of {lengths[1]} bases, {first.path} of "
-                f"{lengths[0]}. Use models of one window length."
-            )
-        differing = sorted(set(first.targets.names) ^ set(model.targets.names))
-        if differing:
-            raise InputError(
-                f"--ensemble: {model.path} and {first.path} must have the same targets. Only one "
-                f"of them has {len(differing)}, such as {differing[0]!r}. Use models of one "
-                "dataset."
-            )
-        numbers = {name: i for i, name in enumerate(model.targets.names)}
-        orders.append([numbers[name] for name in first.targets.names])
-    return orders
 
 
 class _Values:
@@ -328,14 +187,6 @@ def _describe(models: Sequence[TrainedModel], windows: Windows) -> dict[str, Any
         "windows": [windows.n_windows, windows.window],
         "tile": None if tiling is None else [tiling.step, *tiling.lengths],
     }
-
-
-def weights_digest(network: keras.Model) -> str:
-    """SHA-256 of a network's weights: equal weights, equal predictions."""
-    digest = hashlib.sha256()
-    for weight in network.get_weights():
-        digest.update(np.ascontiguousarray(weight).data)
-    return digest.hexdigest()
 
 
 def _batches(blocks: Iterable[Bytes], size: int) -> Iterator[Bytes]:

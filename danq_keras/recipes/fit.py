@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from danq_keras.data.store import Dataset
-from danq_keras.recipes.presets import Preset
-from danq_keras.system.command import InputError
+from danq_keras.recipes.config import Preset
+from danq_keras.system.errors import InputError
 
 
 def read_pairs(pairs: Iterable[str], settings: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from danq_keras.evaluation.auc_tables import TEXT_COLUMNS, write_tsv
+from danq_keras.evaluation.auc_tables import TEXT_COLUMNS
 from danq_keras.evaluation.comparison_text import escape, markdown_table
-from danq_keras.recipes.presets import setting_text
+from danq_keras.recipes.settings import setting_text
 from danq_keras.runs.page import interval, label_of, main_figures, number
 from danq_keras.runs.sets import FOLDS, RunSet, read_run_set, read_tables, require_complete
 from danq_keras.runs.statistics import (
@@ -31,7 +31,9 @@ from danq_keras.runs.statistics import (
     stack,
     welch,
 )
-from danq_keras.system.command import InputError, atomic_output, refuse_existing
+from danq_keras.system.errors import InputError
+from danq_keras.system.files import atomic_output, refuse_existing
+from danq_keras.system.tables import write_tsv
 
 FILES = ("comparison.md", "comparison.tsv", "comparison_targets.tsv")
 _AREAS = {"auroc": "ROC AUC", "auprc": "PR AUC"}

@@ -28,14 +28,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _predict_test(run: Path, data: Path) -> None:
     from danq_keras.data.inputs import open_windows
-    from danq_keras.prediction.predictor import load_trained
+    from danq_keras.models.trained import load_model
     from danq_keras.prediction.stream import Request, write_predictions
     from danq_keras.runs.pooling import PREDICTIONS
 
     path = run / PREDICTIONS
     windows = open_windows(data, "test")
     request = Request("both" if windows.both_strands else "forward")
-    write_predictions([load_trained(run)], windows, out=path, request=request, overwrite=True)
+    write_predictions([load_model(run)], windows, out=path, request=request, overwrite=True)
 
 
 if __name__ == "__main__":

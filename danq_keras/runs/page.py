@@ -11,12 +11,11 @@ import pandas as pd
 from markupsafe import Markup
 
 from danq_keras import __version__
-from danq_keras.draw import panels as plots
+from danq_keras.draw import panels
 from danq_keras.evaluation.auc_tables import TEXT_COLUMNS
 from danq_keras.evaluation.comparison_text import markdown_table
 from danq_keras.evaluation.report import (
     format_number,
-    read_json,
     settings_sections,
     summary_section,
     table_cell,
@@ -24,6 +23,7 @@ from danq_keras.evaluation.report import (
 )
 from danq_keras.runs.sets import FOLDS, RunSet, SetTables
 from danq_keras.runs.statistics import EPOCHS_PREFIX, read_history
+from danq_keras.system.files import read_json
 
 _MAIN = {
     "test_auroc_mean": "test ROC AUC",
@@ -169,12 +169,12 @@ def _card(rows: pd.DataFrame, figure: str) -> dict[str, str]:
 
 
 def _curves(histories: list[pd.DataFrame]) -> list[dict[str, Any]]:
-    panels = []
+    figures: list[dict[str, Any]] = []
     for column, (ylabel, caption) in _CURVES.items():
         if all(column in history and history[column].notna().any() for history in histories):
-            svg = plots.curves_of_runs(histories, column, ylabel=ylabel)
-            panels.append({"svg": Markup(svg), "caption": caption})
-    return panels
+            svg = panels.curves_of_runs(histories, column, ylabel=ylabel)
+            figures.append({"svg": Markup(svg), "caption": caption})
+    return figures
 
 
 def _runs(runs: RunSet, table: pd.DataFrame) -> dict[str, Any]:
@@ -196,14 +196,14 @@ def _plots(targets: pd.DataFrame | None) -> list[dict[str, Any]]:
     """How much a target's AUC varies, against how many positives it has."""
     if targets is None:
         return []
-    panels = []
+    figures: list[dict[str, Any]] = []
     for area, label in (("auroc", "ROC AUC"), ("auprc", "PR AUC")):
         shown = targets[targets[f"{area}_sd"].notna() & (targets["positives"] > 0)]
         if len(shown):
             ylabel = f"{label}, standard deviation"
-            svg = plots.by_positives(shown, f"{area}_sd", ylabel=ylabel)
-            panels.append({"svg": Markup(svg), "caption": f"{label} of each target over the runs"})
-    return panels
+            svg = panels.by_positives(shown, f"{area}_sd", ylabel=ylabel)
+            figures.append({"svg": Markup(svg), "caption": f"{label} of each target over the runs"})
+    return figures
 
 
 def _targets(targets: pd.DataFrame) -> dict[str, Any]:

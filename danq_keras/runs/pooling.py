@@ -19,11 +19,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from danq_keras.data.store import Split, open_split
-from danq_keras.evaluation import metrics
+from danq_keras.evaluation import bootstrap, metrics
 from danq_keras.evaluation.auc_tables import auc_table, read_auc_table, summarise
-from danq_keras.evaluation.report import read_json
 from danq_keras.genome.dna import unpack_labels
-from danq_keras.system.command import InputError, atomic_output
+from danq_keras.system.errors import InputError
+from danq_keras.system.files import atomic_output, read_json
 
 PREDICTIONS = "test_predictions.h5"
 
@@ -129,11 +129,11 @@ def pool(tests: Sequence[FoldTest], how: Pooling) -> tuple[pd.DataFrame, dict[st
 
 def _bootstrap(
     tests: Sequence[FoldTest], how: Pooling, labels: Any, probs: Any, ignore: Any
-) -> metrics.BootstrapIntervals:
+) -> bootstrap.BootstrapIntervals:
     chrom = np.concatenate([test.split.chrom for test in tests if test.split.chrom is not None])
     start = np.concatenate([test.split.start for test in tests if test.split.start is not None])
-    blocks = metrics.genome_blocks(chrom, start)
-    return metrics.bootstrap(
+    blocks = bootstrap.genome_blocks(chrom, start)
+    return bootstrap.bootstrap(
         labels, probs, blocks=blocks, n=how.bootstrap, seed=how.seed, ignore=ignore
     )
 

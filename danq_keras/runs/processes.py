@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from danq_keras.evaluation.metrics import n_threads
-from danq_keras.system.command import EXIT_INPUT, InputError, Interruption, log
+from danq_keras.system.errors import EXIT_INPUT, InputError
+from danq_keras.system.signals import Interruption
+from danq_keras.system.terminal import log
+from danq_keras.system.threads import n_threads
 
 PREDICT_TEST = "--predict-test"
 _POLL_SECONDS = 0.1

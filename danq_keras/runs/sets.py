@@ -10,14 +10,12 @@ Figures are `repeats`'s; the page is `repeats_report`'s.
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from danq_keras.evaluation.auc_tables import write_tsv
 from danq_keras.runs.statistics import (
     DEFAULT_UNTIL,
     Until,
@@ -26,7 +24,10 @@ from danq_keras.runs.statistics import (
     summarise_runs,
     target_table,
 )
-from danq_keras.system.command import InputError, atomic_output
+from danq_keras.system.errors import InputError
+from danq_keras.system.files import atomic_output
+from danq_keras.system.tables import write_tsv
+from danq_keras.training.run_folder import is_complete
 
 
 @dataclass(frozen=True)
@@ -133,21 +134,6 @@ def read_run_set(folder: Path) -> RunSet:
         raise InputError(
             f"{path}: not the record of a set of runs, or damaged ({error}). Start a new one."
         ) from error
-
-
-def is_complete(run: Path, config: Mapping[str, Any]) -> bool:
-    """Whether a run folder has come to its report with the settings of the set.
-
-    Only the number of epochs can differ between a run and its set.
-    """
-    path = run / "config.json"
-    if not (path.is_file() and (run / "report.html").is_file()):
-        return False
-    try:
-        epochs = json.loads(path.read_text(encoding="utf-8"))["train"]["epochs"]
-    except (ValueError, KeyError, TypeError):
-        return False
-    return bool(epochs == config["train"]["epochs"])
 
 
 def require_complete(runs: RunSet) -> None:

@@ -27,7 +27,7 @@ from danq_keras.evaluation.auc_tables import (
     TEXT_COLUMNS,
     read_auc_table,
 )
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
 
 Floats = npt.NDArray[np.float64]
 

@@ -14,30 +14,17 @@ import tensorflow as tf
 
 from danq_keras.data.folds import Fold, deal_dataset, split_of_fold, write_fold
 from danq_keras.evaluation.auc_tables import write_auc_table
-from danq_keras.recipes.presets import setting_text
+from danq_keras.recipes.settings import setting_text
 from danq_keras.runs.page import set_text, write_set_report
 from danq_keras.runs.pooling import PREDICTIONS, Pooling, join_predictions, pool, read_fold_test
 from danq_keras.runs.processes import PREDICT_TEST, RunOrder, run_all
-from danq_keras.runs.sets import (
-    FOLDS,
-    REPEATS,
-    Kind,
-    RunSet,
-    is_complete,
-    kind_of,
-    read_run_set,
-    write_tables,
-)
+from danq_keras.runs.sets import FOLDS, REPEATS, Kind, RunSet, kind_of, read_run_set, write_tables
 from danq_keras.runs.statistics import DEFAULT_UNTIL, Until
-from danq_keras.system.command import (
-    InputError,
-    claimed_folder,
-    log,
-    refuse_existing,
-    set_up_logging,
-)
+from danq_keras.system.errors import InputError
+from danq_keras.system.files import claimed_folder, refuse_existing, write_json
+from danq_keras.system.terminal import log, set_up_logging
 from danq_keras.training.run import Plan, is_used, make_plan, run_folder
-from danq_keras.training.run_folder import clear_run, write_json
+from danq_keras.training.run_folder import clear_run, is_complete
 from danq_keras.training.step import TrainingStep
 from danq_keras.training.trainer import Trainer
 

@@ -2,7 +2,7 @@
 
 import os
 
-from danq_keras.system.command import quiet_native_output
+from danq_keras.system.terminal import quiet_native_output
 
 
 def start_tensorflow() -> None:

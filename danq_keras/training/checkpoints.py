@@ -15,7 +15,7 @@ import h5py
 import keras
 import numpy as np
 
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
 
 _PATTERN = "step-*.h5"
 _KEPT = 2

@@ -18,10 +18,13 @@ from typing import Any
 import keras
 
 from danq_keras.data.targets import Targets
-from danq_keras.models.networks import RandomDropout, build_model, old_hard_sigmoid
-from danq_keras.prediction.predictor import TrainedModel, load_trained
-from danq_keras.recipes.presets import ModelConfig, Preset, Rate, apply_settings, setting_text
-from danq_keras.system.command import InputError, log
+from danq_keras.models.layers import RandomDropout, old_hard_sigmoid
+from danq_keras.models.networks import build_network
+from danq_keras.models.trained import TrainedModel, load_model
+from danq_keras.recipes.config import ModelConfig, Preset, Rate
+from danq_keras.recipes.settings import apply_settings, setting_text
+from danq_keras.system.errors import InputError
+from danq_keras.system.terminal import log
 
 OUTPUT_LAYERS = ("logits",)
 HEAD_LAYERS = ("dense", "logits")
@@ -57,7 +60,7 @@ def open_source(path: Path) -> Source:
     Raises:
         InputError: nothing readable is there, or it is no network of this package.
     """
-    trained = load_trained(path)
+    trained = load_model(path)
     file = path / "model.keras" if path.is_dir() else path
     with file.open("rb") as handle:
         fingerprint = hashlib.file_digest(handle, "sha256").hexdigest()
@@ -208,7 +211,7 @@ def _check_shapes(
         InputError: the first layer that differs.
     """
     data = {key: source.settings[key] for key in ("window", "n_targets")}
-    ours = _shapes(build_model(dataclasses.replace(config, **data), initialise=False))
+    ours = _shapes(build_network(dataclasses.replace(config, **data), initialise=False))
     theirs = _shapes(source.trained.network)
     for name in (*theirs, *ours):
         if theirs.get(name) != ours.get(name) and not different:

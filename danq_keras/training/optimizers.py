@@ -13,8 +13,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from danq_keras.recipes.presets import Preset, TrainConfig
-from danq_keras.system.command import InputError
+from danq_keras.recipes.config import Preset, TrainConfig
+from danq_keras.system.errors import InputError
 
 OPTIMIZERS: dict[str, type[keras.optimizers.Optimizer]] = {
     "rmsprop": keras.optimizers.RMSprop,

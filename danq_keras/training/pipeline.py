@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from danq_keras.data.store import Split
 from danq_keras.genome.dna import Bytes, reverse_complement
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
 
 Integers = npt.NDArray[np.int64]
 

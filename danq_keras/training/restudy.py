@@ -22,8 +22,8 @@ import tensorflow as tf
 
 from danq_keras.data.store import Split
 from danq_keras.genome.dna import unpack_labels
-from danq_keras.recipes.presets import TrainConfig
-from danq_keras.system.command import InputError
+from danq_keras.recipes.config import TrainConfig
+from danq_keras.system.errors import InputError
 from danq_keras.training.pipeline import Integers, Order
 
 Floats = npt.NDArray[np.float32]

@@ -10,19 +10,17 @@ from typing import Any
 
 from danq_keras.data.bundle import open_or_convert
 from danq_keras.data.demo import make_demo
-from danq_keras.data.store import Dataset, is_dataset, open_dataset
+from danq_keras.data.store import Dataset, is_dataset, open_store
 from danq_keras.data.targets import Targets
-from danq_keras.prediction.predictor import load_trained
+from danq_keras.evaluation.evaluate import Evaluation
+from danq_keras.models.trained import load_model
+from danq_keras.recipes.config import Preset
 from danq_keras.recipes.fit import fit_to_data
-from danq_keras.recipes.presets import Preset, apply_settings, changed_settings, get_preset
-from danq_keras.runs.sets import is_complete
-from danq_keras.system.command import (
-    InputError,
-    claimed_folder,
-    log,
-    refuse_existing,
-    set_up_logging,
-)
+from danq_keras.recipes.presets import get_preset
+from danq_keras.recipes.settings import apply_settings, changed_settings
+from danq_keras.system.errors import InputError
+from danq_keras.system.files import claimed_folder, refuse_existing, write_json
+from danq_keras.system.terminal import log, set_up_logging
 from danq_keras.training.fine_tuning import (
     Source,
     copy_weights,
@@ -32,18 +30,17 @@ from danq_keras.training.fine_tuning import (
     reopen_source,
     take_over,
 )
+from danq_keras.training.finish import finish_run
 from danq_keras.training.optimizers import describe_steps, make_optimizer, warn_of_scaling
 from danq_keras.training.run_folder import (
-    Evaluation,
     check_resumable,
     clear_run,
     describe_environment,
     describe_run,
-    finish_run,
+    is_complete,
     preset_from_config,
     read_config,
     require_run,
-    write_json,
 )
 from danq_keras.training.trainer import Trainer
 
@@ -108,7 +105,7 @@ def make_plan(
     preset = _preset(args, settings, content, source)
     make_optimizer(preset.train)  # an unknown one is said before anything is read or written
     _require_writable(out)
-    dataset = open_dataset(_data_folder(args, out, config))
+    dataset = open_store(_data_folder(args, out, config))
     preset, columns = fit_to_data(preset, dataset, settings)
     description = describe_run(preset, dataset, columns)
     description["bootstrap"] = _bootstrap(args, content)
@@ -187,7 +184,7 @@ def _train(args: argparse.Namespace, plan: Plan, trainer: Trainer) -> None:
         seed=preset.train.seed,
         columns=trainer.step.columns,
     )
-    finish_run(load_trained(out), dataset, out, how=how)
+    finish_run(load_model(out), dataset, out, how=how)
 
 
 def _start_from(source: Source | None, trainer: Trainer, description: dict[str, Any]) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from danq_keras.models.networks import build_model, logits_model, unpack, unpack_windows
-from danq_keras.recipes.presets import ModelConfig, TrainConfig
+from danq_keras.models.layers import unpack, unpack_windows
+from danq_keras.models.networks import build_network, logits_model
+from danq_keras.recipes.config import ModelConfig, TrainConfig
 from danq_keras.training.optimizers import global_norm, inner, make_optimizer
 from danq_keras.training.restudy import excess_scores
 
@@ -71,7 +72,7 @@ class TrainingStep:
         self.columns = columns
         self.strategy = make_strategy(config.distribute)
         with self.strategy.scope():
-            self.model = build_model(model_config, seed=config.seed, precision=self.precision)
+            self.model = build_network(model_config, seed=config.seed, precision=self.precision)
             self._logits = logits_model(self.model)
             self.optimizer = make_optimizer(dataclasses.replace(config, precision=self.precision))
             self.optimizer.build(self.model.trainable_variables)

@@ -20,10 +20,13 @@ import tensorflow as tf
 
 from danq_keras.data.store import Dataset
 from danq_keras.evaluation import metrics
-from danq_keras.models.networks import build_model, save_model
+from danq_keras.models.networks import build_network, save_model
 from danq_keras.prediction.predictor import SplitPredictor
-from danq_keras.recipes.presets import Preset
-from danq_keras.system.command import InputError, Interruption, atomic_output, log, progress
+from danq_keras.recipes.config import Preset
+from danq_keras.system.errors import InputError
+from danq_keras.system.files import atomic_output
+from danq_keras.system.signals import Interruption
+from danq_keras.system.terminal import log, progress
 from danq_keras.training.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from danq_keras.training.optimizers import learning_rate_at, linear_step, share_above_epsilon
 from danq_keras.training.pipeline import Integers, Order, epoch_batches
@@ -406,7 +409,7 @@ class Trainer:
         """Save the network in float32, whatever it is trained in."""
         model = self.model
         if self.step.precision != "float32" or self.step.replicas > 1:
-            model = build_model(self.model_config, seed=self.config.seed, initialise=False)
+            model = build_network(self.model_config, seed=self.config.seed, initialise=False)
             model.set_weights(self.model.get_weights())
         save_model(model, path)
 

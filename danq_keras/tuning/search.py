@@ -18,12 +18,16 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from danq_keras.data.bundle import open_or_convert
-from danq_keras.data.store import open_dataset
-from danq_keras.draw import panels as plots
-from danq_keras.evaluation.metrics import n_threads
+from danq_keras.data.store import open_store
+from danq_keras.recipes.config import Preset
 from danq_keras.recipes.fit import fit_to_data, read_pairs
-from danq_keras.recipes.presets import Preset, apply_settings, get_preset
-from danq_keras.system.command import EXIT_INPUT, InputError, atomic_output, log, progress
+from danq_keras.recipes.presets import get_preset
+from danq_keras.recipes.settings import apply_settings
+from danq_keras.system.errors import EXIT_INPUT, InputError
+from danq_keras.system.files import atomic_output
+from danq_keras.system.terminal import log, progress
+from danq_keras.system.threads import n_threads
+from danq_keras.tuning.plot import search_png
 from danq_keras.tuning.space import (
     DEFAULT_SPACE,
     Space,
@@ -108,7 +112,7 @@ def _new_search(args: argparse.Namespace) -> Search:
     preset = apply_settings(get_preset(args.preset or "danq"), settings)
     chosen = DEFAULT_SPACE if args.space is None else read_space(args.space)
     preset_values(chosen, preset)  # a preset of another kind is said before data are converted
-    dataset = open_dataset(open_or_convert(args.data, args.store))
+    dataset = open_store(open_or_convert(args.data, args.store))
     preset, columns = fit_to_data(preset, dataset, settings)
     space, changed = _fitted(chosen, settings, preset)
     check_space(space, preset, max_parameters=args.max_parameters)
@@ -330,7 +334,7 @@ def finish(out: Path, search: Search) -> int:
         )
     write_best(out / "best.json", search, best)
     with atomic_output(out / "search.png", overwrite=True) as temporary:
-        plots.search_png(temporary, table, importances(study), objective=search.objective)
+        search_png(temporary, table, importances(study), objective=search.objective)
     log.info("%d trials (%s), plots: %s", len(trials), counts, out / "search.png")
     _print_summary(table, reference_trial(trials), best)
     if not best.user_attrs.get("reference"):

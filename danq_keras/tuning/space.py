@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from danq_keras.motifs.files import motif_kernels, resolve_motifs
-from danq_keras.recipes.presets import ModelConfig, Preset, apply_settings
-from danq_keras.system.command import InputError
+from danq_keras.motifs.files import resolve_motifs
+from danq_keras.motifs.kernels import motif_kernels
+from danq_keras.recipes.config import ModelConfig, Preset
+from danq_keras.recipes.settings import apply_settings
+from danq_keras.system.errors import InputError
 
 if TYPE_CHECKING:
     from optuna import Trial

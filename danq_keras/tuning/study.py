@@ -24,8 +24,12 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from danq_keras.recipes.presets import Preset, apply_settings, get_preset
-from danq_keras.system.command import InputError, atomic_output, log
+from danq_keras.recipes.config import Preset
+from danq_keras.recipes.presets import get_preset
+from danq_keras.recipes.settings import apply_settings
+from danq_keras.system.errors import InputError
+from danq_keras.system.files import atomic_output
+from danq_keras.system.terminal import log
 from danq_keras.tuning.space import Space, apply_values, space_from_json
 
 DIRECTIONS: Mapping[str, Literal["minimize", "maximize"]] = {

@@ -17,18 +17,13 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
-from danq_keras.data.store import Dataset, open_dataset
-from danq_keras.recipes.presets import Preset
-from danq_keras.system.command import (
-    EXIT_TERMINATE,
-    InputError,
-    Terminated,
-    claimed_folder,
-    log,
-    run_command,
-    set_up_logging,
-)
+from danq_keras.data.store import Dataset, open_store
+from danq_keras.recipes.config import Preset
+from danq_keras.system.command import run_command
+from danq_keras.system.errors import EXIT_TERMINATE, InputError, Terminated
+from danq_keras.system.files import claimed_folder
 from danq_keras.system.tensorflow import start_tensorflow
+from danq_keras.system.terminal import log, set_up_logging
 from danq_keras.tuning.space import apply_values, count_parameters, suggest
 from danq_keras.tuning.study import (
     DIRECTIONS,
@@ -65,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     set_up_logging()
     log.setLevel(logging.WARNING)
     search = read_search(Path(folder))
-    dataset = open_dataset(search.data)
+    dataset = open_store(search.data)
     if dataset.fingerprints() != search.fingerprints:
         raise InputError(f"{search.data}: not the data that the search began with. Restore them.")
     start_tensorflow()

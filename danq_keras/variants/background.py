@@ -21,8 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from danq_keras import __version__
-from danq_keras.data.store import HDF5_DAMAGE
-from danq_keras.system.command import InputError, atomic_output
+from danq_keras.system.errors import InputError
+from danq_keras.system.files import atomic_output
+from danq_keras.system.hdf5 import HDF5_DAMAGE
 from danq_keras.variants.effects import EFFECTS, Doubles, Probs, effect_size
 
 FORMAT = "danq_keras background"

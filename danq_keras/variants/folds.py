@@ -21,8 +21,9 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from danq_keras.genome.fasta import Positions, one_line
-from danq_keras.system.command import InputError, progress
+from danq_keras.genome.fasta import Positions
+from danq_keras.system.errors import InputError, one_line
+from danq_keras.system.terminal import progress
 from danq_keras.variants.boosted_trees import Forest
 from danq_keras.variants.effects import Doubles, difference, log_odds_difference
 from danq_keras.variants.reader import Effects

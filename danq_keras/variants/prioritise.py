@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from danq_keras.system.command import InputError, atomic_output
+from danq_keras.system.errors import InputError
+from danq_keras.system.files import atomic_output
 from danq_keras.variants.effects import Doubles
 from danq_keras.variants.folds import (
     KEYS,

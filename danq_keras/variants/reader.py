@@ -7,8 +7,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from danq_keras.data.store import HDF5_DAMAGE
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
+from danq_keras.system.hdf5 import HDF5_DAMAGE
 from danq_keras.variants.effects import Probs
 
 FORMAT = "danq_keras variant effects"

@@ -14,9 +14,10 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from danq_keras.genome.bed import CHROM_NAMES, rename_chrom
-from danq_keras.genome.fasta import shorten
-from danq_keras.prediction.predictor import TrainedModel
-from danq_keras.system.command import InputError, atomic_output, progress
+from danq_keras.models.trained import TrainedModel, fingerprint
+from danq_keras.system.errors import InputError, shorten
+from danq_keras.system.files import atomic_output
+from danq_keras.system.terminal import progress
 from danq_keras.variants.background import Background, Origin
 from danq_keras.variants.files import (
     EffectsHeader,
@@ -26,7 +27,7 @@ from danq_keras.variants.files import (
     skipped_path,
     skipped_writer,
 )
-from danq_keras.variants.scorer import VariantScorer, fingerprint
+from danq_keras.variants.scorer import VariantScorer
 from danq_keras.variants.vcf import VcfFile
 from danq_keras.variants.windows import Reason, Survey, WindowCutter
 

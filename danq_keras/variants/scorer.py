@@ -4,23 +4,18 @@ Windows are cut in one thread while the network works in a second and what it sa
 third; each waits for the others at most a block. Always float32 without TF32.
 """
 
-import hashlib
-import json
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
 import numpy as np
 
-from danq_keras.prediction.predictor import TrainedModel
-from danq_keras.prediction.stream import WindowPredictor
-from danq_keras.system.command import InputError
+from danq_keras.models.trained import TrainedModel
+from danq_keras.prediction.predictor import WindowPredictor
+from danq_keras.system.errors import InputError
+from danq_keras.system.threads import ahead
 from danq_keras.variants.background import Background
 from danq_keras.variants.files import ScoredBlock
 from danq_keras.variants.windows import VariantBlock
-
-Item = TypeVar("Item")
 
 
 def window_of(model: TrainedModel) -> int:
@@ -36,27 +31,6 @@ def window_of(model: TrainedModel) -> int:
             f"{'any length' if length is None else length}. Use another model."
         )
     return length
-
-
-def fingerprint(model: TrainedModel) -> str:
-    """SHA-256 of the network (its layers and weights) and its targets' names.
-
-    The layers count too: imported weights give other predictions under other gates.
-    """
-    layers = json.dumps(model.network.get_config(), sort_keys=True, default=str)
-    digest = hashlib.sha256("\n".join([layers, *model.targets.names]).encode())
-    for weights in model.network.get_weights():
-        digest.update(np.ascontiguousarray(weights).data)
-    return digest.hexdigest()
-
-
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The items, the next one being made in another thread while the caller uses the last."""
-    with ThreadPoolExecutor(1) as pool:
-        upcoming = pool.submit(next, items, None)
-        while (item := upcoming.result()) is not None:
-            upcoming = pool.submit(next, items, None)
-            yield item
 
 
 class VariantScorer:

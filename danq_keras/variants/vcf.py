@@ -15,8 +15,8 @@ from typing import BinaryIO, NamedTuple, Self
 
 import pysam
 
-from danq_keras.genome.fasta import open_bytes
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
+from danq_keras.system.files import open_bytes
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _BGZF_FIELD = slice(12, 14)  # Source: the SAM specification, 4.1: the extra field "BC"

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from danq_keras.genome.bed import rename_chrom
 from danq_keras.genome.dna import Bytes, decode, encode, pack_codes
 from danq_keras.genome.fasta import Genome, Positions
-from danq_keras.system.command import progress
+from danq_keras.system.terminal import progress
 from danq_keras.variants.vcf import MISSING, Record
 
 _LETTERS = re.compile("[ACGTacgt]+")

@@ -7,9 +7,10 @@ from danq_keras.benchmarks import steps as benchmark_steps
 from danq_keras.benchmarks.train import floating_point_operations
 from danq_keras.commands import benchmark
 from danq_keras.genome.dna import reverse_complement_codes
-from danq_keras.motifs.files import Motif
-from danq_keras.recipes.presets import PRESETS, apply_settings, get_preset
-from danq_keras.system.command import InputError
+from danq_keras.motifs.motif import Motif
+from danq_keras.recipes.presets import PRESETS, get_preset
+from danq_keras.recipes.settings import apply_settings
+from danq_keras.system.errors import InputError
 
 
 def test_loader_prints_a_ratio_for_every_form(capsys):

@@ -14,9 +14,10 @@ import tiny
 
 from danq_keras.commands import extract_motifs
 from danq_keras.genome import dna
-from danq_keras.models.networks import build_model, save_model
-from danq_keras.motifs.files import Motif, read_meme, write_meme
-from danq_keras.system.command import InputError
+from danq_keras.models.networks import build_network, save_model
+from danq_keras.motifs.files import read_meme, write_meme
+from danq_keras.motifs.motif import Motif
+from danq_keras.system.errors import InputError
 
 BIN = Path(__file__).resolve().parents[2] / "bin"
 WORD = "GATTACA"
@@ -30,7 +31,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run folder whose kernel 2 is above zero on GATTACA alone; the others are below."""
-    network = build_model(tiny.preset().model)
+    network = build_network(tiny.preset().model)
     conv = network.get_layer("conv")
     kernel, bias = conv.get_weights()
     kernel[:] = 0
@@ -61,7 +62,7 @@ def call(run, data, known, *options):
 
 
 def sequences(data, split):
-    opened = tiny.open_dataset(data).split(split)
+    opened = tiny.open_store(data).split(split)
     codes = dna.unpack_codes(opened.sequence)
     labels = dna.unpack_labels(opened.labels, opened.n_targets)
     return codes, labels

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from danq_keras.commands import make_dataset
-from danq_keras.data.store import open_dataset
-from danq_keras.system.command import InputError
+from danq_keras.data.store import open_store
+from danq_keras.system.errors import InputError
 
 SCRIPT = Path(__file__).resolve().parents[2] / "bin" / "make_dataset.py"
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -73,7 +73,7 @@ def only_line(done: "subprocess.CompletedProcess[str]") -> str:
 def test_genome_builds_and_says_what_it_did(tmp_path: Path, sources: Path) -> None:
     done = run(*genome_arguments(sources, tmp_path / "data"))
     assert done.returncode == 0, done.stderr
-    built = open_dataset(tmp_path / "data")
+    built = open_store(tmp_path / "data")
     assert built.targets.names == ("x", "y")
     assert f"{built.train.n_windows:,}" in done.stdout
     for text in ("Bins left out", "no peak", "Peaks that gave no bin a label", "Written:"):
@@ -91,7 +91,7 @@ def test_every_option_reaches_the_build(tmp_path: Path, monkeypatch: pytest.Monk
         seen.update(out=out, spec=spec, overwrite=overwrite)
         return Summary()
 
-    monkeypatch.setattr("danq_keras.data.build.build_dataset", record)
+    monkeypatch.setattr("danq_keras.data.build.build_from_spec", record)
     options = (
         "--bin 100 --window 500 --min-overlap 0.25 --resize-peaks 150 --chroms a,b,c "
         "--test-chroms a,b --valid-region c:1-90 --exclude e.bed --bins b.bed --keep-if k,l "
@@ -198,7 +198,7 @@ def test_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, sources: Path)
 def test_info_counts_windows_and_targets(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert make_dataset.main(["info", str(dataset), "--targets"]) == 0
     shown = capsys.readouterr().out
-    built = open_dataset(dataset)
+    built = open_store(dataset)
     assert "2 targets, windows of 1000 bases, bins of 200" in shown
     assert f"fingerprint {built.train.fingerprint[:16]}" in shown
     counts = [
@@ -268,7 +268,7 @@ def test_export_and_back_is_identical(tmp_path: Path, dataset: Path) -> None:
     mats, back = tmp_path / "mats", tmp_path / "back"
     assert make_dataset.main(["export-mat", str(mats), "--dataset", str(dataset)]) == 0
     assert make_dataset.main(["deepsea", str(back), "--bundle", str(mats)]) == 0
-    assert open_dataset(back).fingerprints() == open_dataset(dataset).fingerprints()
+    assert open_store(back).fingerprints() == open_store(dataset).fingerprints()
 
 
 def test_demo_reaches_the_simulation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,9 +22,10 @@ from danq_keras.data.deepsea import deepsea_targets
 from danq_keras.data.inputs import open_windows
 from danq_keras.data.targets import Targets
 from danq_keras.genome import dna
-from danq_keras.models.networks import build_model, save_model
-from danq_keras.prediction.predictor import TrainedModel
-from danq_keras.prediction.stream import Request, WindowPredictor, write_predictions
+from danq_keras.models.networks import build_network, save_model
+from danq_keras.models.trained import TrainedModel
+from danq_keras.prediction.predictor import WindowPredictor
+from danq_keras.prediction.stream import Request, write_predictions
 from danq_keras.system import command as console
 
 BIN = Path(__file__).resolve().parents[2] / "bin"
@@ -35,7 +36,7 @@ N_ROWS = 23
 @pytest.fixture(scope="module")
 def network():
     """Tiny, with weights large enough that windows and strands differ."""
-    model = build_model(tiny.preset().model, seed=3)
+    model = build_network(tiny.preset().model, seed=3)
     rng = np.random.default_rng(8)
     model.set_weights([0.6 * rng.standard_normal(w.shape) for w in model.get_weights()])
     return model
@@ -461,7 +462,7 @@ def test_deepsea_s_example_is_symmetric_with_both_strands(data_dir, tmp_path, co
     """Its rows 4-7 are the reverse complements of rows 0-3."""
     small = {"filters": 8, "lstm_units": 4, "dense_units": 10, "kernel_size": 26, "pool_size": 13}
     config = replace(tiny.preset(**small).model, window=1000, n_targets=919)
-    model = build_model(config, seed=1)
+    model = build_network(config, seed=1)
     rng = np.random.default_rng(2)
     model.set_weights([0.3 * rng.standard_normal(w.shape) for w in model.get_weights()])
     save_model(model, tmp_path / "m.keras")

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from test_prioritisation import make_effects, write_extra
+from simulated_effects import make_effects, write_extra
 
 from danq_keras.commands import prioritise_variants
 from danq_keras.variants.reader import FORMAT

@@ -16,14 +16,15 @@ import tiny
 from sklearn.metrics import roc_auc_score
 
 from danq_keras.commands import train
-from danq_keras.data.store import open_dataset
-from danq_keras.evaluation.auc_tables import read_auc_table, read_text_table
+from danq_keras.data.store import open_store
+from danq_keras.evaluation.auc_tables import read_auc_table
 from danq_keras.genome.dna import unpack_labels
 from danq_keras.runs import one_run
 from danq_keras.runs import processes as several_runs
 from danq_keras.runs import train_set as repeats_session
 from danq_keras.runs.pooling import PREDICTIONS
 from danq_keras.system import command as console
+from danq_keras.system.tables import read_text_table
 
 BIN = Path(__file__).resolve().parents[2] / "bin"
 SETTINGS = [f"{key}={value}" for key, value in tiny.SETTINGS.items()]
@@ -203,7 +204,7 @@ def test_a_failed_run_ends_the_command_with_its_status(repeats, tmp_path, comman
 
 
 def test_folds_are_pooled_exactly(crossed, data):
-    source = open_dataset(data)
+    source = open_store(data)
     assert {path.name for path in crossed.iterdir()} == {
         *("fold-0", "fold-1", "fold-2", "data", "folds.json", "folds.tsv", "folds_summary.tsv"),
         *("test_aucs_folds.tsv", "test_aucs.tsv", "test_summary.json", PREDICTIONS),
@@ -212,7 +213,7 @@ def test_folds_are_pooled_exactly(crossed, data):
     with h5py.File(crossed / PREDICTIONS) as file:
         pred, chrom, start = file["pred"][:], file["chrom"].asstr()[:], file["start"][:]
         assert list(file["targets"].asstr()[:]) == ["target2", "target0"]
-    tests = [open_dataset(crossed / "data" / f"fold-{n}").test for n in range(3)]
+    tests = [open_store(crossed / "data" / f"fold-{n}").test for n in range(3)]
     labels = np.concatenate([unpack_labels(test.labels, 3) for test in tests])[:, [2, 0]]
     assert len(pred) == sum(source.split(name).n_windows for name in ("train", "valid", "test"))
     np.testing.assert_array_equal(chrom, np.concatenate([test.chrom for test in tests]))
@@ -231,7 +232,7 @@ def test_each_fold_run_was_tested_on_its_own_chromosomes(crossed):
     assert sum(fold["windows"] for fold in record["chromosomes"]) == 83
     for number, fold in enumerate(record["chromosomes"]):
         config = json.loads((crossed / f"fold-{number}" / "config.json").read_text())
-        dataset = open_dataset(Path(config["dataset"]["path"]))
+        dataset = open_store(Path(config["dataset"]["path"]))
         assert set(dataset.test.chrom) == set(fold["chromosomes"])
         assert not set(dataset.train.chrom) & set(dataset.test.chrom)
         assert not set(dataset.valid.chrom) & set(dataset.test.chrom)

@@ -18,10 +18,11 @@ from danq_keras.commands import benchmark, score_variants
 from danq_keras.data.targets import Targets
 from danq_keras.genome import dna
 from danq_keras.genome.fasta import Genome
-from danq_keras.prediction.predictor import TrainedModel, load_trained
+from danq_keras.models.trained import TrainedModel, fingerprint, load_model
 from danq_keras.system import command as console
+from danq_keras.system.threads import ahead
 from danq_keras.variants.effects import difference, log_odds_difference
-from danq_keras.variants.scorer import VariantScorer, ahead, fingerprint
+from danq_keras.variants.scorer import VariantScorer
 from danq_keras.variants.vcf import Record
 from danq_keras.variants.windows import WindowCutter
 
@@ -275,12 +276,12 @@ def test_a_fingerprint_knows_weights_layers_and_targets(tmp_path):
 
     network = random_network()
     network.save(tmp_path / "a.keras")
-    again = load_trained(tmp_path / "a.keras").network
+    again = load_model(tmp_path / "a.keras").network
     assert of(again) == of(network)
     assert of(network, "abd") != of(network)
     again.layers[0].activation = keras.activations.relu  # the same weights
     assert of(again) != of(network)
-    again = load_trained(tmp_path / "a.keras").network
+    again = load_model(tmp_path / "a.keras").network
     weights = again.get_weights()
     weights[0][0, 0, 0] += 1e-6
     again.set_weights(weights)

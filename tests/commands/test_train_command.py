@@ -14,7 +14,7 @@ import pytest
 import tiny
 
 from danq_keras.commands import evaluate, train
-from danq_keras.data.store import open_dataset
+from danq_keras.data.store import open_store
 from danq_keras.genome.dna import unpack_labels
 from danq_keras.system import command as console
 
@@ -73,12 +73,12 @@ def test_a_run_leaves_every_file(finished, data):
     assert config["model"]["window"] == tiny.WINDOW
     assert config["train"]["epochs"] == 2
     assert config["targets"] == ["target0", "target1", "target2"]
-    assert config["dataset"]["fingerprints"] == open_dataset(data).fingerprints()
+    assert config["dataset"]["fingerprints"] == open_store(data).fingerprints()
     summary = json.loads((finished / "test_summary.json").read_text())
     assert set(summary["baselines"]) == {"kmer", "hotness", "gc"}
     assert summary["calibration"]["labels"] == 20 * 3
     assert sum(each["labels"] for each in summary["calibration"]["bins"]) == 20 * 3
-    test = open_dataset(data).test
+    test = open_store(data).test
     unlabelled = 100 * float((unpack_labels(test.labels, 3).sum(axis=1) == 0).mean())
     assert f"{unlabelled:.3g} % of the windows" in summary["calibration"]["note"]
     assert "lr/sqrt(eps) = 1 " in (finished / "run.log").read_text()
@@ -305,7 +305,7 @@ def test_negative_bootstrap_is_refused_before_training(data, tmp_path, command):
 def test_damaged_data_are_noticed_before_training(data, tmp_path, command):
     damaged = tmp_path / "damaged"
     shutil.copytree(data, damaged)
-    split = open_dataset(damaged).valid
+    split = open_store(damaged).valid
     bytes_ = bytearray(split.path.read_bytes())
     bytes_[split.labels.offset] ^= 0x80
     split.path.write_bytes(bytes_)

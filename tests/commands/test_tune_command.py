@@ -222,7 +222,7 @@ def new_worker(data, tmp_path):
     """Makes workers of new studies, in this process."""
 
     def make(name):
-        dataset = tiny.open_dataset(data)
+        dataset = tiny.open_store(data)
         search = study.Search(
             preset=tiny.preset(epochs=4, checkpoint_steps=2),
             space=space_from_json(SPACE, place="test"),

@@ -14,12 +14,11 @@ import pandas as pd
 import pytest
 
 from danq_keras.data import build, build_write
-from danq_keras.data.build import BuildSummary, build_dataset
-from danq_keras.data.labels import count_positives
+from danq_keras.data.build import BuildSummary, build_from_spec
 from danq_keras.data.spec import GenomeSpec
-from danq_keras.data.store import SPLITS, Dataset, open_dataset
+from danq_keras.data.store import SPLITS, Dataset, count_positives, open_store
 from danq_keras.genome.dna import decode, unpack_codes, unpack_labels
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
 from danq_keras.system.shipped import resource_path
 
 BIN, WINDOW, FLANK = 20, 60, 20
@@ -59,8 +58,8 @@ def spec_of(sources: Path, **changes: object) -> GenomeSpec:
 
 
 def built(tmp_path: Path, spec: GenomeSpec) -> tuple[Dataset, BuildSummary]:
-    summary = build_dataset(tmp_path / "out", spec, overwrite=True)
-    return open_dataset(tmp_path / "out"), summary
+    summary = build_from_spec(tmp_path / "out", spec, overwrite=True)
+    return open_store(tmp_path / "out"), summary
 
 
 def read_genome(sources: Path) -> dict[str, str]:
@@ -496,7 +495,7 @@ def test_unexpected_numbers_of_windows_leave_nothing(tmp_path: Path, sources: Pa
     wrong = (counts[0] + 1, *counts[1:])
     message = rf"expected {wrong[0]} train, .* Received {counts[0]} train, {counts[1]} valid"
     with pytest.raises(InputError, match=message):
-        build_dataset(tmp_path / "other", spec_of(sources, expect_windows=wrong))
+        build_from_spec(tmp_path / "other", spec_of(sources, expect_windows=wrong))
     assert not (tmp_path / "other").exists()
 
 
@@ -592,7 +591,7 @@ def test_deepsea_splits_and_counts_come_from_its_list(
         max_train=2_200_000,
         expect_windows=DEEPSEA_WINDOWS,
     )
-    summary = build_dataset(tmp_path / "out", spec)
+    summary = build_from_spec(tmp_path / "out", spec)
     assert tuple(summary.n_windows.values()) == DEEPSEA_WINDOWS
     assert summary.bins_left_out == {build.SPLITLESS: 3000, build.BEYOND_FIRST: 7}
     for code, rows in enumerate(
@@ -607,13 +606,13 @@ def test_deepsea_splits_and_counts_come_from_its_list(
         assert np.array_equal(starts, rows["start"])
         assert chroms == rows["chrom"].tolist()
     with pytest.raises(InputError, match="--expect-windows: expected 2,200,000 train"):
-        build_dataset(tmp_path / "out2", dataclasses.replace(spec, max_train=None))
+        build_from_spec(tmp_path / "out2", dataclasses.replace(spec, max_train=None))
 
 
 def test_nothing_left_is_an_error_that_leaves_nothing(tmp_path: Path, sources: Path) -> None:
     (sources / "t0.bed").write_text("a\t0\t5\n")
     with pytest.raises(InputError, match=r"No bin is left \(.* no peak.*\)"):
-        build_dataset(tmp_path / "out", spec_of(sources, peaks=(sources / "t0.bed",)))
+        build_from_spec(tmp_path / "out", spec_of(sources, peaks=(sources / "t0.bed",)))
     assert [path.name for path in tmp_path.iterdir()] == ["sources"]
 
 
@@ -621,7 +620,7 @@ def test_a_failure_in_writing_leaves_nothing_and_keeps_the_old(
     tmp_path: Path, sources: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = spec_of(sources)
-    build_dataset(tmp_path / "old", spec)
+    build_from_spec(tmp_path / "old", spec)
     before = hashlib.sha256((tmp_path / "old" / "train.h5").read_bytes()).digest()
 
     def full(*_: object) -> None:
@@ -630,7 +629,7 @@ def test_a_failure_in_writing_leaves_nothing_and_keeps_the_old(
     monkeypatch.setattr("danq_keras.data.store.SplitWriter.append", full)
     for name in ("new", "old"):
         with pytest.raises(OSError, match="No space left"):
-            build_dataset(tmp_path / name, spec, overwrite=name == "old")
+            build_from_spec(tmp_path / name, spec, overwrite=name == "old")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["old", "sources"]
     assert hashlib.sha256((tmp_path / "old" / "train.h5").read_bytes()).digest() == before
 
@@ -645,7 +644,7 @@ def test_yeast_has_the_expected_windows(tmp_path: Path, data_dir: Path) -> None:
         test_chroms=("chr8", "chr9"),
         valid_region="chr7",
     )
-    summary = build_dataset(tmp_path / "yeast", spec)
+    summary = build_from_spec(tmp_path / "yeast", spec)
     # Counted independently for the data's own description.
     assert summary.n_windows == {"train": 16_110, "valid": 1_804, "test": 1_598}
     assert (summary.positives[2] < 25).sum() == 51

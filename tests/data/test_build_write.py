@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from danq_keras.data.build_write import one_ahead
+from danq_keras.system.threads import one_ahead
 
 
 def test_results_come_in_order_and_one_ahead() -> None:

@@ -15,7 +15,8 @@ from danq_keras.data import bundle, bundle_files, matlab, matlab_writer, store
 from danq_keras.data.bundle import bundle_to_dataset, dataset_to_bundle, open_or_convert
 from danq_keras.data.targets import Targets
 from danq_keras.genome import dna
-from danq_keras.system.command import InputError, log
+from danq_keras.system.errors import InputError
+from danq_keras.system.terminal import log
 
 WINDOW = 12
 
@@ -82,7 +83,7 @@ def refused(message, call, *args, **options):
 
 def test_convert(tmp_path, mats):
     bundle_to_dataset(mats, tmp_path / "out")
-    dataset = store.open_dataset(tmp_path / "out")
+    dataset = store.open_store(tmp_path / "out")
     again = np.random.default_rng(20160614)
     expected = {"train": make_rows(again, 40), "valid": make_rows(again, 10)}
     expected["test"] = make_rows(again, 9)
@@ -101,7 +102,7 @@ def test_919_targets_are_deepseas(tmp_path, rng):
     for name in store.SPLITS:
         write_mat(tmp_path / f"{name}.mat", *make_rows(rng, 3, 919), 919)
     bundle_to_dataset(tmp_path, tmp_path / "out")
-    targets = store.open_dataset(tmp_path / "out").targets
+    targets = store.open_store(tmp_path / "out").targets
     assert targets.names[0] == "8988T|DNase|None"
     assert targets.group[918] == "histone"
 
@@ -173,7 +174,7 @@ def make_dataset(folder, rng, *, sizes=(40, 10, 9), strands=("both", "as given",
                     start=np.arange(n),
                 )
                 writer.append(rows)
-    return store.open_dataset(folder)
+    return store.open_store(folder)
 
 
 @pytest.mark.parametrize("sizes", [(40, 10, 9), (300, 1, 0), (0, 0, 1), (1, 130, 129)])
@@ -184,7 +185,7 @@ def test_there_and_back(tmp_path, rng, sizes, strands):
     before = make_dataset(tmp_path / "before", rng, sizes=sizes, strands=strands)
     dataset_to_bundle(tmp_path / "before", tmp_path / "mats")
     bundle_to_dataset(tmp_path / "mats", tmp_path / "after")
-    after = store.open_dataset(tmp_path / "after")
+    after = store.open_store(tmp_path / "after")
     assert after.targets == before.targets
     assert after.fingerprints() == before.fingerprints()
     for name in store.SPLITS:
@@ -230,7 +231,7 @@ def test_uncompressed_matlab5(tmp_path, rng, monkeypatch):
     before = make_dataset(tmp_path / "before", rng)
     dataset_to_bundle(tmp_path / "before", tmp_path / "mats")
     bundle_to_dataset(tmp_path / "mats", tmp_path / "after")
-    assert store.open_dataset(tmp_path / "after").fingerprints() == before.fingerprints()
+    assert store.open_store(tmp_path / "after").fingerprints() == before.fingerprints()
 
 
 def test_export_tells_what_is_lost(tmp_path, rng, messages):
@@ -308,7 +309,7 @@ def test_shapes_of_a_bundle(tmp_path, mats, kind, messages):
         )
     assert bundle_files.is_bundle(source)
     bundle_to_dataset(source, tmp_path / "out")
-    expected, received = (store.open_dataset(tmp_path / name) for name in ("expected", "out"))
+    expected, received = (store.open_store(tmp_path / name) for name in ("expected", "out"))
     assert received.fingerprints() == expected.fingerprints()
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
         "bundle.json",
@@ -469,7 +470,7 @@ def test_converted_again_when_the_bundle_changes(tmp_path, mats, rng):
     assert folder == tmp_path / "here"
     write_mat(mats / "valid.mat", *make_rows(rng, 13))
     assert open_or_convert(mats, tmp_path / "here") == folder
-    assert store.open_dataset(folder).valid.n_windows == 13
+    assert store.open_store(folder).valid.n_windows == 13
     second = created(folder)
     os.utime(mats / "train.mat", ns=(1, 1))
     open_or_convert(mats, folder)

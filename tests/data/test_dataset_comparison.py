@@ -8,10 +8,10 @@ import pytest
 
 from danq_keras.data import agreement as dataset_comparison
 from danq_keras.data.agreement import compare_datasets
-from danq_keras.data.store import Dataset, Rows, SplitWriter, StoreHeader, new_dataset, open_dataset
+from danq_keras.data.store import Dataset, Rows, SplitWriter, StoreHeader, new_dataset, open_store
 from danq_keras.data.targets import Targets
 from danq_keras.genome import dna
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
 
 LENGTH, N_TARGETS = 40, 11
 NAMES = tuple(f"t{i}" for i in range(N_TARGETS))
@@ -57,7 +57,7 @@ def store(
                 chrom_width=4 * located,
             ) as writer:
                 writer.append(rows)
-    return open_dataset(folder)
+    return open_store(folder)
 
 
 @pytest.mark.parametrize("block", [4, 1 << 14])

@@ -10,7 +10,7 @@ import scipy.io
 from danq_keras.data import deepsea, matlab
 from danq_keras.data.targets import Targets
 from danq_keras.genome import dna
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
 
 WINDOW = 10
 N_TARGETS = 11

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from danq_keras.data import demo
-from danq_keras.data.store import open_dataset
+from danq_keras.data.store import open_store
 from danq_keras.genome.dna import UNKNOWN, Bytes, decode, reverse_complement_codes, unpack_labels
-from danq_keras.motifs.files import Motif, danq_jaspar_motifs
-from danq_keras.system.command import InputError
+from danq_keras.motifs.files import danq_jaspar_motifs
+from danq_keras.motifs.motif import Motif
+from danq_keras.system.errors import InputError
 
 SMALL = {"synthetic1": 120_000, "synthetic2": 40_000, "synthetic3": 40_000}
 
@@ -155,7 +156,7 @@ def test_the_dataset_says_synthetic_and_has_its_source_beside_it(built):
     assert {"train.h5", "valid.h5", "test.h5", "source/genome.fa", "source/README.txt"} <= files
     assert {name for name in files if name.endswith(".bed")} == peaks
     assert not [path.name for path in built.parent.iterdir() if path != built]
-    dataset = open_dataset(built)
+    dataset = open_store(built)
     header = dataset.train.header
     assert header.source.startswith("synthetic demo, seed 7")
     assert all(name.startswith("synthetic_") for name in header.targets.names)
@@ -167,7 +168,7 @@ def test_the_dataset_says_synthetic_and_has_its_source_beside_it(built):
 
 
 def test_splits_are_the_chromosomes(built):
-    dataset = open_dataset(built)
+    dataset = open_store(built)
     splits = (dataset.train, dataset.valid, dataset.test)
     for split, (name, length) in zip(splits, SMALL.items(), strict=True):
         assert set(split.chrom) == {name}
@@ -177,7 +178,7 @@ def test_splits_are_the_chromosomes(built):
 
 def test_labels_are_the_peaks_of_the_files(built):
     """An oracle base by base: more than half of the bin under peaks of the target."""
-    split = open_dataset(built).test
+    split = open_store(built).test
     labels = unpack_labels(split.labels, split.n_targets)
     for number, target in enumerate(split.header.targets.names):
         covered = np.zeros(SMALL["synthetic3"], bool)
@@ -195,7 +196,7 @@ def test_make_demo_again_gives_the_same_bytes(built, tmp_path):
     for path in (built / "source").rglob("*"):
         if path.is_file():
             assert path.read_bytes() == (again / path.relative_to(built)).read_bytes()
-    ours, theirs = open_dataset(built), open_dataset(again)
+    ours, theirs = open_store(built), open_store(again)
     for name in ("train", "valid", "test"):
         assert ours.split(name).checksums == theirs.split(name).checksums
 
@@ -209,7 +210,7 @@ def test_make_demo_does_not_overwrite_unasked(tmp_path):
     assert (out / "mine.txt").read_text() == "keep"
     demo.make_demo(out, overwrite=True, chromosomes=SMALL)
     assert not (out / "mine.txt").exists()
-    assert open_dataset(out).train.n_windows > 0
+    assert open_store(out).train.n_windows > 0
 
 
 def test_full_size():

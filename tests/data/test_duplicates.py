@@ -7,7 +7,7 @@ import pytest
 
 from danq_keras.data import duplicates
 from danq_keras.data.duplicates import KMER, SKETCH, Overlap, count_duplicates, describe_overlaps
-from danq_keras.data.store import Dataset, Rows, SplitWriter, StoreHeader, new_dataset, open_dataset
+from danq_keras.data.store import Dataset, Rows, SplitWriter, StoreHeader, new_dataset, open_store
 from danq_keras.data.targets import Targets
 from danq_keras.genome import dna
 from danq_keras.genome.dna import Bytes, decode, encode, reverse_complement_codes
@@ -24,7 +24,7 @@ def store(folder: Path, **splits: Bytes) -> Dataset:
             labels = np.zeros((len(codes), 1), np.uint8)
             with SplitWriter(temporary / f"{name}.h5", header, n_windows=len(codes)) as writer:
                 writer.append(Rows(dna.pack_codes(codes), labels))
-    return open_dataset(folder)
+    return open_store(folder)
 
 
 def random_codes(rng: np.random.Generator, n: int) -> Bytes:

@@ -5,8 +5,8 @@ import tiny
 
 from danq_keras.data import folds
 from danq_keras.data.folds import Fold
-from danq_keras.data.store import SPLITS, open_dataset
-from danq_keras.system.command import InputError
+from danq_keras.data.store import SPLITS, open_store
+from danq_keras.system.errors import InputError
 
 
 def test_chromosomes_are_dealt_by_hand():
@@ -62,7 +62,7 @@ def test_a_folds_dataset_holds_the_rows_of_its_chromosomes(tmp_path, ignore):
         folder = tmp_path / f"fold-{number}"
         n_bytes = folds.write_fold(source, dealt, number, folder)
         assert n_bytes == sum(path.stat().st_size for path in folder.iterdir())
-        fold = open_dataset(folder)
+        fold = open_store(folder)
         fold.verify()
         assert fold.targets == source.targets
         assert fold.train.header.source.endswith(f"fold {number} of 3")
@@ -90,7 +90,7 @@ def rows(split):
 def test_rows_keep_their_order(tmp_path):
     source = tiny.make_dataset(tmp_path / "source", n_chroms=5)
     folds.write_fold(source, folds.deal_dataset(source, 3), 0, tmp_path / "fold")
-    fold = open_dataset(tmp_path / "fold")
+    fold = open_store(tmp_path / "fold")
     everything = [row for name in SPLITS for row in rows(source.split(name))]
     chosen = [row for row in everything if row[1] in set(fold.train.chrom)]
     assert rows(fold.train) == chosen
@@ -100,9 +100,9 @@ def test_ignore_of_some_splits_is_none_elsewhere(tmp_path):
     source = tiny.make_dataset(tmp_path / "source", n_chroms=3, ignore=True)
     with h5py.File(source.valid.path, "r+") as file:
         del file["ignore"], file.attrs["ignore_sha256"]
-    source = open_dataset(source.folder)
+    source = open_store(source.folder)
     folds.write_fold(source, folds.deal_dataset(source, 3), 0, tmp_path / "fold")
-    fold = open_dataset(tmp_path / "fold")
+    fold = open_store(tmp_path / "fold")
     total = sum(int(np.bitwise_count(fold.split(name).ignore).sum()) for name in SPLITS)
     kept = (source.train, source.test)
     assert total == sum(int(np.bitwise_count(split.ignore).sum()) for split in kept)
@@ -113,13 +113,13 @@ def test_no_coordinates_or_mixed_strands_are_refused(tmp_path):
     with h5py.File(source.valid.path, "r+") as file:
         file.attrs["strands"] = "as given"
     with pytest.raises(InputError, match=r"valid.h5: strands are 'as given', those of train.h5"):
-        folds.deal_dataset(open_dataset(source.folder), 3)
+        folds.deal_dataset(open_store(source.folder), 3)
     with h5py.File(source.test.path, "r+") as file:
         del file["chrom"], file["start"]
     with h5py.File(source.valid.path, "r+") as file:
         file.attrs["strands"] = "both"
     with pytest.raises(InputError, match=r"test.h5: --folds deals .* no coordinates"):
-        folds.deal_dataset(open_dataset(source.folder), 3)
+        folds.deal_dataset(open_store(source.folder), 3)
 
 
 def test_nothing_is_written_over(tmp_path):

@@ -18,7 +18,7 @@ from danq_keras.data.labels import (
 )
 from danq_keras.data.targets import Targets
 from danq_keras.genome.dna import unpack_labels
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
 
 LENGTHS = {"chr1": 1000, "chr2": 500}
 

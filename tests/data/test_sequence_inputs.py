@@ -19,7 +19,7 @@ from danq_keras.data.sequence_inputs import (
 )
 from danq_keras.genome import dna
 from danq_keras.genome.fasta import Genome
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
 
 
 def letters_of(windows, first=0):

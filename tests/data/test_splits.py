@@ -14,7 +14,7 @@ from danq_keras.data.splits import (
     split_by_table,
 )
 from danq_keras.genome.fasta import Genome
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
 
 BINS = np.arange(0, 100, 10)
 TRAIN, VALID, TEST = 0, 1, 2

@@ -15,7 +15,7 @@ import danq_keras
 from danq_keras.data import store
 from danq_keras.data.targets import Targets
 from danq_keras.genome import dna
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
 
 WINDOW, BIN, N_TARGETS, N_WINDOWS = 12, 4, 11, 9
 TARGETS = Targets(
@@ -413,7 +413,7 @@ def test_open_dataset(tmp_path: Path) -> None:
     assert not store.is_dataset(folder)
     write_dataset(folder)
     assert store.is_dataset(folder)
-    dataset = store.open_dataset(folder)
+    dataset = store.open_store(folder)
     assert (dataset.name, dataset.window, dataset.targets) == ("yeast", WINDOW, TARGETS)
     assert dataset.split("valid") is dataset.valid
     prints = dataset.fingerprints()
@@ -424,11 +424,11 @@ def test_open_dataset(tmp_path: Path) -> None:
 
 def test_open_dataset_needs_all_splits(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such dataset folder"):
-        store.open_dataset(tmp_path / "nowhere")
+        store.open_store(tmp_path / "nowhere")
     write_dataset(tmp_path / "set")
     (tmp_path / "set" / "valid.h5").unlink()
     with pytest.raises(InputError, match=r"valid\.h5: no such file"):
-        store.open_dataset(tmp_path / "set")
+        store.open_store(tmp_path / "set")
 
 
 @pytest.mark.parametrize(
@@ -439,7 +439,7 @@ def test_open_dataset_needs_all_splits(tmp_path: Path) -> None:
 def test_splits_that_disagree(tmp_path: Path, name: str, key: str, change: dict) -> None:
     write_dataset(tmp_path / "set", **{name: dataclasses.replace(HEADER, **change)})
     with pytest.raises(InputError, match=rf"{name}\.h5: its {key} differs from that of train"):
-        store.open_dataset(tmp_path / "set")
+        store.open_store(tmp_path / "set")
 
 
 def test_unreadable_split_is_not_called_damaged(tmp_path, monkeypatch):

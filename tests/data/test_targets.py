@@ -3,7 +3,7 @@
 import pytest
 
 from danq_keras.data.targets import Targets
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
 
 NAMES = Targets(
     ("K562|CTCF|None", "K562|CTCF|None#2", "K562|NRSF|None", "8988T|DNase|None", "REB1#2")

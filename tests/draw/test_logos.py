@@ -9,8 +9,8 @@ import pytest
 
 from danq_keras.draw import logos as subject
 from danq_keras.genome.dna import encode, onehot_from_codes
-from danq_keras.motifs.files import Motif
-from danq_keras.system.command import InputError
+from danq_keras.motifs.motif import Motif
+from danq_keras.system.errors import InputError
 
 
 def motif_of(letters):

@@ -8,8 +8,9 @@ import pytest
 
 from danq_keras.data.targets import Targets
 from danq_keras.evaluation import auc_tables
-from danq_keras.evaluation.metrics import BootstrapIntervals, TargetMetrics
-from danq_keras.system.command import InputError
+from danq_keras.evaluation.bootstrap import BootstrapIntervals
+from danq_keras.evaluation.metrics import TargetMetrics
+from danq_keras.system.errors import InputError
 
 TARGETS = Targets(
     ("K562|CTCF|NA", 'odd "name"\twith tab', "K562|BRF1|None", "plain"),

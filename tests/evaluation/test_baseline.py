@@ -52,7 +52,7 @@ def write_dataset(folder, rng, *, sizes=(600, 150, 200), strands=store.STRANDS_B
             ) as writer:
                 packed = dna.pack_codes(codes)
                 writer.append(store.Rows(packed, dna.pack_labels(labels), masked))
-    return store.open_dataset(folder)
+    return store.open_store(folder)
 
 
 @pytest.fixture

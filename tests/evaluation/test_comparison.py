@@ -12,14 +12,15 @@ from scipy import stats
 from danq_keras.commands import compare_aucs
 from danq_keras.data.deepsea import deepsea_targets, published_aucs
 from danq_keras.evaluation import comparison, comparison_text
-from danq_keras.evaluation.auc_tables import COLUMNS, read_text_table, write_auc_table
+from danq_keras.evaluation.auc_tables import COLUMNS, write_auc_table
 from danq_keras.evaluation.comparison import (
     AucTable,
     compare,
     published_table,
     summarise_comparison,
 )
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
+from danq_keras.system.tables import read_text_table
 
 BIN = Path(__file__).resolve().parents[2] / "bin" / "compare_aucs.py"
 

@@ -16,7 +16,7 @@ from sklearn.metrics import (
 
 from danq_keras.benchmarks import metrics as benchmark_metrics
 from danq_keras.evaluation import metrics
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
 
 EXACT = 1e-12
 

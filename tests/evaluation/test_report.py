@@ -15,7 +15,7 @@ from danq_keras.evaluation import auc_tables, comparison_text, report
 from danq_keras.evaluation.calibration import calibrate, calibration_summary
 from danq_keras.evaluation.comparison import AucTable, compare
 from danq_keras.evaluation.metrics import TargetMetrics
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
 
 HOSTILE = '<script>alert("1")</script>|&"\'$x$'
 VOID = {"meta", "link", "input", "br", "hr", "img", "path", "use"}

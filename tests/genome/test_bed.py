@@ -6,16 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from danq_keras.genome.bed import (
-    covered_bases,
-    in_genome,
-    merge,
-    overlapped,
-    read_bed,
-    read_located,
-    rename_chrom,
-)
-from danq_keras.system.command import InputError
+from danq_keras.genome.bed import in_genome, read_bed, read_located, rename_chrom
+from danq_keras.genome.intervals import covered_bases, merge, overlapped
+from danq_keras.system.errors import InputError
 
 NARROW = "chr1\t10\t50\tp1\t100\t.\t7.5\t3.1\t2.2\t15\nchr2\t0\t9\tp2\t1\t.\t0.5\t-1\t-1\t-1\n"
 

@@ -9,8 +9,10 @@ import pytest
 
 import danq_keras.genome.fasta
 from danq_keras.genome.dna import decode, encode, pack_codes, unpack_codes
-from danq_keras.genome.fasta import Genome, PackedSequence, Region, shorten, unknown_runs
-from danq_keras.system.command import InputError
+from danq_keras.genome.fasta import Genome
+from danq_keras.genome.packed import PackedSequence, unknown_runs
+from danq_keras.genome.regions import Region
+from danq_keras.system.errors import InputError, shorten
 
 SEQUENCES = {"chrA": "ACGTNacgtnRYKACGTACCA", "chrB": "TTTTGGGGCC"}
 READ = {"chrA": "ACGTNACGTNNNNACGTACCA", "chrB": "TTTTGGGGCC"}

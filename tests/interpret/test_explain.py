@@ -13,7 +13,7 @@ from danq_keras.interpret.explainer import (
     score_model,
     single_changes,
 )
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
 
 L = toys.WINDOW
 

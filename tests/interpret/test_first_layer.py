@@ -10,9 +10,9 @@ from danq_keras.data.targets import Targets
 from danq_keras.genome import dna
 from danq_keras.interpret.first_layer import KernelScanner, first_convolution
 from danq_keras.interpret.kernel_motifs import kernel_motifs
-from danq_keras.models.networks import build_model
-from danq_keras.prediction.predictor import TrainedModel
-from danq_keras.system.command import InputError
+from danq_keras.models.networks import build_network
+from danq_keras.models.trained import TrainedModel
+from danq_keras.system.errors import InputError
 
 WORD = "GATTACA"
 
@@ -68,7 +68,7 @@ def test_a_known_kernel_s_motif_comes_back_exactly(rng, both_strands):
 
 
 def test_counts_are_those_of_activations_by_hand(rng):
-    model = build_model(tiny.preset().model, seed=1)
+    model = build_network(tiny.preset().model, seed=1)
     conv = first_convolution(trained(model))
     kernel, bias = conv.get_weights()
     bias = rng.normal(-0.05, 0.02, bias.shape).astype(np.float32)

@@ -15,7 +15,7 @@ from danq_keras.interpret.insertions import (
     spacing_response,
 )
 from danq_keras.motifs.files import danq_jaspar_motifs
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
 
 WINDOW = 60
 

@@ -9,9 +9,10 @@ import pytest
 from Bio import motifs as bio_motifs
 
 from danq_keras.interpret import kernel_motifs as subject
-from danq_keras.motifs.files import Motif, read_meme, write_jaspar, write_meme
+from danq_keras.motifs.files import read_meme, write_jaspar, write_meme
 from danq_keras.motifs.matching import Match
-from danq_keras.system.command import InputError
+from danq_keras.motifs.motif import Motif
+from danq_keras.system.errors import InputError
 
 COUNTS = np.array(
     [

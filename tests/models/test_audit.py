@@ -25,9 +25,11 @@ from scipy import stats
 
 from danq_keras.genome import dna
 from danq_keras.models import legacy
-from danq_keras.models.networks import build_model
-from danq_keras.motifs.files import motif_kernels, resolve_motifs
-from danq_keras.recipes.presets import PRESETS, ModelConfig
+from danq_keras.models.networks import build_network
+from danq_keras.motifs.files import resolve_motifs
+from danq_keras.motifs.kernels import motif_kernels
+from danq_keras.recipes.config import ModelConfig
+from danq_keras.recipes.presets import PRESETS
 
 MARGIN = 1000  # a mistake must exceed the bound of the check this many times
 WEIGHT_MARGIN = 50  # the bound on final weights is the wider one
@@ -284,7 +286,7 @@ def is_uniform(values, limit):
 
 @pytest.fixture(scope="module")
 def initialised():
-    return build_model(WIDE, seed=11)
+    return build_network(WIDE, seed=11)
 
 
 def test_the_distribution_test_sees_another_distribution():
@@ -361,7 +363,7 @@ def test_motifs_start_everywhere_in_the_originals_range_and_nowhere_else():
 @pytest.fixture(scope="module")
 def around_dropout():
     """What goes into and comes out of the dropouts of a whole network."""
-    model = build_model(WIDE, seed=2)
+    model = build_network(WIDE, seed=2)
     layers = [
         model.get_layer("pool").output,
         model.get_layer("lstm_forward").input,

@@ -15,9 +15,10 @@ from keras02 import FULL, SMALL, Size, random_layers, write
 from danq_keras.commands import evaluate, import_weights, weights_session
 from danq_keras.genome import dna
 from danq_keras.models import legacy
-from danq_keras.models.networks import build_model, save_model
-from danq_keras.prediction.predictor import load_trained
-from danq_keras.recipes.presets import PRESETS, ModelConfig
+from danq_keras.models.networks import build_network, save_model
+from danq_keras.models.trained import load_model
+from danq_keras.recipes.config import ModelConfig
+from danq_keras.recipes.presets import PRESETS
 from danq_keras.system import command as console
 from danq_keras.training.step import TrainingStep
 
@@ -284,7 +285,7 @@ def test_import_end_to_end(tmp_path, command, preset, wrapper):
     assert status == 0
     assert "Self-check: 4 random windows, both strands: largest difference" in printed
     assert f"windows of 60 bases, 4 targets, wrapper {wrapper}" in printed
-    trained = load_trained(out)
+    trained = load_model(out)
     x = windows()
     arrays = legacy.read_old_weights(source, preset)
     expected = legacy.forward_float64(arrays, x, pool_size=5, wrapper=wrapper)
@@ -316,7 +317,7 @@ def test_weights_of_another_window_and_pool(tmp_path, command):
     assert not out.exists()
     options = ["--window", "24", "--pool-size", "5"]
     assert command(source, out, "--preset", "danq", *options)[0] == 0
-    assert load_trained(out).network.input_shape == (None, 24, 4)
+    assert load_model(out).network.input_shape == (None, 24, 4)
 
 
 @pytest.mark.parametrize(
@@ -378,7 +379,7 @@ def test_loading_needs_the_old_gate(imported, monkeypatch):
 
 def test_imported_model_can_be_trained_on_evaluated_and_exported(tmp_path, imported, command):
     dataset = tiny.make_dataset(tmp_path / "data", n_targets=SMALL.targets)
-    network = load_trained(imported).network
+    network = load_model(imported).network
     config = ModelConfig(
         window=60,
         n_targets=4,
@@ -452,7 +453,7 @@ def test_file_to_model_to_file_is_the_same_to_the_bit(tmp_path, command, preset,
 
 def test_a_model_of_ours_goes_out_and_comes_back(tmp_path):
     config = tiny.preset(gates="hard").model
-    model = build_model(config, seed=6)
+    model = build_network(config, seed=6)
     path = tmp_path / "old.hdf5"
     legacy.write_old_weights(path, legacy.old_from_model(model), "danq")
     arrays = legacy.read_old_weights(path, "danq")
@@ -476,7 +477,7 @@ def test_a_model_of_ours_goes_out_and_comes_back(tmp_path):
 def test_export_refuses_what_the_old_stack_could_not_hold(
     tmp_path, command, preset, settings, message
 ):
-    model = build_model(tiny.preset(preset, **settings).model, seed=0)
+    model = build_network(tiny.preset(preset, **settings).model, seed=0)
     save_model(model, tmp_path / "new.keras")
     out = tmp_path / "old.hdf5"
     status, _, error = command("--export", tmp_path / "new.keras", out, "--preset", "danq")
@@ -522,6 +523,6 @@ def test_full_size_files(tmp_path, command, preset, wrapper, parameters, megabyt
     arrays = legacy.read_old_weights(source, preset)
     pool = PRESETS[preset].model.pool_size
     expected = legacy.forward_float64(arrays, x, pool_size=pool, wrapper=wrapper)
-    predicted = load_trained(out).network.predict(x, verbose=0)
+    predicted = load_model(out).network.predict(x, verbose=0)
     np.testing.assert_allclose(predicted, expected, rtol=0, atol=1e-5)
     assert np.abs(expected[0] - expected[1]).max() > 1e-3

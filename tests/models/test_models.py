@@ -6,15 +6,11 @@ import numpy as np
 import pytest
 
 from danq_keras.genome import dna
-from danq_keras.models.networks import (
-    RandomDropout,
-    build_model,
-    logits_model,
-    unpack,
-    unpack_windows,
-)
+from danq_keras.models.layers import RandomDropout, unpack, unpack_windows
+from danq_keras.models.networks import build_network, logits_model
 from danq_keras.motifs.files import resolve_motifs
-from danq_keras.recipes.presets import PRESETS, ModelConfig
+from danq_keras.recipes.config import ModelConfig
+from danq_keras.recipes.presets import PRESETS
 
 FLOAT32 = 1e-6
 SMALL = ModelConfig(
@@ -42,11 +38,11 @@ def windows(rng, n=4, length=200):
 )
 def test_parameter_counts(preset, parameters):
     config = ModelConfig(**{**PRESETS[preset].model.__dict__, "motif_file": None})
-    assert build_model(config, initialise=False).count_params() == parameters
+    assert build_network(config, initialise=False).count_params() == parameters
 
 
 def test_layers_are_those_of_the_paper():
-    model = build_model(ModelConfig(), initialise=False)
+    model = build_network(ModelConfig(), initialise=False)
     shapes = {layer.name: layer.output.shape[1:] for layer in model.layers}
     assert shapes["conv"] == (975, 320)
     assert shapes["pool"] == (75, 320)
@@ -57,7 +53,7 @@ def test_layers_are_those_of_the_paper():
 
 
 def test_initial_values_have_the_original_limits():
-    model = build_model(ModelConfig(n_targets=919), seed=3)
+    model = build_network(ModelConfig(n_targets=919), seed=3)
     conv, conv_bias = model.get_layer("conv").get_weights()
     assert 0.0499 < np.abs(conv).max() <= 0.05
     assert not conv_bias.any()
@@ -80,7 +76,7 @@ def test_initial_values_have_the_original_limits():
 
 
 def test_same_seed_same_weights_other_seed_others():
-    first, again, other = (build_model(SMALL, seed=seed).get_weights() for seed in (1, 1, 2))
+    first, again, other = (build_network(SMALL, seed=seed).get_weights() for seed in (1, 1, 2))
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert not np.array_equal(first[0], other[0])
 
@@ -121,7 +117,7 @@ def forward_numpy(model, x, gate, *, kept_pool, kept_lstm, pool):
 @pytest.mark.parametrize("gates", ["sigmoid", "hard"])
 @pytest.mark.parametrize("kind", ["classic", "inverted"])
 def test_forward_pass_equals_numpy(rng, gates, kind):
-    model = build_model(small(gates=gates, dropout_kind=kind), seed=5)
+    model = build_network(small(gates=gates, dropout_kind=kind), seed=5)
     gate = {
         "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
         "hard": lambda x: np.clip(0.2 * x + 0.5, 0, 1),
@@ -135,7 +131,7 @@ def test_forward_pass_equals_numpy(rng, gates, kind):
 
 
 def test_classic_dropout_is_not_inverted_and_draws_a_mask_for_each_direction():
-    model = build_model(small(dropout_kind="classic"), seed=0)
+    model = build_network(small(dropout_kind="classic"), seed=0)
     masks = [
         np.asarray(
             model.get_layer(f"dropout_pool_{d}_scale").call(
@@ -165,13 +161,13 @@ def test_random_dropout_draws_its_rate_anew_and_keeps_the_mean():
 
 
 def test_random_rate_once_a_run_is_a_plain_dropout():
-    model = build_model(small(dropout_pool=(0.1, 0.3), dropout_redraw="run"), seed=0)
+    model = build_network(small(dropout_pool=(0.1, 0.3), dropout_redraw="run"), seed=0)
     assert 0.1 <= model.get_layer("dropout_pool_forward").rate <= 0.3
 
 
 @pytest.mark.parametrize("window", [130, 200, 998])
 def test_any_even_window_and_number_of_targets(rng, window):
-    model = build_model(small(window=window, n_targets=1), seed=0)
+    model = build_network(small(window=window, n_targets=1), seed=0)
     assert model.predict(windows(rng, 2, window), verbose=0).shape == (2, 1)
 
 
@@ -188,7 +184,7 @@ def test_saved_model_holds_only_built_in_objects_and_predicts_the_same(tmp_path,
                 "n_targets": 2,
             }
         )
-        model = build_model(config, seed=0)
+        model = build_network(config, seed=0)
         path = tmp_path / f"{name}.keras"
         model.save(path)
         assert "danq_keras" not in model.to_json()
@@ -199,7 +195,7 @@ def test_saved_model_holds_only_built_in_objects_and_predicts_the_same(tmp_path,
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16", "mixed_bfloat16"])
 def test_precision_is_a_policy_and_outputs_and_weights_stay_float32(precision):
-    model = build_model(SMALL, precision=precision)
+    model = build_network(SMALL, precision=precision)
     assert model.get_layer("conv").compute_dtype == precision.removeprefix("mixed_")
     for name in ("logits", "probability"):
         assert model.get_layer(name).compute_dtype == "float32"
@@ -216,7 +212,7 @@ def test_unpacking_in_the_graph_equals_numpy(rng):
 
 
 def test_logits_model_shares_weights(rng):
-    model = build_model(SMALL)
+    model = build_network(SMALL)
     x = windows(rng)
     logits = logits_model(model).predict(x, verbose=0)
     np.testing.assert_allclose(1 / (1 + np.exp(-logits)), model.predict(x, verbose=0), atol=FLOAT32)
@@ -226,7 +222,7 @@ def test_first_kernels_of_danq_jaspar_are_the_motifs():
     config = ModelConfig(
         **{**PRESETS["danq-jaspar"].model.__dict__, "lstm_units": 2, "dense_units": 2}
     )
-    kernel, bias = build_model(config, seed=4).get_layer("conv").get_weights()
+    kernel, bias = build_network(config, seed=4).get_layer("conv").get_weights()
     motifs = resolve_motifs("jaspar2016")
     assert len(motifs) == 525
     for number, motif in enumerate(motifs):
@@ -256,26 +252,26 @@ def drawn_rates(model, name, n=8):
 def test_preset_random_dropout_draws_within_its_ranges_at_each_step_or_once(name, low, high):
     preset = PRESETS["random-dropout"].model
     sizes = {"filters": 64, "lstm_units": 32, "dense_units": 4, "n_targets": 3}
-    each_step = drawn_rates(build_model(dataclasses.replace(preset, **sizes), seed=1), name)
+    each_step = drawn_rates(build_network(dataclasses.replace(preset, **sizes), seed=1), name)
     assert all(low - 0.01 < rate < high + 0.01 for rate in each_step)
     assert max(each_step) - min(each_step) > 0.05
     once = dataclasses.replace(preset, dropout_redraw="run", **sizes)
-    rates = drawn_rates(build_model(once, seed=1), name)
+    rates = drawn_rates(build_network(once, seed=1), name)
     assert max(rates) - min(rates) < 0.01
     assert low < np.mean(rates) < high
-    others = {build_model(once, seed=seed).get_layer(name).rate for seed in range(4)}
+    others = {build_network(once, seed=seed).get_layer(name).rate for seed in range(4)}
     assert len(others) == 4  # another run, another rate
 
 
 def test_preset_mouse_mel_has_39_targets_of_its_data():
     config = dataclasses.replace(PRESETS["mouse-mel"].model, n_targets=39)
-    model = build_model(config, initialise=False)
+    model = build_network(config, initialise=False)
     assert model.output.shape == (None, 39)
     assert model.count_params() == 46_926_479 - 880 * 926  # danq less 880 targets
 
 
 def test_preset_bioq_has_two_blstm_layers():
-    model = build_model(PRESETS["bioq"].model, initialise=False)
+    model = build_network(PRESETS["bioq"].model, initialise=False)
     assert model.get_layer("blstm").output.shape[1:] == (75, 640)
     assert model.get_layer("blstm_2").output.shape[1:] == (75, 640)
     assert len([layer for layer in model.layers if isinstance(layer, keras.layers.LSTM)]) == 4

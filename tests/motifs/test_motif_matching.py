@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from danq_keras.genome.dna import encode, onehot_from_codes
-from danq_keras.motifs.files import Motif, danq_jaspar_motifs, read_jaspar, read_meme
+from danq_keras.motifs.files import danq_jaspar_motifs, read_jaspar, read_meme
 from danq_keras.motifs.matching import MotifDatabase, match_motif, unit_columns
+from danq_keras.motifs.motif import Motif
 from danq_keras.system.shipped import resource_path
 
 

@@ -10,16 +10,16 @@ import pytest
 from danq_keras.genome.dna import encode, onehot_from_codes
 from danq_keras.motifs import make_jaspar as make_motifs
 from danq_keras.motifs.files import (
-    Motif,
     danq_jaspar_motifs,
-    motif_kernels,
     read_jaspar,
     read_meme,
     read_motif_file,
     resolve_motifs,
     write_jaspar,
 )
-from danq_keras.system.command import InputError
+from danq_keras.motifs.kernels import motif_kernels
+from danq_keras.motifs.motif import Motif
+from danq_keras.system.errors import InputError
 from danq_keras.system.shipped import resource_path
 
 # Columns of the files are A, C, G, T; counts 1 2 3 4 and 8 0 0 0 become these rows in A, G, C, T.

@@ -8,9 +8,9 @@ import pytest
 
 from danq_keras.interpret.kernel_motifs import choose_matcher
 from danq_keras.motifs import tomtom
-from danq_keras.motifs.files import Motif
 from danq_keras.motifs.matching import Match, MotifDatabase, match_motif
-from danq_keras.system.command import InputError
+from danq_keras.motifs.motif import Motif
+from danq_keras.system.errors import InputError
 
 HEADER = (
     "#Query ID\tTarget ID\tOptimal offset\tp-value\tE-value\tq-value\tOverlap\t"

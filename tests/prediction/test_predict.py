@@ -15,10 +15,11 @@ from danq_keras.data import store
 from danq_keras.data.deepsea import deepsea_targets
 from danq_keras.data.targets import Targets
 from danq_keras.genome import dna
-from danq_keras.models.networks import build_model
+from danq_keras.models.networks import build_network
+from danq_keras.models.trained import load_model
 from danq_keras.prediction import predictor as predict
-from danq_keras.prediction.predictor import SplitPredictor, load_trained
-from danq_keras.system.command import InputError
+from danq_keras.prediction.predictor import SplitPredictor
+from danq_keras.system.errors import InputError
 
 N_WINDOWS, WINDOW, N_TARGETS = 37, 12, 5
 TOLERANCE = 2e-6  # of float32 probabilities
@@ -195,7 +196,7 @@ def test_run_folder_gives_network_and_names(tmp_path: Path, split: store.Split) 
     config = {"targets": ["a", "b", "c", "d", "e"], "preset": "danq"}
     run = save_run(tmp_path / "run", N_TARGETS, config)
     for path in (run, run / "model.keras"):
-        trained = load_trained(path)
+        trained = load_model(path)
         assert trained.targets.names == ("a", "b", "c", "d", "e")
         assert trained.config == config
         assert trained.path == path
@@ -205,30 +206,30 @@ def test_run_folder_gives_network_and_names(tmp_path: Path, split: store.Split) 
 
 
 def test_bare_file_has_numbers_for_names(tmp_path: Path) -> None:
-    trained = load_trained(save_run(tmp_path / "run", 3) / "model.keras")
+    trained = load_model(save_run(tmp_path / "run", 3) / "model.keras")
     assert trained.targets.names == ("0", "1", "2")
     assert trained.config == {}
 
 
 def test_919_outputs_are_deepseas(tmp_path: Path) -> None:
-    trained = load_trained(save_run(tmp_path / "run", 919))
+    trained = load_model(save_run(tmp_path / "run", 919))
     assert trained.targets == deepsea_targets()
 
 
 def test_names_of_another_number_are_not_believed(tmp_path: Path) -> None:
-    trained = load_trained(save_run(tmp_path / "run", 2, {"targets": ["a", "b", "c"]}))
+    trained = load_model(save_run(tmp_path / "run", 2, {"targets": ["a", "b", "c"]}))
     assert trained.targets.names == ("0", "1")
 
 
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
 def test_a_network_of_mixed_precision_works_in_float32(precision: str, tmp_path: Path) -> None:
     config = tiny.preset("danq").model
-    exact = build_model(config)
-    mixed = build_model(config, precision=precision)
+    exact = build_network(config)
+    mixed = build_network(config, precision=precision)
     mixed.set_weights(exact.get_weights())
     mixed.save(tmp_path / "mixed.keras")
     onehot = np.eye(4, dtype=np.float32)[np.random.default_rng(0).integers(0, 4, (9, tiny.WINDOW))]
-    loaded = load_trained(tmp_path / "mixed.keras").network
+    loaded = load_model(tmp_path / "mixed.keras").network
     expected = np.asarray(exact(onehot, training=False))
     np.testing.assert_array_equal(np.asarray(loaded(onehot, training=False)), expected)
     assert not np.array_equal(np.asarray(mixed(onehot, training=False)), expected)
@@ -237,7 +238,7 @@ def test_a_network_of_mixed_precision_works_in_float32(precision: str, tmp_path:
 def test_missing_model(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "x.keras"):
         with pytest.raises(InputError, match=r"\.keras: no such model\. Give a run folder"):
-            load_trained(path)
+            load_model(path)
 
 
 def test_a_folder_of_runs_is_no_model(tmp_path: Path) -> None:
@@ -245,7 +246,7 @@ def test_a_folder_of_runs_is_no_model(tmp_path: Path) -> None:
     for name in ("seed-2", "seed-1"):
         save_run(tmp_path / "set" / name, 2, {})
     with pytest.raises(InputError, match=r"a folder of runs, not a run.*such as .*seed-1\.$"):
-        load_trained(tmp_path / "set")
+        load_model(tmp_path / "set")
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip archive"])
@@ -253,7 +254,7 @@ def test_file_that_is_no_model(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.keras"
     path.write_bytes(content)
     with pytest.raises(InputError, match="not a readable Keras model") as caught:
-        load_trained(path)
+        load_model(path)
     assert "\n" not in str(caught.value)
 
 
@@ -261,14 +262,14 @@ def test_truncated_model(tmp_path: Path) -> None:
     path = save_run(tmp_path / "run", 2) / "model.keras"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(InputError, match="not a readable Keras model"):
-        load_trained(path)
+        load_model(path)
 
 
 def test_model_of_other_shape(tmp_path: Path) -> None:
     model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
     model.save(tmp_path / "x.keras")
     with pytest.raises(InputError, match=r"maps \(N, L, 4\) to \(N, T\)\. Received: \(None, 8\)"):
-        load_trained(tmp_path / "x.keras")
+        load_model(tmp_path / "x.keras")
 
 
 def test_exact_float32_is_asked_for_and_given_back():

@@ -16,11 +16,11 @@ import toys
 
 from danq_keras.commands import predict
 from danq_keras.data import inputs
-from danq_keras.models.networks import build_model
+from danq_keras.models.networks import build_network
 from danq_keras.prediction import growing as prediction_files
 from danq_keras.prediction import stream as predict_stream
-from danq_keras.prediction.growing import kind_of, track_names
-from danq_keras.prediction.stream import AdaptiveBatches, WindowPredictor, automatic_batch_size
+from danq_keras.prediction.outputs import kind_of, track_names
+from danq_keras.prediction.predictor import AdaptiveBatches, WindowPredictor, automatic_batch_size
 from danq_keras.system import command as console
 
 WINDOW, STEP = 20, 6
@@ -249,7 +249,7 @@ def test_ensembles_that_cannot_be(files, tmp_path, command):
 def test_the_embedding_is_the_dense_layer(tmp_path, command, rng):
     import keras
 
-    network = build_model(tiny.preset().model, seed=1)
+    network = build_network(tiny.preset().model, seed=1)
     network.save(tmp_path / "m.keras")
     letters = "".join(rng.choice(list("ACGT"), tiny.WINDOW))
     fasta = toys.write_fasta(tmp_path / "r.fa", {"r": letters})
@@ -465,7 +465,7 @@ def test_a_batch_that_does_not_fit_is_halved(monkeypatch):
 
 def test_the_automatic_size_falls_with_the_network():
     small = automatic_batch_size(toys.composition(WINDOW))
-    large = automatic_batch_size(build_model(tiny.preset(filters=900_000).model))
+    large = automatic_batch_size(build_network(tiny.preset(filters=900_000).model))
     assert small == 2048
     assert 1 <= large < 16
     assert large & (large - 1) == 0

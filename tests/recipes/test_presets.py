@@ -6,19 +6,11 @@ from typing import Any
 
 import pytest
 
-from danq_keras.recipes.presets import (
-    JASPAR_2016,
-    MODEL_FIELDS,
-    PRESETS,
-    TRAIN_FIELDS,
-    ModelConfig,
-    Preset,
-    TrainConfig,
-    apply_settings,
-    changed_settings,
-    get_preset,
-)
-from danq_keras.system.command import InputError
+from danq_keras.motifs.files import JASPAR_2016
+from danq_keras.recipes.config import ModelConfig, Preset, TrainConfig
+from danq_keras.recipes.presets import PRESETS, get_preset
+from danq_keras.recipes.settings import MODEL_FIELDS, TRAIN_FIELDS, apply_settings, changed_settings
+from danq_keras.system.errors import InputError
 
 DANQ = PRESETS["danq"]
 

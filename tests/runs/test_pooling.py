@@ -7,12 +7,12 @@ import tiny
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from danq_keras.data import folds
-from danq_keras.data.store import open_dataset
+from danq_keras.data.store import open_store
 from danq_keras.evaluation import auc_tables, metrics
 from danq_keras.genome.dna import unpack_labels
 from danq_keras.runs import pooling
 from danq_keras.runs.pooling import PREDICTIONS, Pooling
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
 
 N_FOLDS = 3
 
@@ -26,7 +26,7 @@ def fold_runs(folder, rng, *, numbers=(0, 1, 2), ignore=False):
         run, data = folder / f"fold-{number}", folder / f"data-{number}"
         folds.write_fold(source, dealt, number, data)
         run.mkdir()
-        split = open_dataset(data).test
+        split = open_store(data).test
         labels = unpack_labels(split.labels, 3)[:, list(numbers)]
         probs = rng.random(labels.shape, np.float32)
         with h5py.File(run / PREDICTIONS, "w") as file:

@@ -8,7 +8,7 @@ from scipy import stats
 
 from danq_keras.runs import statistics as repeats
 from danq_keras.runs.statistics import Until
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
 
 HISTORY = {
     "epoch": [1, 2, 3, 4],

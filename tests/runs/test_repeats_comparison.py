@@ -6,9 +6,9 @@ import sets
 from scipy import stats
 
 from danq_keras.commands import compare_aucs
-from danq_keras.evaluation.auc_tables import read_text_table
 from danq_keras.runs.comparison import FILES, compare_sets, set_markdown
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
+from danq_keras.system.tables import read_text_table
 
 OURS = [[0.60, 0.90], [0.70, 0.91], [0.80, 0.95]]
 THEIRS = [[0.50, 0.90], [0.52, 0.80]]

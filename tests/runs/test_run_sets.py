@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import sets
 
-from danq_keras.evaluation.auc_tables import read_text_table
 from danq_keras.runs import sets as run_sets
 from danq_keras.runs.sets import FOLDS, REPEATS
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
+from danq_keras.system.tables import read_text_table
 
 AUCS = [[0.6, 0.9], [0.7, 0.9], [0.8, float("nan")]]
 

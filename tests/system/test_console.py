@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 from danq_keras.system import command as console
-from danq_keras.system.command import InputError, Interruption, atomic_output, run_command
+from danq_keras.system.command import run_command
+from danq_keras.system.errors import InputError
+from danq_keras.system.files import atomic_output
+from danq_keras.system.signals import Interruption
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
 from danq_keras.training.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 
 STATE = {"step": 7, "best_loss": 0.1 + 0.2, "history": [{"epoch": 1, "loss": 0.5}], "done": False}

@@ -6,17 +6,15 @@ import tiny
 from sklearn.metrics import f1_score
 
 from danq_keras.evaluation.auc_tables import read_auc_table
-from danq_keras.models.networks import build_model
-from danq_keras.prediction.predictor import SplitPrediction, SplitPredictor, TrainedModel
-from danq_keras.recipes.presets import PRESETS, apply_settings, get_preset
-from danq_keras.system.command import InputError
+from danq_keras.evaluation.evaluate import MIN_VALIDATION_POSITIVES, Evaluation, choose_thresholds
+from danq_keras.models.networks import build_network
+from danq_keras.models.trained import TrainedModel
+from danq_keras.prediction.predictor import SplitPrediction, SplitPredictor
+from danq_keras.recipes.presets import PRESETS, get_preset
+from danq_keras.recipes.settings import apply_settings
+from danq_keras.system.errors import InputError
 from danq_keras.training import run_folder as experiment
-from danq_keras.training.run_folder import (
-    MIN_VALIDATION_POSITIVES,
-    Evaluation,
-    choose_thresholds,
-    preset_from_config,
-)
+from danq_keras.training.run_folder import preset_from_config
 
 
 def prediction(rng, positives, n=200, ignore=None):
@@ -71,7 +69,7 @@ def test_a_target_that_is_always_positive_shares_the_threshold(rng):
 def test_thresholds_of_validation_are_stored_and_applied_to_the_test(tmp_path, monkeypatch, least):
     monkeypatch.setattr(experiment, "MIN_VALIDATION_POSITIVES", least)
     dataset = tiny.make_dataset(tmp_path / "data")
-    network = build_model(tiny.preset().model, seed=3)
+    network = build_network(tiny.preset().model, seed=3)
     model = TrainedModel(network, dataset.targets, tmp_path / "x.keras", {})
     (tmp_path / "out").mkdir()
     experiment.evaluate_model(model, dataset, tmp_path / "out", how=Evaluation())

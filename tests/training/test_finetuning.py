@@ -13,7 +13,7 @@ import tiny
 
 from danq_keras.commands import train
 from danq_keras.data.targets import Targets
-from danq_keras.models.networks import build_model, save_model
+from danq_keras.models.networks import build_network, save_model
 from danq_keras.recipes.presets import get_preset
 from danq_keras.system import command as console
 from danq_keras.training.fine_tuning import (
@@ -34,7 +34,7 @@ HARD = {"gates": "hard", "dropout_pool": (0.1, 0.3), "lstm_layers": 2}
 def source_of(folder, config, names=NAMES, seed=3):
     """A run folder with untrained weights, and what a run leaves beside them."""
     folder.mkdir()
-    save_model(build_model(config, seed=seed), folder / "model.keras")
+    save_model(build_network(config, seed=seed), folder / "model.keras")
     (folder / "config.json").write_text(json.dumps({"preset": "danq", "targets": list(names)}))
     return open_source(folder)
 
@@ -138,7 +138,7 @@ def test_foreign_networks_are_refused(tmp_path):
     save_model(foreign(keras.layers.LSTM(2, name="conv")), tmp_path / "named.keras")
     with pytest.raises(console.InputError, match="layers of this one are others"):
         open_source(tmp_path / "named.keras")
-    model = build_model(tiny.preset().model)
+    model = build_network(tiny.preset().model)
     hidden = keras.layers.Dense(3, name="logits")(
         keras.layers.Dense(6, name="extra")(model.get_layer("dense").output)
     )
@@ -178,7 +178,7 @@ def test_the_same_targets_in_another_order(tmp_path):
     source = source_of(tmp_path / "run", config)
     targets = Targets(("target2", "target0", "target1"))
     assert new_layers(source, config, targets) == ()
-    model = build_model(config, seed=9)
+    model = build_network(config, seed=9)
     copy_weights(source, model, targets, new=())
     ours, theirs = (
         predictions(each, np.random.default_rng(0)) for each in (model, source.trained.network)
@@ -198,7 +198,7 @@ def test_new_layers_keep_their_initial_values(tmp_path, changes, names, new):
     source = source_of(tmp_path / "run", tiny.preset().model)
     config = dataclasses.replace(tiny.preset().model, **changes)
     assert new_layers(source, config, Targets(names)) == new
-    model, untouched = build_model(config, seed=9), build_model(config, seed=9)
+    model, untouched = build_network(config, seed=9), build_network(config, seed=9)
     copy_weights(source, model, Targets(names), new=new)
     for layer in model.layers:
         if not layer.weights:
@@ -213,11 +213,11 @@ def test_new_layers_keep_their_initial_values(tmp_path, changes, names, new):
 def test_a_file_alone_has_no_names(tmp_path):
     """Numbers stand for unknown names, and fit no dataset's; 919 targets are DeepSEA's."""
     config = tiny.preset().model
-    save_model(build_model(config), tmp_path / "alone.keras")
+    save_model(build_network(config), tmp_path / "alone.keras")
     source = open_source(tmp_path / "alone.keras")
     assert new_layers(source, config, Targets(NAMES)) == ("logits",)
     large = tiny.preset(n_targets=919).model
-    save_model(build_model(large), tmp_path / "deepsea.keras")
+    save_model(build_network(large), tmp_path / "deepsea.keras")
     source = open_source(tmp_path / "deepsea.keras")
     assert new_layers(source, large, source.trained.targets) == ()
     assert source.trained.targets.names[0] == "8988T|DNase|None"
@@ -239,7 +239,7 @@ def test_a_recorded_model_must_be_the_same(tmp_path):
     source = source_of(tmp_path / "run", config)
     record = json.loads(json.dumps(source.record(())))
     assert reopen_source(record, tmp_path / "c.json").fingerprint == source.fingerprint
-    save_model(build_model(config, seed=4), tmp_path / "run" / "model.keras")
+    save_model(build_network(config, seed=4), tmp_path / "run" / "model.keras")
     with pytest.raises(console.InputError, match=r"not the model that .*c\.json names"):
         reopen_source(record, tmp_path / "c.json")
     shutil.rmtree(tmp_path / "run")
@@ -248,7 +248,7 @@ def test_a_recorded_model_must_be_the_same(tmp_path):
 
 
 def test_settings_read_from_a_model_in_memory(tmp_path):
-    assert network_settings(build_model(tiny.preset().model), tmp_path)["motif_file"] is None
+    assert network_settings(build_network(tiny.preset().model), tmp_path)["motif_file"] is None
 
 
 # ── the command ─────────────────────────────────────────────────────────────

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from danq_keras.recipes.presets import PRESETS, Preset, TrainConfig, apply_settings
-from danq_keras.system.command import InputError
+from danq_keras.recipes.config import Preset, TrainConfig
+from danq_keras.recipes.presets import PRESETS
+from danq_keras.recipes.settings import apply_settings
+from danq_keras.system.errors import InputError
 from danq_keras.training.optimizers import (
     OPTIMIZERS,
     describe_steps,

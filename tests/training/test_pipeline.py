@@ -9,7 +9,7 @@ import pytest
 from danq_keras.data import store
 from danq_keras.data.targets import Targets
 from danq_keras.genome import dna
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
 from danq_keras.training.pipeline import Order, epoch_batches, read_batch
 
 N_WINDOWS, WINDOW, N_TARGETS = 23, 16, 11

@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 from danq_keras.genome import dna
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
 from danq_keras.training.optimizers import learning_rate_at
 from danq_keras.training.pipeline import Order, read_batch
 from danq_keras.training.restudy import (

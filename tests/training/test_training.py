@@ -14,7 +14,7 @@ import pytest
 import tiny
 
 from danq_keras.genome import dna
-from danq_keras.system.command import InputError, Terminated
+from danq_keras.system.errors import InputError, Terminated
 from danq_keras.training.checkpoints import latest_checkpoint
 from danq_keras.training.pipeline import Order, epoch_batches
 from danq_keras.training.step import TrainingStep

@@ -8,9 +8,11 @@ import pytest
 import tiny
 from keras import Model
 
-from danq_keras.models.networks import build_model
-from danq_keras.recipes.presets import PRESETS, ModelConfig, apply_settings, get_preset
-from danq_keras.system.command import InputError
+from danq_keras.models.networks import build_network
+from danq_keras.recipes.config import ModelConfig
+from danq_keras.recipes.presets import PRESETS, get_preset
+from danq_keras.recipes.settings import apply_settings
+from danq_keras.system.errors import InputError
 from danq_keras.tuning import space as search_space
 from danq_keras.tuning.space import (
     DEFAULT_SPACE,
@@ -122,7 +124,7 @@ def test_parameters_are_those_of_the_network(layers):
         tiny.preset(lstm_layers=layers).model,
         dataclasses.replace(tiny.preset("bioq").model, filters=7, lstm_layers=layers),
     ):
-        model: Model = build_model(config, initialise=False)
+        model: Model = build_network(config, initialise=False)
         assert count_parameters(config) == model.count_params()
 
 

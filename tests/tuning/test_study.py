@@ -13,8 +13,8 @@ import tiny
 from optuna.trial import TrialState
 
 from danq_keras.draw import panels as plots
-from danq_keras.recipes.presets import apply_settings
-from danq_keras.system.command import InputError
+from danq_keras.recipes.settings import apply_settings
+from danq_keras.system.errors import InputError
 from danq_keras.training.run_folder import preset_from_config
 from danq_keras.tuning import study
 from danq_keras.tuning.space import Dimension, apply_values

@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
 from danq_keras.variants import background as bg
 from danq_keras.variants.effects import EFFECTS, effect_size
 

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
 from danq_keras.variants.reader import FORMAT, read_effects
 
 

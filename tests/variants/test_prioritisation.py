@@ -1,38 +1,17 @@
 """Folds by hand, trees against scikit-learn, and what a simple signal must give."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
+from simulated_effects import make_effects, write_extra
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
 from danq_keras.variants import boosted_trees, prioritiser
 from danq_keras.variants import folds as prioritisation
-from danq_keras.variants.reader import Effects
 
 FEW = prioritisation.BoostingOptions(n_trees=5, max_leaves=4, learning_rate=0.3)
-
-
-def make_effects(rng, n, *, shift=0.0, n_targets=3, name="e.h5", first=1000, step=10_000):
-    """Probabilities whose differences grow with `shift`; one variant every `step` bases."""
-    ref = rng.uniform(0.2, 0.4, (n, n_targets)).astype(np.float32)
-    change = rng.normal(0, 0.02, ref.shape) + shift * (np.arange(n_targets) == 0)
-    return Effects(
-        path=Path(name),
-        chrom=np.array([f"chr{1 + i % 3}" for i in range(n)], object),
-        pos=first + step * np.arange(n, dtype=np.int64),
-        id=np.array(["."] * n, object),
-        ref=np.array(["A"] * n, object),
-        alt=np.array(["C"] * n, object),
-        ref_pred=ref,
-        alt_pred=(ref + change).astype(np.float32),
-        targets=tuple("abc"[:n_targets]),
-        model="m",
-        strands="both",
-    )
 
 
 def fitted(rng, n=300, n_trees=20, **options):
@@ -185,12 +164,6 @@ def test_a_prioritiser_written_and_read_scores_the_same(rng, tmp_path):
         made.targets, "m", "both", ("phylop",),
     )  # fmt: skip
     np.testing.assert_array_equal(read.auroc, found.auroc)
-
-
-def write_extra(path, effects, **columns):
-    table = pd.DataFrame({name: getattr(effects, name) for name in prioritisation.KEYS})
-    table.assign(**columns).to_csv(path, sep="\t", index=False)
-    return path
 
 
 def test_extra_columns_are_joined_by_variant(rng, tmp_path):

@@ -5,7 +5,7 @@ import gzip
 import pysam
 import pytest
 
-from danq_keras.system.command import InputError
+from danq_keras.system.errors import InputError
 from danq_keras.variants.vcf import Record, VcfFile, text_output
 
 HEADER = (

@@ -1,0 +1,191 @@
+"""A trained network on a split: the table of its targets, the summary, the thresholds."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from danq_keras.data.store import Dataset
+from danq_keras.evaluation import bootstrap, metrics
+from danq_keras.evaluation.auc_tables import add_baselines, auc_table, summarise, write_auc_table
+from danq_keras.evaluation.baselines import load_or_compute
+from danq_keras.evaluation.calibration import calibrate, calibration_summary
+from danq_keras.evaluation.comparison import AucTable, compare_with_paper, has_deepsea_targets
+from danq_keras.evaluation.comparison_text import write_comparison
+from danq_keras.models.backend import without_tf32
+from danq_keras.models.trained import TrainedModel
+from danq_keras.prediction.predictor import SplitPrediction, SplitPredictor
+from danq_keras.system.errors import InputError
+from danq_keras.system.files import write_json
+from danq_keras.system.terminal import log
+
+MIN_VALIDATION_POSITIVES = 25  # below it a target shares the threshold of all targets
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How to evaluate: the split, bootstrap resamples (0 for none), the rule of the macro figures.
+
+    `columns` are the numbers of the dataset's targets that the network predicts; None for all.
+    """
+
+    split: str = "test"
+    bootstrap: int = 0
+    min_positives: int = 1
+    seed: int = 0
+    batch_size: int = 200
+    columns: list[int] | None = None
+
+
+def evaluate_model(
+    model: TrainedModel, dataset: Dataset, out: Path, *, how: Evaluation
+) -> dict[str, Any]:
+    """Test a network on a split and write test_aucs.tsv, test_summary.json, comparison.* to `out`.
+
+    Thresholds are chosen on the validation split: per target where it has enough positives there,
+    else one for all.
+
+    Returns:
+        The summary.
+
+    Raises:
+        InputError: network and dataset differ in window or targets, or the split is empty.
+    """
+    columns = check_fit(model, dataset, how.columns)
+    split = dataset.split(how.split)
+    if split.n_windows == 0:
+        raise InputError(f"{split.path}: the split has no windows. Evaluate another with --split.")
+    predictor = SplitPredictor(model.network, batch_size=how.batch_size, columns=columns)
+    thresholds = None
+    with without_tf32():
+        if dataset.valid.n_windows:
+            thresholds = choose_thresholds(predictor(dataset.valid, desc="thresholds"))
+        prediction = predictor(split, desc=f"predict {how.split}")
+    numbers = list(range(dataset.train.n_targets)) if columns is None else columns
+    baselines = load_or_compute(dataset, out / f"baselines_{how.split}.json", split=how.split)
+    chosen = {name: each.subset(numbers) for name, each in baselines.figures.items()}
+    table = add_baselines(_table(prediction, dataset, numbers, thresholds, how), chosen)
+    write_auc_table(out / "test_aucs.tsv", table, overwrite=True)
+    summary = summarise(
+        table, min_positives=how.min_positives, loss=prediction.loss, notes=baselines.notes
+    )
+    pooled = metrics.evaluate_pooled(prediction.labels, prediction.probs, ignore=prediction.ignore)
+    summary["split"] = how.split
+    summary["overall"]["accuracy_pooled"] = _number(pooled.accuracy[0])
+    summary["overall"]["f1_pooled"] = _number(pooled.f1[0])
+    summary["calibration"] = calibration_summary(
+        calibrate(prediction.labels, prediction.probs, ignore=prediction.ignore),
+        # Of all targets of the dataset, which decided what windows were kept.
+        unlabelled_share=float(np.mean(~np.any(split.labels, axis=1))),
+    )
+    write_json(out / "test_summary.json", summary)
+    if has_deepsea_targets(table):
+        ours = AucTable(label=out.resolve().name, frame=table)
+        found = compare_with_paper(ours, min_positives=how.min_positives)
+        write_comparison(found, out, overwrite=True)
+    return summary
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def check_fit(model: TrainedModel, dataset: Dataset, columns: list[int] | None) -> list[int] | None:
+    """The dataset's columns that a network predicts.
+
+    Raises:
+        InputError: another window length, or targets that the dataset lacks.
+    """
+    _, window, _ = model.network.input_shape
+    n_targets = model.network.output_shape[1]
+    if window != dataset.window:
+        raise InputError(
+            f"{dataset.folder}: windows of {dataset.window} bases, {model.path} reads {window}. "
+            "Build the dataset with --window "
+            f"{window}."
+        )
+    if columns is None and model.config.get("targets"):
+        names = dataset.targets.names
+        missing = [name for name in model.targets.names if name not in names]
+        if missing:
+            raise InputError(
+                f"{dataset.folder}: lacks {len(missing)} of the {n_targets} targets of "
+                f"{model.path} ({', '.join(missing[:3])}). Use the dataset it was trained for."
+            )
+        columns = [names.index(name) for name in model.targets.names]
+        columns = None if columns == list(range(len(names))) else columns
+    expected = dataset.train.n_targets if columns is None else len(columns)
+    if n_targets != expected:
+        raise InputError(
+            f"{dataset.folder}: {expected} targets, {model.path} predicts {n_targets}. Use the "
+            "dataset it was trained for."
+        )
+    return columns
+
+
+def choose_thresholds(prediction: SplitPrediction) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """(T,) thresholds of the highest F1 on the validation split."""
+    labels, probs, ignore = prediction.labels, prediction.probs, prediction.ignore
+    figures = metrics.evaluate(labels, probs, ignore=ignore)
+    shared = metrics.evaluate_pooled(labels, probs, ignore=ignore).best_threshold[0]
+    enough = (figures.positives >= MIN_VALIDATION_POSITIVES) & ~np.isnan(figures.best_threshold)
+    return np.where(enough, figures.best_threshold, shared)
+
+
+def _table(
+    prediction: SplitPrediction,
+    dataset: Dataset,
+    numbers: list[int],
+    thresholds: Any,
+    how: Evaluation,
+) -> Any:
+    labels, probs, ignore = prediction.labels, prediction.probs, prediction.ignore
+    split = dataset.split(how.split)
+    intervals = None
+    if how.bootstrap:
+        intervals = bootstrap.bootstrap(
+            labels,
+            probs,
+            blocks=bootstrap.genome_blocks(split.chrom, split.start),
+            n=how.bootstrap,
+            seed=how.seed,
+            ignore=ignore,
+        )
+    f1 = None if thresholds is None else metrics.f1_at(labels, probs, thresholds, ignore=ignore)
+    return auc_table(
+        dataset.targets.subset(numbers),
+        numbers,
+        metrics=metrics.evaluate(labels, probs, ignore=ignore),
+        thresholds=thresholds,
+        f1_at_threshold=f1,
+        bootstrap=intervals,
+    )
+
+
+def print_summary(summary: Mapping[str, Any], folder: Path) -> None:
+    """The closing lines of a run: macro figures, their denominator, the baselines beside them."""
+    overall = summary["overall"]
+    log.info(
+        "%s split, %s of %s targets counted (%s):",
+        summary["split"],
+        overall["counted"],
+        overall["targets"],
+        summary["rule"],
+    )
+    rows = [("network", overall)]
+    rows += [(name, each["overall"]) for name, each in summary["baselines"].items()]
+    for name, figures in rows:
+        roc, pr = figures.get("auroc", {}), figures.get("auprc", {})
+        log.info(
+            "  %-10s ROC AUC mean %s, median %s; PR AUC mean %s, median %s",
+            name,
+            *(_digits(part.get(key)) for part in (roc, pr) for key in ("mean", "median")),
+        )
+    log.info("Report: %s", folder / "report.html")
+
+
+def _digits(value: float | None) -> str:
+    return "NA" if value is None else f"{value:.4f}"

@@ -1,0 +1,72 @@
+"""Arithmetic of half-open intervals: merging, overlap, covered bases."""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import pyranges
+
+from danq_keras.genome.fasta import Positions
+
+
+def merge_each(
+    intervals: Sequence[tuple[Positions, Positions]],
+) -> list[tuple[Positions, Positions]]:
+    """The union of each set of intervals, by pyranges.
+
+    Args:
+        intervals: sets of interval starts (n,) and ends (n,), in any order.
+
+    Returns:
+        For each set its disjoint intervals, ascending, none touching another.
+    """
+    sizes = [len(starts) for starts, _ in intervals]
+    if not sum(sizes):
+        return list(intervals)
+    frame = pd.DataFrame(
+        {
+            "Chromosome": "any",
+            "Start": np.concatenate([starts for starts, _ in intervals]),
+            "End": np.concatenate([ends for _, ends in intervals]),
+            "Set": np.repeat(np.arange(len(sizes)), sizes),
+        }
+    )
+    merged = pyranges.PyRanges(frame, int64=True).merge(by="Set").df
+    merged = merged.sort_values(["Set", "Start"])
+    edges = np.searchsorted(merged["Set"].to_numpy(), np.arange(len(sizes) + 1))
+    starts, ends = (merged[name].to_numpy(np.int64) for name in ("Start", "End"))
+    return [(starts[first:last], ends[first:last]) for first, last in itertools.pairwise(edges)]
+
+
+def merge(starts: Positions, ends: Positions) -> tuple[Positions, Positions]:
+    """Union of intervals as disjoint ones, ascending, none touching another."""
+    return merge_each([(starts, ends)])[0]
+
+
+def overlapped(
+    starts: Positions, ends: Positions, *, bins: Positions, length: int
+) -> tuple[Positions, Positions]:
+    """Bins [first, last) that share a base with each interval; `bins` must ascend."""
+    first = np.searchsorted(bins, starts - length, "right")
+    return first, np.maximum(np.searchsorted(bins, ends, "left"), first)
+
+
+def covered_bases(starts: Positions, ends: Positions, *, bins: Positions, length: int) -> Positions:
+    """Bases of each bin that disjoint intervals cover.
+
+    Args:
+        starts: (n,) interval starts; disjoint (see `merge`), or bases are counted twice.
+        ends: (n,) interval ends.
+        bins: (m,) bin starts, ascending; bins may overlap.
+        length: bases a bin.
+
+    Returns:
+        (m,) int64.
+    """
+    first, last = overlapped(starts, ends, bins=bins, length=length)
+    counts = last - first
+    owner = np.repeat(np.arange(len(starts)), counts)
+    index = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts - first, counts)
+    shared = np.minimum(ends[owner], bins[index] + length) - np.maximum(starts[owner], bins[index])
+    return np.bincount(index, weights=shared, minlength=len(bins)).astype(np.int64)

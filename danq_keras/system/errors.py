@@ -1,0 +1,73 @@
+"""A user's mistake, the exit statuses of commands, and libraries that an extra installs.
+
+A mistake is an `InputError`: a command prints its one line and ends with status 2.
+"""
+
+import importlib.util
+from collections.abc import Sequence
+from typing import Any
+
+EXIT_INPUT = 2
+
+
+EXIT_INTERRUPT = 130
+
+
+EXIT_PIPE = 141
+
+
+EXIT_TERMINATE = 143
+
+
+class InputError(ValueError):
+    """A user's mistake. The message is one line: the rule, what was received, what to do."""
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived: unwind, clean up, exit with 143."""
+
+
+def optional_module(name: str, extra: str) -> Any:
+    """Import a library that only an extra of the package installs.
+
+    Args:
+        name: of the module.
+        extra: the extra that holds it.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise InputError(
+            f"{name} is not installed, which this needs. Install it: "
+            f"pip install 'danq_keras[{extra}]'."
+        ) from error
+
+
+def require_library(module: str, name: str, *, program: str, extra: str) -> None:
+    """Stop a command where a library is not installed, before it does anything.
+
+    Args:
+        module: what is imported, which is not done here.
+        name: the library's own.
+        program: the command.
+        extra: the extra of the package that holds it.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise InputError(f'{program} needs {name}. Install it: pip install -e ".[{extra}]".')
+
+
+def one_line(error: object) -> str:
+    """The text of an error without its line breaks."""
+    return " ".join(str(error).split())
+
+
+def shorten(names: Sequence[str], most: int = 10) -> str:
+    """The first names, and how many more there are."""
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown

@@ -1,0 +1,147 @@
+"""Files that appear whole or not at all, folders held by one process, JSON, gzip.
+
+Output is written under a temporary name beside the final one and renamed when complete.
+"""
+
+import contextlib
+import fcntl
+import gzip
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from danq_keras.system.errors import InputError
+from danq_keras.system.terminal import log
+
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+def _temporary_sibling(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial-{os.getpid()}")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+def refuse_existing(path: Path, *, overwrite: bool) -> None:
+    """Stop before any work when an output is already there.
+
+    Raises:
+        InputError: `path` exists (an empty folder does not count) and may not be overwritten.
+    """
+    if path.exists() and not _is_empty_folder(path) and not overwrite:
+        raise InputError(f"{path}: already exists. Choose another name, or pass --overwrite.")
+
+
+@contextlib.contextmanager
+def atomic_output(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary path beside `path`; it takes the final name when the block succeeds.
+
+    The caller creates a file or a folder at the temporary path. After an error or an
+    interrupt nothing is left of it.
+
+    Raises:
+        InputError: `path` exists and `overwrite` is false, or its folder cannot be made.
+    """
+    refuse_existing(path, overwrite=overwrite)
+    temporary = _temporary_sibling(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(f"{path}: its parent is not a folder. Choose another place.") from error
+    _remove(temporary)
+    try:
+        yield temporary
+        refuse_existing(path, overwrite=overwrite)  # somebody else may have been quicker
+        if path.exists() and (temporary.is_dir() or _is_empty_folder(path)):
+            _remove(path)  # renaming replaces a file by a file only
+        temporary.replace(path)
+    except OSError as error:
+        # The user knows the final name only, and writing names none at all.
+        error.filename = str(error.filename or path).replace(str(temporary), str(path))
+        raise
+    finally:
+        _remove(temporary)
+
+
+@contextlib.contextmanager
+def claimed_folder(folder: Path) -> Iterator[None]:
+    """Keep other processes from working in the same folder; the system ends it with the process.
+
+    Raises:
+        InputError: another process holds the folder.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"{folder}: another process is at work there. Wait for its end, or choose another "
+                "folder."
+            ) from error
+        except OSError as error:  # some network file systems cannot lock folders
+            log.debug("%s: cannot be locked (%s)", folder, error)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON atomically, in place of an earlier file; NaN has no place in it."""
+    with atomic_output(path, overwrite=True) as temporary:
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; empty where there is no file.
+
+    Raises:
+        InputError: not a JSON object.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # of JSON or of UTF-8
+        raise InputError(f"{path}: not JSON text ({error}). Is the file cut short?") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a JSON object. Received: {type(content).__name__}.")
+    return content
+
+
+@contextlib.contextmanager
+def open_bytes(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file, unpacking gzip (and so bgzip) whatever the name says.
+
+    Raises:
+        InputError: no such file, or damaged gzip.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file. Check the path.")
+    with path.open("rb") as raw:
+        packed = raw.read(2) == _GZIP_MAGIC
+        raw.seek(0)
+        try:
+            if not packed:
+                yield raw
+                return
+            with gzip.open(raw) as unpacked:
+                yield unpacked  # type: ignore[misc]
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise InputError(
+                f"{path}: damaged or truncated gzip ({error}). Fetch the file again."
+            ) from error

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from danq_keras.system import command as console
+from danq_keras.system import command
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def run_script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
         previous = signal.getsignal(signal.SIGTERM)
         try:
-            return console.run_command(main)
+            return command.run_command(main)
         finally:
             signal.signal(signal.SIGTERM, previous)
 

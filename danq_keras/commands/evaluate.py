@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from danq_keras import __version__
+from danq_keras.commands.options import add_target_names
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import refuse_existing
@@ -58,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the files (default: the run folder)"
     )
+    add_target_names(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the files in --out")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
@@ -86,11 +88,15 @@ def main(argv: list[str] | None = None) -> int:
     start_tensorflow()
     from danq_keras.data.bundle import open_or_convert
     from danq_keras.data.store import open_store
-    from danq_keras.evaluation.evaluate import Evaluation, check_fit
+    from danq_keras.evaluation.evaluate import (
+        Evaluation,
+        check_fit,
+        evaluate_model,
+        print_summary,
+    )
     from danq_keras.models.trained import load_model
-    from danq_keras.training.finish import finish_evaluation
 
-    model = load_model(args.model)
+    model = load_model(args.model, targets=args.target_names)
     dataset = open_store(open_or_convert(args.data, args.store))
     dataset.verify()
     how = Evaluation(
@@ -100,7 +106,10 @@ def main(argv: list[str] | None = None) -> int:
         batch_size=args.batch_size,
         columns=check_fit(model, dataset, None),
     )
-    finish_evaluation(model, dataset, out, how=how)
+    out.mkdir(parents=True, exist_ok=True)
+    result = evaluate_model(model, dataset, how=how, cache=out)
+    result.report(out)
+    print_summary(result.summary, out)
     return 0
 
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from danq_keras import __version__
+from danq_keras.commands.options import add_target_names
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import refuse_existing
@@ -52,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="the way back: FILE is a model with hard gates and classic dropout, OUT the old file",
     )
+    add_target_names(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace OUT")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
@@ -72,13 +74,55 @@ def main(argv: list[str] | None = None) -> int:
     if args.export:
         _refuse_import_options(args)
     start_tensorflow()
-    from danq_keras.commands import weights_session
+    if args.export:
+        _export(args)
+    else:
+        _import(args)
+    return 0
 
-    return weights_session.export(args) if args.export else weights_session.import_old(args)
+
+def _import(args: argparse.Namespace) -> None:
+    from danq_keras.models.legacy import (
+        CHECK_WINDOWS,
+        TOLERANCE,
+        convert_weights,
+        require_agreement,
+    )
+
+    model, difference = convert_weights(
+        args.source,
+        args.preset,
+        wrapper=args.wrapper or "time",
+        window=args.window,
+        pool_size=args.pool_size,
+        targets=args.target_names,
+    )
+    print(
+        f"Self-check: {CHECK_WINDOWS} random windows, both strands: largest difference from a "
+        f"NumPy float64 forward pass {difference:.1e} (limit {TOLERANCE:.0e})"
+    )
+    require_agreement(model, difference)
+    model.save(args.out)
+    config = model.config["model"]
+    print(
+        f"{args.out}: {model.network.count_params():,} parameters, windows of {config['window']} "
+        f"bases, {config['n_targets']} targets, wrapper {config['wrapper']}"
+    )
+    if args.target_names is None:
+        print("The targets are numbered; --target-names gives them names (deepsea: DeepSEA's 919).")
+
+
+def _export(args: argparse.Namespace) -> None:
+    from danq_keras.models.legacy import export_weights
+    from danq_keras.models.trained import load_model
+
+    model = load_model(args.source)
+    export_weights(model, args.out, args.preset, overwrite=args.overwrite)
+    print(f"{args.out}: {model.network.count_params():,} parameters in the layout of Keras 0.2.0")
 
 
 def _refuse_import_options(args: argparse.Namespace) -> None:
-    for name in ("wrapper", "window", "pool_size"):
+    for name in ("wrapper", "window", "pool_size", "target_names"):
         if getattr(args, name) is not None:
             raise InputError(
                 f"--{name.replace('_', '-')}: with --export the model itself says it. Leave it out."

@@ -1,12 +1,13 @@
 """`train_danq.py`: train, validate every epoch, test, compare, report."""
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
 
 from danq_keras import __version__
-from danq_keras.recipes.fit import read_pairs
+from danq_keras.commands.options import read_pairs
 from danq_keras.recipes.presets import PRESETS
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import InputError
@@ -176,20 +177,28 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     set_up_logging()
     settings = _settings(args)
-    if args.bootstrap is not None and args.bootstrap < 0:
-        raise InputError(f"--bootstrap: must not be negative. Received: {args.bootstrap}.")
-    if args.resume and args.overwrite:
-        raise InputError("--resume continues a run and --overwrite deletes it. Give one of them.")
-    if args.resume and args.out is None and args.data is None and args.preset is None:
-        raise InputError("--resume: say which run with --out RUN.")
     several = _is_set(args)
     start_tensorflow()
-    from danq_keras.runs import train_set as repeats_session
-    from danq_keras.training import run as training_session
+    from danq_keras.training.run import TrainRequest, check_request, run_request
 
+    request = TrainRequest(
+        settings=settings,
+        **{
+            field.name: getattr(args, field.name)
+            for field in dataclasses.fields(TrainRequest)
+            if field.name != "settings"
+        },
+    )
+    check_request(request)
     if several:
-        return repeats_session.run(args, settings)
-    return training_session.run(args, settings)
+        from danq_keras.runs.train_set import Several, run
+
+        until = None if args.until_loss is None else tuple(args.until_loss)
+        return run(request, Several(args.repeats, args.folds, args.jobs, until))
+    done = run_request(request)
+    if not done.trained:
+        print(f"{done.folder}: this run is complete. Its report: {done.folder / 'report.html'}")
+    return 0
 
 
 def cli() -> None:

@@ -144,7 +144,9 @@ def cache_path(dataset: store.Dataset, split: str = "test") -> Path:
     return dataset.folder / f"baselines_{split}.json"
 
 
-def load_or_compute(dataset: store.Dataset, cache: Path, *, split: str = "test") -> Baselines:
+def load_or_compute(
+    dataset: store.Dataset, cache: Path | None, *, split: str = "test"
+) -> Baselines:
     """The baselines of a dataset, computed at most once.
 
     They are kept beside the dataset's splits, or at `cache` where that folder cannot be written.
@@ -152,16 +154,19 @@ def load_or_compute(dataset: store.Dataset, cache: Path, *, split: str = "test")
 
     Args:
         dataset: the open dataset.
-        cache: file to use when the dataset's folder is read-only, such as one in the run folder.
+        cache: file to use where the dataset's folder is read-only, such as one in the run folder;
+            None for none.
         split: the split that is scored.
     """
     beside = cache_path(dataset, split)
     for path in (beside, cache):
-        found = _read(path, dataset.fingerprints())
+        found = None if path is None else _read(path, dataset.fingerprints())
         if found is not None and found.split == split:
             return found
     computed = compute_baselines(dataset, split=split)
     path = beside if os.access(dataset.folder, os.W_OK) else cache
+    if path is None:
+        return computed
     with atomic_output(path, overwrite=True) as temporary:
         temporary.write_text(json.dumps(_to_json(computed), allow_nan=False), encoding="utf-8")
     return computed

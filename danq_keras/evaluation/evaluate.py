@@ -1,25 +1,29 @@
 """A trained network on a split: the table of its targets, the summary, the thresholds."""
 
 import math
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from danq_keras.data.store import Dataset
-from danq_keras.evaluation import bootstrap, metrics
+from danq_keras.data.store import Dataset, open_store
+from danq_keras.evaluation import metrics
 from danq_keras.evaluation.auc_tables import add_baselines, auc_table, summarise, write_auc_table
 from danq_keras.evaluation.baselines import load_or_compute
+from danq_keras.evaluation.bootstrap import bootstrap, genome_blocks
 from danq_keras.evaluation.calibration import calibrate, calibration_summary
 from danq_keras.evaluation.comparison import AucTable, compare_with_paper, has_deepsea_targets
 from danq_keras.evaluation.comparison_text import write_comparison
+from danq_keras.evaluation.report import write_report
 from danq_keras.models.backend import without_tf32
-from danq_keras.models.trained import TrainedModel
+from danq_keras.models.trained import TrainedModel, load_model
 from danq_keras.prediction.predictor import SplitPrediction, SplitPredictor
 from danq_keras.system.errors import InputError
-from danq_keras.system.files import write_json
+from danq_keras.system.files import PathLike, write_json
 from danq_keras.system.terminal import log
 
 MIN_VALIDATION_POSITIVES = 25  # below it a target shares the threshold of all targets
@@ -40,16 +44,96 @@ class Evaluation:
     columns: list[int] | None = None
 
 
-def evaluate_model(
-    model: TrainedModel, dataset: Dataset, out: Path, *, how: Evaluation
-) -> dict[str, Any]:
-    """Test a network on a split and write test_aucs.tsv, test_summary.json, comparison.* to `out`.
+@dataclass(frozen=True, eq=False)
+class EvaluationResult:
+    """Figures of a network on a split.
 
-    Thresholds are chosen on the validation split: per target where it has enough positives there,
-    else one for all.
+    `table` has one row a target: counts, ROC and PR AUC, intervals, thresholds, baselines.
+    `summary` holds their means and medians, loss and calibration; `prediction` the labels (N, T)
+    and probabilities (N, T) float32 that they come from.
+    """
+
+    table: pd.DataFrame
+    summary: dict[str, Any]
+    prediction: SplitPrediction
+    model: TrainedModel
+
+    def to_frame(self) -> pd.DataFrame:
+        """The table, one row a target."""
+        return self.table
+
+    def save(self, folder: PathLike) -> None:
+        """Write test_aucs.tsv, test_summary.json and, for DeepSEA's targets, comparison.*."""
+        out = Path(folder)
+        out.mkdir(parents=True, exist_ok=True)
+        write_auc_table(out / "test_aucs.tsv", self.table, overwrite=True)
+        write_json(out / "test_summary.json", self.summary)
+        if has_deepsea_targets(self.table):
+            ours = AucTable(label=out.resolve().name, frame=self.table)
+            found = compare_with_paper(ours, min_positives=self.summary["min_positives"])
+            write_comparison(found, out, overwrite=True)
+
+    def report(self, folder: PathLike) -> Path:
+        """Write the files of `save`, the run's description beside them, and report.html.
+
+        Returns:
+            The path of the report.
+        """
+        out = Path(folder)
+        self.save(out)
+        path = self.model.path
+        source = path if path.is_dir() else path.parent
+        for name in ("config.json", "environment.json", "history.csv"):
+            if (source / name).is_file() and source.resolve() != out.resolve():
+                shutil.copyfile(source / name, out / name)
+        return write_report(out)
+
+
+def evaluate(
+    model: TrainedModel | PathLike,
+    data: Dataset | PathLike,
+    *,
+    split: str = "test",
+    bootstrap: int = 0,
+    min_positives: int = 1,
+) -> EvaluationResult:
+    """Test a network on a split of a dataset.
+
+    Args:
+        model: the network, or its run folder or .keras file.
+        data: an open dataset, or the folder of one.
+        split: "train", "valid" or "test".
+        bootstrap: resamples of the genome's 100-kb blocks for 95 % intervals; 0 for none.
+        min_positives: positives from which a target counts in means and medians.
 
     Returns:
-        The summary.
+        Table, summary and prediction; `.save(folder)` and `.report(folder)` write them.
+
+    Raises:
+        InputError: network and dataset differ in window or targets, or the split is empty.
+
+    Example:
+        >>> result = dq.evaluate("runs/mine", "my_dataset")
+        >>> result.table.sort_values("auroc")[["target", "auroc", "auprc"]]
+    """
+    trained = model if isinstance(model, TrainedModel) else load_model(model)
+    dataset = data if isinstance(data, Dataset) else open_store(Path(data))
+    how = Evaluation(split=split, bootstrap=bootstrap, min_positives=min_positives)
+    return evaluate_model(trained, dataset, how=how)
+
+
+def evaluate_model(
+    model: TrainedModel, dataset: Dataset, *, how: Evaluation, cache: Path | None = None
+) -> EvaluationResult:
+    """Test a network on a split, thresholds chosen on the validation split.
+
+    A target has its own threshold where it has enough positives there, else that of all targets.
+
+    Args:
+        model: the network.
+        dataset: the data.
+        how: split, intervals and rules.
+        cache: folder to keep the baselines in where the dataset's cannot be written.
 
     Raises:
         InputError: network and dataset differ in window or targets, or the split is empty.
@@ -57,7 +141,7 @@ def evaluate_model(
     columns = check_fit(model, dataset, how.columns)
     split = dataset.split(how.split)
     if split.n_windows == 0:
-        raise InputError(f"{split.path}: the split has no windows. Evaluate another with --split.")
+        raise InputError(f"{split.path}: the split has no windows. Evaluate another `split`.")
     predictor = SplitPredictor(model.network, batch_size=how.batch_size, columns=columns)
     thresholds = None
     with without_tf32():
@@ -65,10 +149,10 @@ def evaluate_model(
             thresholds = choose_thresholds(predictor(dataset.valid, desc="thresholds"))
         prediction = predictor(split, desc=f"predict {how.split}")
     numbers = list(range(dataset.train.n_targets)) if columns is None else columns
-    baselines = load_or_compute(dataset, out / f"baselines_{how.split}.json", split=how.split)
+    kept = None if cache is None else cache / f"baselines_{how.split}.json"
+    baselines = load_or_compute(dataset, kept, split=how.split)
     chosen = {name: each.subset(numbers) for name, each in baselines.figures.items()}
     table = add_baselines(_table(prediction, dataset, numbers, thresholds, how), chosen)
-    write_auc_table(out / "test_aucs.tsv", table, overwrite=True)
     summary = summarise(
         table, min_positives=how.min_positives, loss=prediction.loss, notes=baselines.notes
     )
@@ -81,12 +165,7 @@ def evaluate_model(
         # Of all targets of the dataset, which decided what windows were kept.
         unlabelled_share=float(np.mean(~np.any(split.labels, axis=1))),
     )
-    write_json(out / "test_summary.json", summary)
-    if has_deepsea_targets(table):
-        ours = AucTable(label=out.resolve().name, frame=table)
-        found = compare_with_paper(ours, min_positives=how.min_positives)
-        write_comparison(found, out, overwrite=True)
-    return summary
+    return EvaluationResult(table, summary, prediction, model)
 
 
 def _number(value: float) -> float | None:
@@ -104,8 +183,7 @@ def check_fit(model: TrainedModel, dataset: Dataset, columns: list[int] | None) 
     if window != dataset.window:
         raise InputError(
             f"{dataset.folder}: windows of {dataset.window} bases, {model.path} reads {window}. "
-            "Build the dataset with --window "
-            f"{window}."
+            f"Build the dataset with `window={window}`."
         )
     if columns is None and model.config.get("targets"):
         names = dataset.targets.names
@@ -146,10 +224,10 @@ def _table(
     split = dataset.split(how.split)
     intervals = None
     if how.bootstrap:
-        intervals = bootstrap.bootstrap(
+        intervals = bootstrap(
             labels,
             probs,
-            blocks=bootstrap.genome_blocks(split.chrom, split.start),
+            blocks=genome_blocks(split.chrom, split.start),
             n=how.bootstrap,
             seed=how.seed,
             ignore=ignore,

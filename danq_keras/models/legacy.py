@@ -15,29 +15,148 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import h5py
 import keras
 import numpy as np
-import numpy.typing as npt
 
+from danq_keras.genome import dna
+from danq_keras.models.backend import without_tf32
+from danq_keras.models.float64 import PARTS, Array, forward_float64
 from danq_keras.models.layers import old_hard_sigmoid
 from danq_keras.models.networks import build_network
+from danq_keras.models.trained import (
+    TargetNames,
+    TrainedModel,
+    describe_network,
+    named_targets,
+    numbered_targets,
+)
 from danq_keras.recipes.config import ModelConfig
+from danq_keras.recipes.presets import get_preset
 from danq_keras.system.errors import InputError
-from danq_keras.system.files import atomic_output
-
-Array = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
+from danq_keras.system.files import PathLike, atomic_output
 
 LAYERS = {"danq": (10, (0, 3, 6, 8)), "danq-jaspar": (8, (0, 3, 6, 7))}
 """Preset → number of layers and the positions of convolution, BLSTM, dense, output."""
 
+CHECK_WINDOWS = 4
+TOLERANCE = 1e-5  # a network that differs more from the float64 forward pass is refused
+
 _OLD_GATES = "icfo"  # order of the arrays in the file: input, cell, forget, output
 _NEW_GATES = "ifco"  # order of the blocks in a Keras 3 kernel
 _DIRECTIONS = ("forward", "backward")
-_PARTS = ("W", "U", "b")
+
+
+def import_weights(
+    path: PathLike,
+    preset: str,
+    *,
+    wrapper: str = "time",
+    window: int | None = None,
+    pool_size: int | None = None,
+    targets: TargetNames | None = None,
+) -> TrainedModel:
+    """The network of a weight file of the original stack, with the same predictions.
+
+    Its predictions for random windows are compared with a forward pass in NumPy float64.
+
+    Args:
+        path: the .hdf5 that Keras 0.2.0's `save_weights` wrote.
+        preset: the network whose layers the file numbers, "danq" or "danq-jaspar".
+        wrapper: what the bidirectional wrapper reversed: "time", or "seya", the first published
+            form of the wrapper, which reversed the batch, so that both LSTMs read forward.
+        window: bases that the network reads; None for the preset's 1000.
+        pool_size: positions that the max-pooling joins; None for the preset's.
+        targets: names of the outputs, see `models.trained.load_model`; None for numbers.
+
+    Returns:
+        The network; `.save("danq.keras")` keeps it.
+
+    Raises:
+        InputError: the file is of another network, or the predictions differ.
+    """
+    model, difference = convert_weights(
+        path, preset, wrapper=wrapper, window=window, pool_size=pool_size, targets=targets
+    )
+    require_agreement(model, difference)
+    return model
+
+
+def convert_weights(
+    path: PathLike,
+    preset: str,
+    *,
+    wrapper: str,
+    window: int | None,
+    pool_size: int | None,
+    targets: TargetNames | None,
+) -> tuple[TrainedModel, float]:
+    """The network of a weight file, and its largest difference from float64, still unjudged.
+
+    Arguments and errors are those of `import_weights`.
+    """
+    source = Path(path)
+    arrays = read_old_weights(source, preset)
+    sizes = check_arrays(arrays, source)
+    usual = get_preset(preset).model
+    # At once, as the preset's own kernel may not fit into a short window.
+    base = dataclasses.replace(
+        usual,
+        window=usual.window if window is None else window,
+        kernel_size=sizes.kernel_size,
+        pool_size=usual.pool_size if pool_size is None else pool_size,
+    )
+    config = config_of(sizes, base, wrapper=wrapper, path=source)
+    names = None if targets is None else named_targets(targets, config.n_targets, source)
+    network = model_from_old(arrays, config)
+    about = describe_network(config, names, preset=preset)
+    model = TrainedModel(network, names or numbered_targets(config.n_targets), source, about)
+    return model, largest_difference(network, arrays, config)
+
+
+def require_agreement(model: TrainedModel, difference: float) -> None:
+    """Refuse an imported network whose predictions are not those of NumPy.
+
+    Raises:
+        InputError: they differ by more than the tolerance.
+    """
+    if not difference <= TOLERANCE:
+        raise InputError(
+            f"{model.path}: the imported model differs from the float64 forward pass by "
+            f"{difference:.1e}, more than {TOLERANCE:.0e}; nothing is written. Are these weights "
+            "of this network?"
+        )
+
+
+def export_weights(
+    model: TrainedModel, out: PathLike, preset: str, *, overwrite: bool = False
+) -> None:
+    """Write the weights of a DanQ with hard gates and classic dropout for the original stack.
+
+    Args:
+        model: the network.
+        out: .hdf5 file to write, which Keras 0.2.0's `load_weights` reads.
+        preset: the network whose layers the file numbers, "danq" or "danq-jaspar".
+        overwrite: whether a file there is replaced.
+
+    Raises:
+        InputError: the old stack has no such network, or `out` exists.
+    """
+    check_exportable(model.network, model.path)
+    write_old_weights(Path(out), old_from_model(model.network), preset, overwrite=overwrite)
+
+
+def largest_difference(model: keras.Model, arrays: dict[str, Array], config: ModelConfig) -> float:
+    """Largest difference of a network's predictions from NumPy's, on random windows."""
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 4, (CHECK_WINDOWS, config.window), dtype=np.uint8)
+    both = np.concatenate([codes, dna.reverse_complement_codes(codes)])
+    onehot = dna.onehot_from_codes(both).astype(np.float32)
+    with without_tf32():
+        ours = model.predict(onehot, verbose=0)
+    theirs = forward_float64(arrays, onehot, pool_size=config.pool_size, wrapper=config.wrapper)
+    return float(np.abs(ours - theirs).max())
 
 
 def array_names() -> tuple[tuple[str, ...], ...]:
@@ -46,7 +165,7 @@ def array_names() -> tuple[tuple[str, ...], ...]:
         f"{direction}.{part}_{gate}"
         for direction in _DIRECTIONS
         for gate in _OLD_GATES
-        for part in _PARTS
+        for part in PARTS
     )
     return ("conv.W", "conv.b"), lstm, ("dense.W", "dense.b"), ("output.W", "output.b")
 
@@ -108,7 +227,7 @@ def _read(path: Path, file: h5py.File, preset: str) -> dict[str, Array]:
     found = str(file.attrs["nb_layers"])
     if found != str(n_layers):
         others = [name for name, (n, _) in LAYERS.items() if found == str(n)]
-        hint = f" Try --preset {others[0]}." if others else ""
+        hint = f" Try `preset={others[0]}`." if others else ""
         raise InputError(f"{path}: expected {n_layers} layers ({preset}), received {found}.{hint}")
     expected = dict(zip(places, array_names(), strict=True))
     arrays: dict[str, Array] = {}
@@ -222,8 +341,8 @@ def config_of(sizes: Sizes, base: ModelConfig, *, wrapper: str, path: Path) -> M
     if config.pooled_length() != sizes.steps:
         raise InputError(
             f"{path}: dense.W means {sizes.steps} pooled positions; a window of {config.window} "
-            f"and a pool of {config.pool_size} give {config.pooled_length()}. Give --window or "
-            "--pool-size."
+            f"and a pool of {config.pool_size} give {config.pooled_length()}. Give `window` "
+            "or `pool_size`."
         )
     return config
 
@@ -236,7 +355,7 @@ def model_from_old(arrays: dict[str, Array], config: ModelConfig) -> keras.Model
     for direction in _DIRECTIONS:
         weights = [
             np.concatenate([arrays[f"{direction}.{part}_{gate}"] for gate in _NEW_GATES], axis=-1)
-            for part in _PARTS
+            for part in PARTS
         ]
         model.get_layer(f"lstm_{direction}").set_weights(weights)
     model.get_layer("dense").set_weights([arrays["dense.W"], arrays["dense.b"]])
@@ -260,13 +379,13 @@ def check_exportable(model: keras.Model, path: Path) -> None:
     if gate is not old_hard_sigmoid:
         raise InputError(
             f"{path}: the old stack knows only hard gates; this model has "
-            f"{getattr(gate, '__name__', gate)}. Train with --set gates=hard."
+            f"{getattr(gate, '__name__', gate)}. Train with gates=hard."
         )
     scales = [names.get(name) for name in ("dropout_pool_forward_scale", "dropout_lstm_scale")]
     kept = [None if scale is None else round(1 - scale.scale, 6) for scale in scales]
     if kept != [0.2, 0.5]:
         raise InputError(
-            f"{path}: the old stack's DanQ has classic dropout of 0.2 and 0.5. Train with --set "
+            f"{path}: the old stack's DanQ has classic dropout of 0.2 and 0.5. Train with "
             "dropout_kind=classic dropout_pool=0.2 dropout_lstm=0.5."
         )
 
@@ -280,7 +399,7 @@ def old_from_model(model: keras.Model) -> dict[str, Array]:
     kernel, bias = weights["conv"]
     arrays = {"conv.W": kernel.transpose(2, 1, 0)[:, :, ::-1, None], "conv.b": bias}
     for direction in _DIRECTIONS:
-        for part, fused in zip(_PARTS, weights[f"lstm_{direction}"], strict=True):
+        for part, fused in zip(PARTS, weights[f"lstm_{direction}"], strict=True):
             for gate, block in zip(_NEW_GATES, np.split(fused, 4, axis=-1), strict=True):
                 arrays[f"{direction}.{part}_{gate}"] = block
     arrays["dense.W"], arrays["dense.b"] = weights["dense"]
@@ -306,72 +425,3 @@ def write_old_weights(
             group.attrs["nb_params"] = len(names)
             for i, name in enumerate(names):
                 group.create_dataset(f"param_{i}", data=arrays[name])
-
-
-def forward_float64(
-    arrays: dict[str, Array],
-    onehot: npt.NDArray[Any],
-    *,
-    pool_size: int,
-    wrapper: str = "time",
-    keep: tuple[float, float] = (0.8, 0.5),
-) -> Doubles:
-    """The old stack's prediction, written out in NumPy from the arrays of the file.
-
-    Nothing of Keras is used, so that an error in `model_from_old` or in a layer shows.
-
-    Args:
-        arrays: in the old layout.
-        onehot: (N, L, 4), channels A,G,C,T.
-        pool_size: of the max-pooling.
-        wrapper: "time" or "seya".
-        keep: what the two dropouts multiply with at test.
-
-    Returns:
-        (N, T) float64 probabilities.
-    """
-    old = {name: array.astype(np.float64) for name, array in arrays.items()}
-    kernel = old["conv.W"][:, :, :, 0]
-    width = kernel.shape[2]
-    windows = np.lib.stride_tricks.sliding_window_view(
-        np.asarray(onehot, np.float64), width, axis=1
-    )
-    # True convolution: base i + j meets the kernel's column width - 1 - j.
-    flat = np.ascontiguousarray(windows[..., ::-1]).reshape(*windows.shape[:2], -1)
-    conv = flat @ kernel.reshape(len(kernel), -1).T + old["conv.b"]
-    steps = conv.shape[1] // pool_size
-    conv = conv[:, : steps * pool_size].reshape(len(conv), steps, pool_size, -1)
-    pooled = np.maximum(conv.max(axis=2), 0.0) * keep[0]
-    forward = _lstm_float64(old, "forward", pooled)
-    if wrapper == "time":
-        backward = _lstm_float64(old, "backward", pooled[:, ::-1])[:, ::-1]
-    else:
-        backward = _lstm_float64(old, "backward", pooled)
-    hidden = np.concatenate([forward, backward], axis=2).reshape(len(pooled), -1) * keep[1]
-    hidden = np.maximum(hidden @ old["dense.W"] + old["dense.b"], 0.0)
-    probabilities: Doubles = 1 / (1 + np.exp(-(hidden @ old["output.W"] + old["output.b"])))
-    return probabilities
-
-
-def _lstm_float64(old: dict[str, Doubles], direction: str, inputs: Doubles) -> Doubles:
-    """An LSTM with the old hard gates; returns the whole sequence (N, steps, units)."""
-
-    def gate(name: str, x: Doubles, state: Doubles) -> Doubles:
-        own = {part: old[f"{direction}.{part}_{name}"] for part in _PARTS}
-        total: Doubles = x @ own["W"] + state @ own["U"] + own["b"]
-        return total
-
-    def hard(x: Doubles) -> Doubles:
-        clipped: Doubles = np.clip(0.2 * x + 0.5, 0.0, 1.0)
-        return clipped
-
-    units = old[f"{direction}.b_i"].shape[0]
-    state, cell = np.zeros((len(inputs), units)), np.zeros((len(inputs), units))
-    outputs = np.empty((len(inputs), inputs.shape[1], units))
-    for step in range(inputs.shape[1]):
-        x = inputs[:, step]
-        i, f, o = (hard(gate(name, x, state)) for name in "ifo")
-        cell = f * cell + i * np.tanh(gate("c", x, state))
-        state = o * np.tanh(cell)
-        outputs[:, step] = state
-    return outputs

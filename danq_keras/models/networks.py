@@ -12,7 +12,6 @@ dropout mask of the pooled convolution.
 Source: Quang & Xie 2016 and its scripts under Keras 0.2.0; Zhou & Troyanskaya 2015.
 """
 
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -23,6 +22,9 @@ from danq_keras.genome.dna import ALPHABET
 from danq_keras.models.initial_weights import assign_initial_weights
 from danq_keras.models.layers import RandomDropout, old_hard_sigmoid
 from danq_keras.recipes.config import ModelConfig, Rate
+from danq_keras.recipes.presets import get_preset
+from danq_keras.recipes.settings import MODEL_FIELDS, apply_settings
+from danq_keras.system.errors import InputError
 
 
 class _Seeds:
@@ -33,6 +35,43 @@ class _Seeds:
 
     def next(self) -> int:
         return int(self._sequence.spawn(1)[0].generate_state(1)[0] >> 1)
+
+
+def build_model(
+    preset: str = "danq",
+    *,
+    window: int | None = None,
+    n_targets: int | None = None,
+    seed: int = 0,
+    precision: str = "float32",
+    **settings: Any,
+) -> keras.Model:
+    """Build the network of a recipe, with its initial values.
+
+    Args:
+        preset: name of the recipe, such as "danq", "danq-jaspar" or "deepsea".
+        window: bases L of a window, even; None for the recipe's, 1000 for the published ones.
+        n_targets: outputs T; None for the recipe's, 919 for the published ones.
+        seed: number from which initial values and dropout masks are drawn.
+        precision: dtype policy of the hidden layers: "float32", "mixed_float16" or
+            "mixed_bfloat16". Weights, logits and probabilities stay float32.
+        **settings: settings of the network that replace the recipe's, such as `gates="hard"`.
+
+    Returns:
+        (N, L, 4) one-hot windows, channels A,G,C,T → (N, T) float32 probabilities.
+
+    Raises:
+        InputError: there is no such recipe or setting, or the sizes do not fit each other.
+    """
+    sizes = {"window": window, "n_targets": n_targets}
+    settings |= {name: size for name, size in sizes.items() if size is not None}
+    unknown = sorted(set(settings) - set(MODEL_FIELDS))
+    if unknown:
+        raise InputError(
+            f"{unknown[0]}: no setting of a network. One of {', '.join(MODEL_FIELDS)}."
+        )
+    config = apply_settings(get_preset(preset), settings).model
+    return build_network(config, seed=seed, precision=precision)
 
 
 def build_network(
@@ -70,18 +109,6 @@ def build_network(
 def logits_model(model: keras.Model) -> keras.Model:
     """The same network, ending at its logits (N, T) float32; weights are shared."""
     return keras.Model(model.input, model.get_layer("logits").output, name=f"{model.name}_logits")
-
-
-def save_model(model: keras.Model, path: Path) -> None:
-    """Write a .keras file, whole or not at all, in place of an earlier one."""
-    # Keras wants the ending .keras, so the temporary name is not atomic_output's.
-    temporary = path.with_name(f".partial-{path.name}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        model.save(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _danq_body(inputs: Any, config: ModelConfig, policy: Any, seeds: _Seeds) -> Any:

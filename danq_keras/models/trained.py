@@ -1,7 +1,15 @@
-"""Networks from disk with the names of their targets, their fingerprints, and ensembles."""
+"""Networks on disk with the names of their targets, their fingerprints, and ensembles.
 
+A .keras file of this package knows itself: a member `danq_keras.json` of the zip holds the names of
+its targets, its `ModelConfig` and the version that wrote it. `keras.models.load_model` passes over
+it. A file without it (older, or of another program) has the names of its run folder's config.json,
+those that the user gives, or numbers; its size says nothing about its targets.
+"""
+
+import dataclasses
 import hashlib
 import json
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,38 +18,104 @@ from typing import Any
 import keras
 import numpy as np
 
+from danq_keras import __version__
 from danq_keras.data.deepsea import deepsea_targets
 from danq_keras.data.targets import Targets
+from danq_keras.recipes.config import ModelConfig
 from danq_keras.system.errors import InputError
+from danq_keras.system.files import PathLike
 
-N_DEEPSEA = 919
-
+MEMBER = "danq_keras.json"
+DEEPSEA = "deepsea"
+TargetNames = PathLike | Sequence[str]
+"""Names of targets as a user gives them: "deepsea", a file of them, or the names themselves."""
 
 _HALF = ("float16", "bfloat16")
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the same file for the same network
 
 
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
-    """A network from disk with the names of its targets; `config` is its run's, or empty."""
+    """A network from disk with the names of its targets.
+
+    `path` is the run folder or file that it comes from. `config` is the content of its run's
+    config.json, or what the .keras file says of itself; it has "targets" only where their names
+    are known, and is empty for a file of another program.
+    """
 
     network: keras.Model
     targets: Targets
     path: Path
     config: dict[str, Any]
 
+    def save(self, path: PathLike) -> None:
+        """Write a .keras file that knows its targets and settings, in place of an earlier one."""
+        kept = {key: self.config[key] for key in _DESCRIPTION if key in self.config}
+        save_model(self.network, Path(path), about=kept)
 
-def load_model(path: Path) -> TrainedModel:
+
+_DESCRIPTION = ("preset", "model", "targets")
+
+
+def describe_network(
+    config: ModelConfig, targets: Targets | None, *, preset: str | None = None
+) -> dict[str, Any]:
+    """What a .keras file says of itself.
+
+    Args:
+        config: sizes, gates and dropout of the network.
+        targets: names of its outputs; None where they are not known.
+        preset: name of the recipe.
+    """
+    about: dict[str, Any] = {"preset": preset, "model": dataclasses.asdict(config)}
+    return about if targets is None else about | {"targets": list(targets.names)}
+
+
+def save_model(model: keras.Model, path: Path, *, about: dict[str, Any] | None = None) -> None:
+    """Write a .keras file, whole or not at all, in place of an earlier one.
+
+    Args:
+        model: the network.
+        path: file to write, with the ending .keras.
+        about: what the file says of itself, see `describe_network`; None for nothing.
+    """
+    # Keras wants the ending .keras, so the temporary name is not atomic_output's.
+    temporary = path.with_name(f".partial-{path.name}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        model.save(temporary)
+        if about is not None:
+            content = {"package": "danq_keras", "version": __version__, **about}
+            with zipfile.ZipFile(temporary, "a") as file:
+                file.writestr(zipfile.ZipInfo(MEMBER, _ZIP_DATE), json.dumps(content, indent=1))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_model(path: PathLike, *, targets: TargetNames | None = None) -> TrainedModel:
     """Open a run folder or a .keras file; a network of mixed precision then works in float32.
 
+    Args:
+        path: the run folder, or the file.
+        targets: names of the outputs of a file that does not know them: a list, a text file with
+            one a line (the first column of a table), or "deepsea" for the 919 of DeepSEA. None
+            for the file's own, its run folder's, or numbers.
+
+    Returns:
+        The network with the names of its targets.
+
     Raises:
-        InputError: nothing readable is there, or it does not map (N, L, 4) to (N, T).
+        InputError: nothing readable is there, it does not map (N, L, 4) to (N, T), or the names
+            are not as many as the outputs, or not the file's own.
     """
-    file = path / "model.keras" if path.is_dir() else path
+    place = Path(path)
+    file = place / "model.keras" if place.is_dir() else place
     if not file.is_file():
-        runs = sorted(model.parent for model in path.glob("*/model.keras"))
+        runs = sorted(model.parent for model in place.glob("*/model.keras"))
         if runs:
             raise InputError(
-                f"{path}: a folder of runs, not a run. Give one of those in it, such as {runs[0]}."
+                f"{place}: a folder of runs, not a run. Give one of those in it, such as {runs[0]}."
             )
         raise InputError(f"{file}: no such model. Give a run folder or a .keras file.")
     try:
@@ -58,9 +132,97 @@ def load_model(path: Path) -> TrainedModel:
     for layer in network._flatten_layers():  # cells of LSTMs too
         if layer.compute_dtype in _HALF:
             layer.dtype_policy = "float32"
-    config_path = file.parent / "config.json"
-    config = _read_config(config_path) if config_path.is_file() else {}
-    return TrainedModel(network, _target_names(network.output_shape[1], config), path, config)
+    return _with_names(network, place, _description(file), targets)
+
+
+def _description(file: Path) -> dict[str, Any]:
+    """What is known of a model file: by itself, and by the config.json beside it."""
+    path = file.parent / "config.json"
+    beside = _read_config(path) if path.is_file() else {}
+    return beside | read_about(file)
+
+
+def read_about(file: Path) -> dict[str, Any]:
+    """What a .keras file says of itself: preset, model, targets; empty where it says nothing.
+
+    Raises:
+        InputError: its member is not what this package writes.
+    """
+    if not zipfile.is_zipfile(file):
+        return {}
+    with zipfile.ZipFile(file) as members:
+        if MEMBER not in members.namelist():
+            return {}
+        try:
+            content = json.loads(members.read(MEMBER))
+            return {key: content[key] for key in _DESCRIPTION if key in content}
+        except (ValueError, TypeError, zipfile.BadZipFile) as error:
+            raise InputError(f"{file}: its {MEMBER} is damaged ({error}). Train it again.") from (
+                error
+            )
+
+
+def _with_names(
+    network: keras.Model, place: Path, config: dict[str, Any], given: TargetNames | None
+) -> TrainedModel:
+    n_targets = network.output_shape[1]
+    own = config.get("targets")
+    own = own if isinstance(own, list) and len(own) == n_targets else None
+    config = {key: value for key, value in config.items() if key != "targets"}
+    if given is not None:
+        targets = named_targets(given, n_targets, place)
+        if own is not None and tuple(own) != targets.names:
+            i = next(i for i, name in enumerate(own) if name != targets.names[i])
+            raise InputError(
+                f"{place}: the model knows the names of its targets, and they are others: number "
+                f"{i} is {own[i]!r}, received {targets.names[i]!r}. Give no names."
+            )
+    elif own is not None:
+        targets = Targets(tuple(own))
+    else:
+        return TrainedModel(network, numbered_targets(n_targets), place, config)
+    return TrainedModel(network, targets, place, config | {"targets": list(targets.names)})
+
+
+def numbered_targets(n_targets: int) -> Targets:
+    """Names for outputs of which nothing is known: their numbers, from "0" on."""
+    return Targets(tuple(str(number) for number in range(n_targets)))
+
+
+def named_targets(given: TargetNames, n_targets: int, model: Path) -> Targets:
+    """Names that a user gives to the outputs of a network.
+
+    Args:
+        given: "deepsea", a text file with one name a line, or the names.
+        n_targets: outputs of the network.
+        model: where the network is from, for the message.
+
+    Raises:
+        InputError: no such file, or the names are not as many as the outputs.
+    """
+    if given == DEEPSEA:
+        targets = deepsea_targets()
+    elif isinstance(given, (str, Path)) or hasattr(given, "__fspath__"):
+        targets = Targets(_read_names(Path(given)))
+    else:
+        targets = Targets(tuple(str(name) for name in given))
+    if len(targets) != n_targets:
+        raise InputError(
+            f"{model}: predicts {n_targets} targets, received {len(targets)} names. Give as many, "
+            "in the order of the outputs."
+        )
+    return targets
+
+
+def _read_names(path: Path) -> tuple[str, ...]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}: no readable file of target names. Give a text file with one name a line, or "
+            f"{DEEPSEA}."
+        ) from error
+    return tuple(line.split("\t")[0].strip() for line in lines if line.strip())
 
 
 def window_of(model: TrainedModel) -> int:
@@ -86,15 +248,6 @@ def _read_config(path: Path) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def _target_names(n_targets: int, config: dict[str, Any]) -> Targets:
-    names = config.get("targets")
-    if isinstance(names, list) and len(names) == n_targets:
-        return Targets(tuple(names))
-    if n_targets == N_DEEPSEA:
-        return deepsea_targets()
-    return Targets(tuple(str(number) for number in range(n_targets)))
-
-
 def embedding_model(model: TrainedModel) -> keras.Model:
     """The network up to the units (N, U) of its layer `dense`.
 
@@ -104,7 +257,7 @@ def embedding_model(model: TrainedModel) -> keras.Model:
     names = [layer.name for layer in model.network.layers]
     if "dense" not in names:
         raise InputError(
-            f"{model.path}: --output embedding gives the layer 'dense'. Received a model with the "
+            f"{model.path}: `output=embedding` gives the layer 'dense'. Received a model with the "
             f"layers {', '.join(names)}. Use a DanQ model."
         )
     return keras.Model(model.network.input, model.network.get_layer("dense").output)
@@ -122,13 +275,13 @@ def check_ensemble(models: Sequence[TrainedModel]) -> list[list[int]]:
         lengths = first.network.input_shape[1], model.network.input_shape[1]
         if lengths[0] != lengths[1]:
             raise InputError(
-                f"--ensemble: {model.path} takes windows of {lengths[1]} bases, {first.path} of "
+                f"`ensemble`: {model.path} takes windows of {lengths[1]} bases, {first.path} of "
                 f"{lengths[0]}. Use models of one window length."
             )
         differing = sorted(set(first.targets.names) ^ set(model.targets.names))
         if differing:
             raise InputError(
-                f"--ensemble: {model.path} and {first.path} must have the same targets. Only one "
+                f"`ensemble`: {model.path} and {first.path} must have the same targets. Only one "
                 f"of them has {len(differing)}, such as {differing[0]!r}. Use models of one "
                 "dataset."
             )

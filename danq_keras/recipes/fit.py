@@ -1,36 +1,12 @@
-"""A recipe from its preset, the command line and the dataset it will be trained on.
-
-Loads no TensorFlow: `train_danq.py` and `tune_danq.py` share it.
-"""
+"""A recipe fitted to the dataset that it will be trained on."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from danq_keras.data.store import Dataset
 from danq_keras.recipes.config import Preset
 from danq_keras.system.errors import InputError
-
-
-def read_pairs(pairs: Iterable[str], settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """`--set` pairs as settings in text, added to those that flags gave.
-
-    Args:
-        pairs: texts KEY=VALUE.
-        settings: what other flags say.
-
-    Raises:
-        InputError: a pair is malformed, or a key is given twice with different values.
-    """
-    found = dict(settings or {})
-    for pair in pairs:
-        key, separator, value = pair.partition("=")
-        if not separator or not key:
-            raise InputError(f"--set takes KEY=VALUE. Received: {pair!r}.")
-        if found.get(key, value) != value:
-            raise InputError(f"{key} is given twice: {found[key]} and {value}. Give it once.")
-        found[key] = value
-    return found
 
 
 def fit_to_data(

@@ -8,7 +8,6 @@ import argparse
 import dataclasses
 import shutil
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 
@@ -23,7 +22,14 @@ from danq_keras.runs.statistics import DEFAULT_UNTIL, Until
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import claimed_folder, refuse_existing, write_json
 from danq_keras.system.terminal import log, set_up_logging
-from danq_keras.training.run import Plan, is_used, make_plan, run_folder
+from danq_keras.training.run import (
+    Plan,
+    TrainRequest,
+    check_request,
+    is_used,
+    make_plan,
+    run_folder,
+)
 from danq_keras.training.run_folder import clear_run, is_complete
 from danq_keras.training.step import TrainingStep
 from danq_keras.training.trainer import Trainer
@@ -31,12 +37,25 @@ from danq_keras.training.trainer import Trainer
 MINIMUM_REPEATS = 2
 
 
-def run(args: argparse.Namespace, settings: dict[str, Any]) -> int:
+@dataclasses.dataclass(frozen=True)
+class Several:
+    """How many seeds or folds to train, how many at once, and until which loss to count epochs."""
+
+    repeats: int | None = None
+    folds: int | None = None
+    jobs: int | None = None
+    until_loss: tuple[str, ...] | None = None
+
+
+def run(request: TrainRequest, several: Several) -> int:
     """Start or resume a set of runs and take it to its report."""
+    args = argparse.Namespace(**vars(several) | vars(request))
+    check_request(request)
     _check(args)
     out = args.out = _set_folder(args)
+    request = dataclasses.replace(request, out=out)
     earlier = _earlier(args, out)
-    plan = make_plan(args, settings, out=out, config=earlier.config if earlier else None)
+    plan = make_plan(request, out=out, config=earlier.config if earlier else None)
     folds = _folds(args, plan, earlier)
     runs = _run_set(args, plan, earlier, folds)
     plan.dataset.verify()
@@ -70,7 +89,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _set_folder(args: argparse.Namespace) -> Path:
     """`--out`, or a name beside that of a single run."""
-    out = run_folder(args)
+    out = run_folder(TrainRequest(data=args.data, preset=args.preset, out=args.out))
     if args.out is not None:
         return out
     kind = REPEATS if args.repeats is not None else FOLDS

@@ -98,7 +98,7 @@ def _raise_terminated(_signal: int, _frame: FrameType | None) -> None:
     raise Terminated
 
 
-def run_command(main: Main) -> int:
+def run_command(main: Callable[[list[str] | None], int | None]) -> int:
     """Run a command's `main` with the exit statuses that all commands share.
 
     Returns:
@@ -107,7 +107,7 @@ def run_command(main: Main) -> int:
     """
     signal.signal(signal.SIGTERM, _raise_terminated)
     try:
-        return main(None)
+        return main(None) or 0
     except InputError as error:
         message = str(error)
     except BrokenPipeError:  # such as `| head`: the reader has seen enough

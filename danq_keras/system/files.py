@@ -20,6 +20,9 @@ from danq_keras.system.terminal import log
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
+PathLike = str | os.PathLike[str]
+
+
 def _temporary_sibling(path: Path) -> Path:
     return path.with_name(f".{path.name}.partial-{os.getpid()}")
 
@@ -42,7 +45,7 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
         InputError: `path` exists (an empty folder does not count) and may not be overwritten.
     """
     if path.exists() and not _is_empty_folder(path) and not overwrite:
-        raise InputError(f"{path}: already exists. Choose another name, or pass --overwrite.")
+        raise InputError(f"{path}: already exists. Choose another name, or pass `overwrite=True`.")
 
 
 @contextlib.contextmanager

@@ -82,7 +82,7 @@ def reopen_source(record: Mapping[str, Any], config_path: Path) -> Source:
     if source.fingerprint != record["fingerprint"]:
         raise InputError(
             f"{path}: not the model that {config_path} names (SHA-256 {source.fingerprint[:12]}…, "
-            f"{record['fingerprint'][:12]}… there). Put that one back, or give --init MODEL anew."
+            f"{record['fingerprint'][:12]}… there). Put that one back, or give `init=MODEL` anew."
         )
     return source
 
@@ -108,7 +108,7 @@ def network_settings(network: keras.Model, path: Path) -> dict[str, Any]:
 
 def _foreign(path: Path, detail: str) -> InputError:
     return InputError(
-        f"{path}: --init takes a network that this package trained or imported; the layers of this "
+        f"{path}: `init` takes a network that this package trained or imported; the layers of this "
         f"one are others ({detail}). Give a run folder or the output of import_weights.py."
     )
 
@@ -170,16 +170,16 @@ def take_over(
     kind = source.settings["architecture"]
     if kind != preset.model.architecture:
         raise InputError(
-            f"--init {source.trained.path}: its network is of the kind {kind}, that of preset "
+            f"`init={source.trained.path}`: its network is of the kind {kind}, that of preset "
             f"{preset.name} is {preset.model.architecture}. Give a preset of that kind with "
-            "--preset."
+            "`preset`."
         )
     free = source.settings.keys() - settings.keys() - set(fixed)
     taken = {key: value for key, value in source.settings.items() if key in free}
     fitted = apply_settings(preset, {**taken, **settings})
     if fitted.model.motif_file is not None:
         raise InputError(
-            "motif_file: --init takes the first layer's kernels from the model. Leave one of them "
+            "motif_file: `init` takes the first layer's kernels from the model. Leave one of them "
             "out."
         )
     different = differences(source, fitted.model)
@@ -221,7 +221,7 @@ def _check_shapes(
                 f"{key}={setting_text(before)}" for key, (before, _) in different.items()
             )
             raise InputError(
-                f"--init {source.trained.path}: layer {name}: expected "
+                f"`init={source.trained.path}`: layer {name}: expected "
                 f"{_listed(theirs.get(name))}, received {_listed(ours.get(name))}. Leave "
                 f"{', '.join(different)} to the model, or give {advice}."
             )

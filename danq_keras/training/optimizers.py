@@ -30,12 +30,31 @@ OPTIMIZERS: dict[str, type[keras.optimizers.Optimizer]] = {
 }
 
 
-def make_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
-    """The optimizer, wrapped for dynamic loss scaling under mixed_float16.
+def check_optimizer(config: TrainConfig) -> None:
+    """Refuse an optimizer that does not exist, or that lacks a setting, without building one.
 
     Raises:
         InputError: there is no optimizer of that name, or it lacks a setting that was given.
     """
+    _kind_and_options(config)
+
+
+def make_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
+    """The optimizer, wrapped for dynamic loss scaling under mixed_float16.
+
+    Raises:
+        InputError: see `check_optimizer`.
+    """
+    kind, options = _kind_and_options(config)
+    optimizer = kind(**options)
+    if config.precision == "mixed_float16":
+        return keras.optimizers.LossScaleOptimizer(optimizer)
+    return optimizer
+
+
+def _kind_and_options(
+    config: TrainConfig,
+) -> tuple[type[keras.optimizers.Optimizer], dict[str, Any]]:
     kind = OPTIMIZERS.get(config.optimizer.lower())
     if kind is None:
         raise InputError(
@@ -53,10 +72,7 @@ def make_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
             options[name] = value
     if config.weight_decay:
         options["weight_decay"] = config.weight_decay
-    optimizer = kind(**options)
-    if config.precision == "mixed_float16":
-        return keras.optimizers.LossScaleOptimizer(optimizer)
-    return optimizer
+    return kind, options
 
 
 def inner(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
@@ -133,9 +149,8 @@ def linear_step(optimizer: keras.optimizers.Optimizer) -> float | None:
     return float(optimizer.learning_rate.numpy()) / math.sqrt(optimizer.epsilon)
 
 
-def describe_steps(config: TrainConfig) -> str:
-    """The line of the run's header that says what a step is."""
-    optimizer = make_optimizer(config)
+def describe_steps(config: TrainConfig, optimizer: keras.optimizers.Optimizer) -> str:
+    """The line of the run's header that says what a step of the built optimizer is."""
     line = f"{config.optimizer}, learning rate {config.learning_rate:g}"
     step = linear_step(optimizer)
     if step is not None:

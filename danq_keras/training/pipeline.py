@@ -62,7 +62,7 @@ class Order:
         if limit is not None:
             if limit > split.n_windows:
                 raise InputError(
-                    f"--train-limit {limit}: {split.path} has only {split.n_windows} windows. "
+                    f"`train_limit={limit}`: {split.path} has only {split.n_windows} windows. "
                     "Give a smaller number or leave it out."
                 )
             chosen = np.random.default_rng([data_seed, 0xDA7A]).choice(

@@ -14,6 +14,7 @@ Scores are those of the training step that saw the sample (dropout on), so they 
 the data, and a window's score is the mean of its strands. Ignored labels do not count.
 """
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,79 @@ def excess_scores(labels: Any, logits: Any, valid: Any) -> Any:
     variance = tf.reduce_sum(variances * valid, axis=1)
     scores = excess / tf.sqrt(tf.maximum(variance, _LEAST_VARIANCE))
     return tf.where(tf.reduce_any(valid > 0, axis=1), scores, -np.inf)
+
+
+class Curriculum:
+    """Which samples an epoch has: all of them, and with restudy the hardest windows once more.
+
+    `order` is that of the epoch under way. With restudy, `scores` (n_samples,) float32 are those of
+    the samples when last seen, and `again` int64 the windows that come twice in the epoch under
+    way; without, both are None.
+
+    Args:
+        config: seed, limit and restudy of the training.
+        split: the training split.
+        columns: numbers of the targets that count; None for all.
+
+    Raises:
+        InputError: no windows to train on, or the share to restudy is of too few to be one.
+    """
+
+    def __init__(
+        self, config: TrainConfig, split: Split, *, columns: list[int] | None = None
+    ) -> None:
+        self._matched = config.restudy_by == "matched"
+        self.order = Order.of(
+            split, seed=config.seed, limit=config.train_limit, data_seed=config.data_seed
+        )
+        self.n_again = windows_to_restudy(config, self.order)
+        self.scores: Floats | None = None
+        if self.n_again:
+            self.order = dataclasses.replace(self.order, replace=config.restudy_mode == "replace")
+            self.scores = np.zeros(self.order.n_samples, np.float32)
+            self._positives = count_positives_of_windows(split, self.order, columns)
+
+    @property
+    def again(self) -> Integers | None:
+        """Windows that come twice in the epoch under way."""
+        return self.order.again
+
+    def total_steps(self, *, epochs: int, batch_size: int) -> int:
+        """Optimizer steps of the whole training; the first epoch has no window twice."""
+        first, later = (
+            dataclasses.replace(self.order, again=again).steps(batch_size)
+            for again in (None, np.arange(self.n_again))
+        )
+        return first + (epochs - 1) * later
+
+    def see(self, samples: Integers, scores: Floats) -> None:
+        """Keep the scores (B,) float32 of samples (B,) that a step has seen."""
+        if self.scores is not None:
+            self.scores[samples] = scores
+
+    def choose(self) -> str | None:
+        """Settle the order of the next epoch; what there is to say about it, None for nothing."""
+        if self.scores is None:
+            return None
+        scores = self.scores.reshape(self.order.strands, -1).mean(axis=0)
+        if self._matched:
+            scores = match_positives(scores, self._positives)
+        again = hardest_windows(scores, self.n_again)
+        self.order = dataclasses.replace(self.order, again=again)
+        return (
+            f"  restudy: {self.n_again:,} windows come again; they have "
+            f"{self._positives[again].mean():.1f} positives on average, all windows "
+            f"{self._positives.mean():.1f}"
+        )
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs, for a checkpoint."""
+        return {"scores": self.scores, "again": self.again}
+
+    def restore(self, scores: Floats | None, again: Integers | None) -> None:
+        """Go on where a checkpoint stands."""
+        self.scores = scores
+        self.order = dataclasses.replace(self.order, again=again)
 
 
 def windows_to_restudy(config: TrainConfig, order: Order) -> int:

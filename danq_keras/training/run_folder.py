@@ -1,7 +1,7 @@
 """The run: its folder, from settings to tables, comparison and report.
 
 `training` makes the network; here stand the run's description (config.json, environment.json),
-what `--resume` may continue, and the evaluation of a trained network on a split, which a run and
+what `resume` may continue, and the evaluation of a trained network on a split, which a run and
 `evaluate_danq.py` share.
 """
 
@@ -9,8 +9,7 @@ import dataclasses
 import json
 import platform
 import shutil
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +57,16 @@ def describe_run(preset: Preset, dataset: Dataset, columns: list[int] | None) ->
     }
 
 
-def describe_environment(dataset: Dataset, precision: str) -> dict[str, Any]:
-    """The content of environment.json."""
+def describe_environment(
+    dataset: Dataset, precision: str, command: Sequence[str]
+) -> dict[str, Any]:
+    """The content of environment.json.
+
+    Args:
+        dataset: the data of the run.
+        precision: dtype policy that the network is trained in.
+        command: words of the command line that made the run.
+    """
     gpus = [
         tf.config.experimental.get_device_details(device).get("device_name", device.name)
         for device in tf.config.list_physical_devices("GPU")
@@ -74,7 +81,7 @@ def describe_environment(dataset: Dataset, precision: str) -> dict[str, Any]:
         "devices": gpus or [f"CPU ({n_threads()} cores)"],
         "precision": precision,
         "fingerprints": dataset.fingerprints(),
-        "command": sys.argv,
+        "command": list(command),
     }
 
 
@@ -86,7 +93,7 @@ def read_config(run: Path) -> dict[str, Any]:
     """
     path = run / "config.json"
     if not path.is_file():
-        raise InputError(f"{run}: no run to resume (config.json is missing). Leave out --resume.")
+        raise InputError(f"{run}: no run to resume (config.json is missing). Leave out `resume`.")
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         complete = all(section in config for section in _SECTIONS)
@@ -131,32 +138,32 @@ def check_resumable(config: Mapping[str, Any], wanted: Mapping[str, Any], run: P
             grown = key == _MAY_GROW and new >= old
             if new != old and not grown:
                 raise InputError(
-                    f"{run}: --resume continues a run as it was started: {key} was {old}, "
+                    f"{run}: `resume` continues a run as it was started: {key} was {old}, "
                     f"received {new}. Leave the setting out, or start a new run."
                 )
     if wanted["dataset"]["fingerprints"] != config["dataset"]["fingerprints"]:
         raise InputError(
-            f"{run}: --resume needs the data of the run's start ({config['dataset']['path']}); "
-            f"{wanted['dataset']['path']} holds other data. Give the same --data, or start a new "
+            f"{run}: `resume` needs the data of the run's start ({config['dataset']['path']}); "
+            f"{wanted['dataset']['path']} holds other data. Give the same `data`, or start a new "
             "run."
         )
     if wanted["targets"] != config["targets"] or wanted["preset"] != config["preset"]:
         raise InputError(
-            f"{run}: --resume needs the preset ({config['preset']}) and targets of the run's "
-            "start. Leave --preset and --targets out, or start a new run."
+            f"{run}: `resume` needs the preset ({config['preset']}) and targets of the run's "
+            "start. Leave `preset` and `targets` out, or start a new run."
         )
 
 
 def require_run(run: Path) -> None:
-    """Make sure that --overwrite will remove a run, and nothing that is not one.
+    """Make sure that `overwrite` will remove a run, and nothing that is not one.
 
     Raises:
         InputError: the folder holds something else.
     """
     if not (run / "config.json").is_file():
         raise InputError(
-            f"{run}: --overwrite replaces only a run folder (with config.json), and this is none. "
-            "Choose another --out."
+            f"{run}: `overwrite` replaces only a run folder (with config.json), and this is none. "
+            "Choose another `out`."
         )
     read_config(run)
 
@@ -173,7 +180,7 @@ def clear_run(run: Path, *, keep: Path) -> None:
     """
     kept = keep.resolve()
     if kept == run.resolve():
-        raise InputError(f"{run}: the data are there. Choose another --out.")
+        raise InputError(f"{run}: the data are there. Choose another `out`.")
     for child in run.iterdir():
         if kept.is_relative_to(child.resolve()):
             continue

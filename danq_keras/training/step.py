@@ -9,9 +9,12 @@ logits is the same up to a logit of 16 and keeps a gradient beyond.
 """
 
 import dataclasses
+from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from danq_keras.models.layers import unpack, unpack_windows
@@ -40,11 +43,34 @@ def resolve_precision(precision: str) -> str:
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
-    """Strategy for `--distribute`: "none" or "mirrored" (every GPU of the machine, or the CPUs)."""
+    """The strategy of a name: "none" or "mirrored" (every GPU of the machine, or the CPUs)."""
     if name == "none":
         return tf.distribute.get_strategy()
     logical = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     return tf.distribute.MirroredStrategy([device.name for device in logical])
+
+
+@dataclass(frozen=True, eq=False)
+class StepResult:
+    """What a step came to.
+
+    `loss` is the mean over the labels that count, `norm` that of the gradient before clipping,
+    `clipped` whether it was above the limit; `scores` (B,) float32 are those of the samples, in the
+    order of the batch, where restudy asks for them, else empty.
+    """
+
+    loss: float
+    n_samples: float
+    norm: float
+    clipped: bool
+    scores: npt.NDArray[np.float32]
+
+    @classmethod
+    def of(cls, figures: tf.Tensor) -> "StepResult":
+        """Wait for the device and read what `TrainingStep` returned."""
+        values = figures.numpy()
+        loss, n_samples, norm, clipped = (float(value) for value in values[:4])
+        return cls(loss, n_samples, norm, bool(clipped), values[4:])
 
 
 class TrainingStep:
@@ -116,8 +142,7 @@ class TrainingStep:
                 element of a distributed dataset.
 
         Returns:
-            (4,) float32: mean loss, samples, gradient norm before clipping, clipped (0 or 1); with
-            restudy (4 + B,): then the score of each sample, in the order of the batch.
+            (4,) float32, with restudy (4 + B,), on the device; `StepResult.of` reads it.
         """
         return self._compiled(batch, self._frozen)
 

@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from danq_keras.data.store import Dataset
 from danq_keras.evaluation import metrics
-from danq_keras.models.networks import build_network, save_model
+from danq_keras.models.networks import build_network
+from danq_keras.models.trained import describe_network, save_model
 from danq_keras.prediction.predictor import SplitPredictor
-from danq_keras.recipes.config import Preset
+from danq_keras.recipes.config import ModelConfig, Preset
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import atomic_output
 from danq_keras.system.signals import Interruption
@@ -30,14 +30,10 @@ from danq_keras.system.terminal import log, progress
 from danq_keras.training.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from danq_keras.training.optimizers import learning_rate_at, linear_step, share_above_epsilon
 from danq_keras.training.pipeline import Integers, Order, epoch_batches
-from danq_keras.training.restudy import (
-    Floats,
-    count_positives_of_windows,
-    hardest_windows,
-    match_positives,
-    windows_to_restudy,
-)
-from danq_keras.training.step import TrainingStep
+from danq_keras.training.restudy import Curriculum
+from danq_keras.training.step import StepResult, TrainingStep
+
+AfterEpoch = Callable[[dict[str, Any]], None]
 
 HISTORY_COLUMNS = (
     "epoch",
@@ -60,19 +56,51 @@ _DRAIN_EVERY = 20  # steps between two looks at their losses: each look waits fo
 
 
 @dataclass
-class State:
-    """All that a trainer must know to go on, besides the variables. Lives in the checkpoint.
+class EpochSums:
+    """Sums over the steps of an epoch.
 
-    `step` counts optimizer steps over all epochs; the sums are those of the epoch under way:
-    loss × samples, samples, gradient norms, steps with a finite norm, clipped steps, seconds.
-    With restudy, `scores` (n_samples,) float32 are those of the samples when last seen, and `again`
-    int64 the windows that come twice in the epoch under way.
+    `loss` is the sum of loss × samples; `norms` counts the steps whose gradient norm was finite,
+    and `norm` is the sum of theirs: under loss scaling a step may overflow and be skipped.
+    """
+
+    loss: float = 0.0
+    samples: float = 0.0
+    norm: float = 0.0
+    norms: float = 0.0
+    clipped: float = 0.0
+
+    def add(self, result: StepResult) -> None:
+        """Count a step."""
+        self.loss += result.loss * result.n_samples
+        self.samples += result.n_samples
+        if math.isfinite(result.norm):
+            self.norm += result.norm
+            self.norms += 1
+        self.clipped += result.clipped
+
+    @property
+    def mean_loss(self) -> float:
+        """Mean loss of the samples."""
+        return self.loss / self.samples
+
+    @property
+    def mean_norm(self) -> float:
+        """Mean gradient norm of the steps that had one."""
+        return self.norm / max(1.0, self.norms)
+
+
+@dataclass
+class State:
+    """What a trainer must know to go on, besides variables and curriculum; in the checkpoint.
+
+    `step` counts optimizer steps over all epochs; `sums` and `seconds` are those of the epoch under
+    way.
     """
 
     epoch: int = 0
     step: int = 0
     step_in_epoch: int = 0
-    sums: list[float] = field(default_factory=lambda: [0.0] * 5)
+    sums: EpochSums = field(default_factory=EpochSums)
     seconds: float = 0.0
     best_loss: float = math.inf
     best_epoch: int = 0
@@ -81,38 +109,36 @@ class State:
     plateau_epochs: int = 0
     finished: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
-    scores: Floats | None = None
-    again: Integers | None = None
 
 
 class Trainer:
     """Trains one network on one dataset into one run folder.
 
     Args:
-        preset: network and training settings in force.
-        dataset: its train and valid splits are used.
-        run: folder, which exists.
+        preset: network and training settings in force; the network has the data's window and number
+            of targets, see `recipes.fit.fit_to_data`.
+        dataset: the data, of which the splits train and valid are used.
+        run: folder of the run, which exists.
         columns: numbers of the dataset's targets to train; None for all.
 
     Raises:
-        InputError: no windows to train or validate on.
+        InputError: the network does not fit the data, or there are no windows to train or validate
+            on.
     """
 
     def __init__(
         self, preset: Preset, dataset: Dataset, run: Path, *, columns: list[int] | None = None
     ) -> None:
+        targets = dataset.targets if columns is None else dataset.targets.subset(columns)
+        _require_fit(preset.model, dataset, len(targets))
         self.config = preset.train
         self.model_config = preset.model
+        self.about = describe_network(preset.model, targets, preset=preset.name)
         self.dataset = dataset
         self.run = run
         self.state = State()
         self._rate: float | None = None  # as last set
-        self.order = Order.of(
-            dataset.train,
-            seed=self.config.seed,
-            limit=self.config.train_limit,
-            data_seed=self.config.data_seed,
-        )
+        self.curriculum = Curriculum(self.config, dataset.train, columns=columns)
         if dataset.valid.n_windows == 0:
             raise InputError(
                 f"{dataset.valid.path}: no windows to validate on. Build the dataset with a "
@@ -122,25 +148,17 @@ class Trainer:
             preset.model, preset.train, n_labels=dataset.train.n_targets, columns=columns
         )
         self.model, self.optimizer = self.step.model, self.step.optimizer
-        self._set_up_restudy()
+        self.total_steps = self.curriculum.total_steps(
+            epochs=self.config.epochs, batch_size=self.config.batch_size
+        )
         self.predictor = SplitPredictor(
             self.model, batch_size=max(100, self.config.batch_size), columns=columns
         )
 
-    def _set_up_restudy(self) -> None:
-        self.n_again = windows_to_restudy(self.config, self.order)
-        if self.n_again:
-            replace = self.config.restudy_mode == "replace"
-            self.order = dataclasses.replace(self.order, replace=replace)
-            self.state.scores = np.zeros(self.order.n_samples, np.float32)
-            self._positives = count_positives_of_windows(
-                self.dataset.train, self.order, self.step.columns
-            )
-        first, later = (
-            dataclasses.replace(self.order, again=again).steps(self.config.batch_size)
-            for again in (None, np.arange(self.n_again))
-        )
-        self.total_steps = first + (self.config.epochs - 1) * later
+    @property
+    def order(self) -> Order:
+        """The samples of the epoch under way."""
+        return self.curriculum.order
 
     @property
     def steps_per_epoch(self) -> int:
@@ -152,8 +170,9 @@ class Trainer:
         path = latest_checkpoint(self.run / "checkpoints")
         if path is None:
             return False
-        self.state = State(**load_checkpoint(path, self.model, self.optimizer))
-        self.order = dataclasses.replace(self.order, again=self.state.again)
+        state = load_checkpoint(path, self.model, self.optimizer)
+        self.curriculum.restore(state.pop("scores", None), state.pop("again", None))
+        self.state = State(**state | {"sums": EpochSums(*state["sums"])})
         self._reopen_when_longer()
         log.info(
             "Resuming at step %d (epoch %d, step %d of %d).",
@@ -173,7 +192,7 @@ class Trainer:
         patience = self.config.patience
         return patience is not None and self.state.without_improvement >= patience
 
-    def fit(self, after_epoch: Callable[[dict[str, Any]], None] | None = None) -> None:
+    def fit(self, after_epoch: AfterEpoch | None = None) -> None:
         """Train to the last epoch or until patience is spent.
 
         Args:
@@ -201,9 +220,9 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint of this very step."""
-        save_checkpoint(
-            self.run / "checkpoints", self.model, self.optimizer, dataclasses.asdict(self.state)
-        )
+        sums = {"sums": list(dataclasses.astuple(self.state.sums))}
+        state = dataclasses.asdict(self.state) | sums | self.curriculum.state()
+        save_checkpoint(self.run / "checkpoints", self.model, self.optimizer, state)
 
     def _stop(self, interruption: Interruption) -> None:
         self.save()
@@ -219,7 +238,7 @@ class Trainer:
         if state.step_in_epoch == self.steps_per_epoch:
             return
         self.step.freeze_convolutions(state.epoch < config.freeze_conv_epochs)
-        samples = self.order.permutation(state.epoch) if self.n_again else None
+        samples = self.order.permutation(state.epoch) if self.curriculum.n_again else None
         batches = iter(self._batches())
         pending: list[tuple[int, tf.Tensor]] = []
         started = time.monotonic()
@@ -235,7 +254,7 @@ class Trainer:
                 bar = self._progress_bar()
             if due or last or interruption.signal or len(pending) >= _DRAIN_EVERY:
                 self._drain(pending, samples)
-                bar.set_postfix(loss=f"{state.sums[0] / state.sums[1]:.4f}", refresh=False)
+                bar.set_postfix(loss=f"{state.sums.mean_loss:.4f}", refresh=False)
             bar.update(min(config.batch_size, self.order.epoch_samples - bar.n))
             if (due and not last) or interruption.signal:
                 state.seconds += time.monotonic() - started
@@ -283,26 +302,20 @@ class Trainer:
 
     def _drain(self, pending: list[tuple[int, tf.Tensor]], samples: Integers | None) -> None:
         """Add the results of finished steps to the epoch's sums, and keep the scores of samples."""
-        sums = self.state.sums
         first_step = self.state.step - self.state.step_in_epoch
-        for step, result in pending:
-            values = result.numpy()
-            loss, n_samples, norm, clipped = (float(value) for value in values[:4])
-            if not math.isfinite(loss):
+        for step, figures in pending:
+            result = StepResult.of(figures)
+            if not math.isfinite(result.loss):
                 raise InputError(
-                    f"The loss became {loss} in step {step} (epoch {self.state.epoch + 1}). "
-                    "Lower the learning rate, clip gradients (--global-clipnorm 1) or train in "
+                    f"The loss became {result.loss} in step {step} (epoch {self.state.epoch + 1}). "
+                    "Lower the learning rate, clip gradients (`global_clipnorm=1`) or train in "
                     f"float32; the last good state is in {self.run / 'checkpoints'}."
                 )
-            sums[0] += loss * n_samples
-            sums[1] += n_samples
-            if math.isfinite(norm):  # under loss scaling a step may overflow and be skipped
-                sums[2] += norm
-                sums[3] += 1
-            sums[4] += clipped
-            if samples is not None and self.state.scores is not None:
+            self.state.sums.add(result)
+            if samples is not None:
                 begin = (step - first_step) * self.config.batch_size
-                self.state.scores[samples[begin : begin + self.config.batch_size]] = values[4:]
+                seen = samples[begin : begin + self.config.batch_size]
+                self.curriculum.see(seen, result.scores)
         pending.clear()
 
     def _validate(self, interruption: Interruption) -> dict[str, Any]:
@@ -327,18 +340,18 @@ class Trainer:
         state, sums = self.state, self.state.sums
         row = {
             "epoch": state.epoch + 1,
-            "loss": sums[0] / sums[1],
+            "loss": sums.mean_loss,
             **validation,
             "learning_rate": self.step.learning_rate,
-            "gradient_norm": sums[2] / max(1.0, sums[3]),
-            "clipped_steps": int(sums[4]),
+            "gradient_norm": sums.mean_norm,
+            "clipped_steps": int(sums.clipped),
             "share_above_epsilon": share_above_epsilon(self.optimizer),
             "seconds": round(state.seconds, 3),
-            "samples_per_second": round(sums[1] / max(state.seconds, 1e-9), 1),
+            "samples_per_second": round(sums.samples / max(state.seconds, 1e-9), 1),
         }
-        if self.n_again:
+        if self.curriculum.n_again:
             row |= {"samples": self.order.epoch_samples, "restudied": self.order.n_again}
-        columns = (*HISTORY_COLUMNS, *(RESTUDY_COLUMNS if self.n_again else ()))
+        columns = (*HISTORY_COLUMNS, *(RESTUDY_COLUMNS if self.curriculum.n_again else ()))
         state.history.append({name: row[name] for name in columns})
         self._judge(row["val_loss"])
         write_history(self.run / "history.csv", state.history)
@@ -346,26 +359,11 @@ class Trainer:
             tf.summary.scalar(name, row[name], step=state.epoch + 1)
         self._log_epoch(row)
         state.epoch += 1
-        state.step_in_epoch, state.sums, state.seconds = 0, [0.0] * 5, 0.0
+        state.step_in_epoch, state.sums, state.seconds = 0, EpochSums(), 0.0
         state.finished = state.epoch >= self.config.epochs or self._out_of_patience()
-        if state.scores is not None:
-            self._choose_hard_windows(state.scores)
-
-    def _choose_hard_windows(self, sample_scores: Floats) -> None:
-        scores = sample_scores.reshape(self.order.strands, -1).mean(axis=0)
-        if self.config.restudy_by == "matched":
-            scores = match_positives(scores, self._positives)
-        again = hardest_windows(scores, self.n_again)
-        self.state.again = again
-        self.order = dataclasses.replace(self.order, again=again)
-        if not self.state.finished:
-            log.info(
-                "  restudy: %s windows come again; they have %.1f positives on average, all "
-                "windows %.1f",
-                f"{self.n_again:,}",
-                self._positives[again].mean(),
-                self._positives.mean(),
-            )
+        line = self.curriculum.choose()
+        if line and not state.finished:
+            log.info("%s", line)
 
     def _judge(self, loss: float) -> None:
         """Keep the weights of the strictly lowest validation loss; count epochs without one."""
@@ -411,7 +409,19 @@ class Trainer:
         if self.step.precision != "float32" or self.step.replicas > 1:
             model = build_network(self.model_config, seed=self.config.seed, initialise=False)
             model.set_weights(self.model.get_weights())
-        save_model(model, path)
+        save_model(model, path, about=self.about)
+
+
+def _require_fit(config: ModelConfig, dataset: Dataset, n_targets: int) -> None:
+    for name, ours, theirs in (
+        ("window", config.window, dataset.window),
+        ("n_targets", config.n_targets, n_targets),
+    ):
+        if ours != theirs:
+            raise InputError(
+                f"{name}: {ours} of the network, {theirs} of {dataset.folder}. Fit the recipe to "
+                "the data with danq_keras.recipes.fit.fit_to_data."
+            )
 
 
 def write_history(path: Path, history: list[dict[str, Any]]) -> None:

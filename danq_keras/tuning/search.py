@@ -17,10 +17,11 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
+from danq_keras.commands.options import read_pairs
 from danq_keras.data.bundle import open_or_convert
 from danq_keras.data.store import open_store
 from danq_keras.recipes.config import Preset
-from danq_keras.recipes.fit import fit_to_data, read_pairs
+from danq_keras.recipes.fit import fit_to_data
 from danq_keras.recipes.presets import get_preset
 from danq_keras.recipes.settings import apply_settings
 from danq_keras.system.errors import EXIT_INPUT, InputError

@@ -14,7 +14,8 @@ import tiny
 
 from danq_keras.commands import extract_motifs
 from danq_keras.genome import dna
-from danq_keras.models.networks import build_network, save_model
+from danq_keras.models.networks import build_network
+from danq_keras.models.trained import save_model
 from danq_keras.motifs.files import read_meme, write_meme
 from danq_keras.motifs.motif import Motif
 from danq_keras.system.errors import InputError

@@ -22,8 +22,8 @@ from danq_keras.data.deepsea import deepsea_targets
 from danq_keras.data.inputs import open_windows
 from danq_keras.data.targets import Targets
 from danq_keras.genome import dna
-from danq_keras.models.networks import build_network, save_model
-from danq_keras.models.trained import TrainedModel
+from danq_keras.models.networks import build_network
+from danq_keras.models.trained import TrainedModel, save_model
 from danq_keras.prediction.predictor import WindowPredictor
 from danq_keras.prediction.stream import Request, write_predictions
 from danq_keras.system import command as console

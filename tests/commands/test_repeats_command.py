@@ -23,7 +23,7 @@ from danq_keras.runs import one_run
 from danq_keras.runs import processes as several_runs
 from danq_keras.runs import train_set as repeats_session
 from danq_keras.runs.pooling import PREDICTIONS
-from danq_keras.system import command as console
+from danq_keras.system import errors, files, terminal
 from danq_keras.system.tables import read_text_table
 
 BIN = Path(__file__).resolve().parents[2] / "bin"
@@ -344,7 +344,7 @@ def order(data, out, *settings):
 @pytest.mark.slow
 def test_runs_in_processes_of_their_own(data, tmp_path, capsys):
     orders = [order(data, tmp_path / name, "epochs=1") for name in ("a", "b")]
-    console.set_up_logging()
+    terminal.set_up_logging()
     assert several_runs.run_all(orders, at_once=2) == 0
     err = capsys.readouterr().err
     assert tiny.history(tmp_path / "a") == tiny.history(tmp_path / "b")
@@ -359,7 +359,7 @@ def test_a_failing_run_stops_the_others(data, tmp_path, capsys):
     """One is refused at once, the other would train for very long."""
     orders = [order(data, tmp_path / "long", "epochs=100000", "patience=none")]
     orders += [order(data, tmp_path / "refused", "train_limit=44")]
-    console.set_up_logging()
+    terminal.set_up_logging()
     assert several_runs.run_all(orders, at_once=2) == 2
     err = capsys.readouterr().err
     assert "refused: Error: --train-limit 44" in err
@@ -402,14 +402,14 @@ def test_a_stopped_set_is_saved_and_continues(data, tmp_path, number, status):
     assert err.count("Saved at step") == 2
     assert f"Continue the set with: train_danq.py --out {out} --resume" in err
     for seed in (0, 1):
-        with console.claimed_folder(out / f"seed-{seed}"):  # nobody is at work there any more
+        with files.claimed_folder(out / f"seed-{seed}"):  # nobody is at work there any more
             assert (out / f"seed-{seed}" / "checkpoints").is_dir()
 
 
 def test_a_killed_run_is_told(data, tmp_path, monkeypatch):
     process = several_runs._Process
     monkeypatch.setattr(several_runs, "_Process", killed(process))
-    with pytest.raises(console.InputError, match=r"run was killed by SIGKILL. Continue with --re"):
+    with pytest.raises(errors.InputError, match=r"run was killed by SIGKILL. Continue with --re"):
         several_runs.run_all([order(data, tmp_path / "a")], at_once=1)
 
 

@@ -16,7 +16,7 @@ import tiny
 from danq_keras.commands import evaluate, train
 from danq_keras.data.store import open_store
 from danq_keras.genome.dna import unpack_labels
-from danq_keras.system import command as console
+from danq_keras.system import files
 
 BIN = Path(__file__).resolve().parents[2] / "bin"
 SETTINGS = [f"{key}={value}" for key, value in tiny.SETTINGS.items()]
@@ -286,7 +286,7 @@ def test_evaluate_refuses_a_dataset_that_does_not_fit(finished, data, tmp_path, 
     copy = tmp_path / "alone.keras"
     shutil.copy(finished / "model.keras", copy)
     status, err = command(evaluate.main, copy, "--data", other, "--out", out)
-    assert (status, "2 targets" in err) == (2, True)
+    assert (status, "lacks 1 of the 3 targets" in err) == (2, True)  # the file knows its own
     assert not out.exists()
     (tmp_path / "text.keras").write_text("no model")
     status, err = command(evaluate.main, tmp_path / "text.keras", "--data", data, "--out", out)
@@ -323,7 +323,7 @@ def test_a_run_at_work_is_left_alone(finished, data, tmp_path, command, argument
     (run / "report.html").unlink()
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     more = ["--data", data, "--out", run, "--epochs", "2", "--set", *SETTINGS, *arguments]
-    with console.claimed_folder(run):
+    with files.claimed_folder(run):
         status, err = command(train.main, *more)
     assert (status, "another process is at work there" in err) == (2, True)
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before

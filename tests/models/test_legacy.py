@@ -12,14 +12,14 @@ import tensorflow as tf
 import tiny
 from keras02 import FULL, SMALL, Size, random_layers, write
 
-from danq_keras.commands import evaluate, import_weights, weights_session
+from danq_keras.commands import evaluate, import_weights
 from danq_keras.genome import dna
-from danq_keras.models import legacy
-from danq_keras.models.networks import build_network, save_model
-from danq_keras.models.trained import load_model
+from danq_keras.models import float64, legacy
+from danq_keras.models.networks import build_network
+from danq_keras.models.trained import load_model, save_model
 from danq_keras.recipes.config import ModelConfig
 from danq_keras.recipes.presets import PRESETS
-from danq_keras.system import command as console
+from danq_keras.system import errors
 from danq_keras.training.step import TrainingStep
 
 WINDOW = ["--window", "60", "--pool-size", "5"]
@@ -125,7 +125,7 @@ def test_kernel_and_gates_are_turned_into_todays_layout(old_file, layers):
 
 def refused(path, preset="danq"):
     """The one line with which a file is refused."""
-    with pytest.raises(console.InputError) as error:
+    with pytest.raises(errors.InputError) as error:
         legacy.check_arrays(legacy.read_old_weights(path, preset), path)
     message = str(error.value)
     assert message.startswith(f"{path}: ")
@@ -199,7 +199,7 @@ def test_weights_of_keras_1_or_2_are_called_so(tmp_path):
 def test_the_other_presets_file(tmp_path, given, other):
     path = write(tmp_path / "old.hdf5", random_layers(other))
     message = refused(path, given)
-    assert f"Try --preset {other}" in message
+    assert f"Try `preset={other}`" in message
     assert f"expected {legacy.LAYERS[given][0]} layers ({given})" in message
 
 
@@ -345,9 +345,9 @@ def test_nothing_is_written_above_the_tolerance(
     old_file, tmp_path, command, monkeypatch, difference
 ):
     def shifted(*args, **options):
-        return legacy.forward_float64(*args, **options) + difference
+        return float64.forward_float64(*args, **options) + difference
 
-    monkeypatch.setattr(weights_session, "forward_float64", shifted)
+    monkeypatch.setattr(legacy, "forward_float64", shifted)
     status, printed, error = command(old_file, tmp_path / "new.keras", "--preset", "danq", *WINDOW)
     assert status == 2
     assert "differs from the float64 forward pass" in error
@@ -359,10 +359,10 @@ def test_nothing_is_written_above_the_tolerance(
 @pytest.mark.parametrize("layer", ["conv", "lstm_forward", "lstm_backward", "dense", "logits"])
 def test_the_self_check_sees_a_wrong_weight_in_every_layer(old_file, layer):
     arrays, config, model = model_of(old_file)
-    assert weights_session.self_check(model, arrays, config) < 1e-6
+    assert legacy.largest_difference(model, arrays, config) < 1e-6
     weights = model.get_layer(layer).get_weights()
     model.get_layer(layer).set_weights([weights[0][::-1], *weights[1:]])
-    assert weights_session.self_check(model, arrays, config) > 100 * weights_session.TOLERANCE
+    assert legacy.largest_difference(model, arrays, config) > 100 * legacy.TOLERANCE
 
 
 def test_loading_needs_the_old_gate(imported, monkeypatch):

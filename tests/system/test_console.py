@@ -1,5 +1,6 @@
 """How commands end, what they leave behind, and what they print."""
 
+import argparse
 import errno
 import io
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from danq_keras.system import command as console
+from danq_keras.system import command, errors, files, signals, terminal
 from danq_keras.system.command import run_command
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import atomic_output
@@ -23,7 +24,7 @@ from danq_keras.system.signals import Interruption
 def same_process_afterwards() -> Iterator[None]:
     """Put signal handlers and the package's logger back."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    log = console.log
+    log = terminal.log
     level, propagate, before = log.level, log.propagate, list(log.handlers)
     yield
     for number, handler in handlers.items():
@@ -169,7 +170,7 @@ def test_file_in_the_place_of_an_empty_folder(tmp_path: Path) -> None:
     assert path.read_text() == "done"
 
 
-@pytest.mark.parametrize("error", [RuntimeError("no"), KeyboardInterrupt(), console.Terminated()])
+@pytest.mark.parametrize("error", [RuntimeError("no"), KeyboardInterrupt(), errors.Terminated()])
 @pytest.mark.parametrize("folder", [False, True])
 def test_nothing_is_left_behind(tmp_path: Path, error: BaseException, folder: bool) -> None:
     def fail() -> None:
@@ -205,7 +206,7 @@ def test_existing_output_is_refused_before_any_work(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_text("old")
     with (
-        pytest.raises(InputError, match=r"x: already exists\. .*--overwrite"),
+        pytest.raises(InputError, match=r"x: already exists\. .*`overwrite=True`"),
         atomic_output(path),
     ):
         pytest.fail("the body must not run")
@@ -257,13 +258,13 @@ def test_parent_that_is_a_file(tmp_path: Path) -> None:
 
 
 def test_refuse_existing(tmp_path: Path) -> None:
-    console.refuse_existing(tmp_path / "new", overwrite=False)
-    console.refuse_existing(tmp_path, overwrite=False)  # empty
+    files.refuse_existing(tmp_path / "new", overwrite=False)
+    files.refuse_existing(tmp_path, overwrite=False)  # empty
     (tmp_path / "x").touch()
-    console.refuse_existing(tmp_path, overwrite=True)
+    files.refuse_existing(tmp_path, overwrite=True)
     for path in (tmp_path, tmp_path / "x"):
         with pytest.raises(InputError, match="already exists"):
-            console.refuse_existing(path, overwrite=False)
+            files.refuse_existing(path, overwrite=False)
 
 
 # ── interruption ────────────────────────────────────────────────────────────
@@ -271,7 +272,7 @@ def test_refuse_existing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "error"),
-    [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, console.Terminated)],
+    [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, errors.Terminated)],
 )
 def test_signal_is_a_request_first(number: int, error: type[BaseException]) -> None:
     before = signal.getsignal(number)
@@ -291,16 +292,16 @@ def test_signal_is_a_request_first(number: int, error: type[BaseException]) -> N
 
 @pytest.mark.parametrize(
     ("number", "error"),
-    [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, console.Terminated)],
+    [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, errors.Terminated)],
 )
 def test_a_signal_waits_for_the_end_of_the_block(
     number: signal.Signals, error: type[BaseException]
 ) -> None:
-    previous = signal.signal(signal.SIGTERM, console._raise_terminated)
+    previous = signal.signal(signal.SIGTERM, command._raise_terminated)
     try:
         done = []
         with pytest.raises(error):  # noqa: PT012  what comes after the signal is the point
-            with console.signals_deferred():
+            with signals.signals_deferred():
                 signal.raise_signal(number)
                 signal.raise_signal(number)
                 done.append("the rest of the block")
@@ -308,7 +309,7 @@ def test_a_signal_waits_for_the_end_of_the_block(
         assert done == ["the rest of the block"]
         with pytest.raises(error):  # as before
             signal.raise_signal(number)
-        with pytest.raises(ZeroDivisionError), console.signals_deferred():
+        with pytest.raises(ZeroDivisionError), signals.signals_deferred():
             raise ZeroDivisionError
         with pytest.raises(error):
             signal.raise_signal(number)
@@ -318,7 +319,7 @@ def test_a_signal_waits_for_the_end_of_the_block(
 
 def test_other_threads_have_no_signals_to_defer() -> None:
     def work() -> int:
-        with console.signals_deferred():
+        with signals.signals_deferred():
             return 7
 
     with ThreadPoolExecutor(1) as pool:
@@ -328,23 +329,23 @@ def test_other_threads_have_no_signals_to_defer() -> None:
 def test_logging_goes_to_terminal_and_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    console.log.handlers = []
-    console.set_up_logging()
-    console.set_up_logging(tmp_path / "run.log")  # again: no second line on the terminal
-    console.log.info("%d windows", 7)
-    console.log.debug("hidden")
+    terminal.log.handlers = []
+    terminal.set_up_logging()
+    terminal.set_up_logging(tmp_path / "run.log")  # again: no second line on the terminal
+    terminal.log.info("%d windows", 7)
+    terminal.log.debug("hidden")
     assert capsys.readouterr().err == "7 windows\n"
     assert (tmp_path / "run.log").read_text().endswith(" INFO 7 windows\n")
-    console.set_up_logging(tmp_path / "second.log")  # a resumed run appends to its own
-    console.log.warning("more")
+    terminal.set_up_logging(tmp_path / "second.log")  # a resumed run appends to its own
+    terminal.log.warning("more")
     assert len((tmp_path / "run.log").read_text().splitlines()) == 2
     assert "WARNING more" in (tmp_path / "second.log").read_text()
-    assert not console.log.propagate  # the root logger would print it again
+    assert not terminal.log.propagate  # the root logger would print it again
 
 
 def test_progress_without_a_terminal_is_calm_and_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    with console.progress(total=5000, desc="convert", unit="rows") as bar:
+    with terminal.progress(total=5000, desc="convert", unit="rows") as bar:
         bar.update(4999)
         bar.start_t -= 60  # as if a minute had passed
         bar.last_print_t -= 30
@@ -358,7 +359,7 @@ def test_progress_without_a_terminal_is_calm_and_stays(monkeypatch: pytest.Monke
 
 def test_what_is_done_at_once_needs_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    with console.progress(total=5000, desc="convert", unit="rows") as bar:
+    with terminal.progress(total=5000, desc="convert", unit="rows") as bar:
         for _ in range(5000):
             bar.update()
         assert bar.n == 5000
@@ -366,7 +367,7 @@ def test_what_is_done_at_once_needs_no_bar(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_native_chatter_is_held_back(capfd: pytest.CaptureFixture[str]) -> None:
-    with console.quiet_native_output():
+    with terminal.quiet_native_output():
         os.write(2, b"chatter\n")
     os.write(2, b"after\n")
     assert capfd.readouterr().err == "after\n"
@@ -374,7 +375,7 @@ def test_native_chatter_is_held_back(capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_native_messages_are_shown_with_an_error(capfd: pytest.CaptureFixture[str]) -> None:
     def fail() -> None:
-        with console.quiet_native_output():
+        with terminal.quiet_native_output():
             os.write(2, b"the reason\n")
             raise RuntimeError("failed")
 
@@ -386,7 +387,7 @@ def test_native_messages_are_shown_with_an_error(capfd: pytest.CaptureFixture[st
 
 def test_a_reader_that_leaves_early_is_no_error():
     code = (
-        "import sys; from danq_keras.console import run_command; "
+        "import sys; from danq_keras.system.command import run_command; "
         "sys.exit(run_command(lambda _: sum(print('x' * 99) or 0 for _ in range(99999))))"
     )
     command = f'{sys.executable} -c "{code}" | head -1; echo ${{PIPESTATUS[0]}}'
@@ -415,13 +416,13 @@ def test_atomic_output_names_the_final_path_in_an_error(tmp_path: Path) -> None:
 
 
 def test_claimed_folder_is_refused_to_others_until_it_is_let_go(tmp_path: Path) -> None:
-    another = console.claimed_folder(tmp_path)
+    another = files.claimed_folder(tmp_path)
     with (
-        console.claimed_folder(tmp_path),
+        files.claimed_folder(tmp_path),
         pytest.raises(InputError, match="another process is at work there"),
     ):
         another.__enter__()
-    with console.claimed_folder(tmp_path):
+    with files.claimed_folder(tmp_path):
         pass
     assert names(tmp_path) == []
 
@@ -431,3 +432,34 @@ def test_a_disk_that_fills_up_names_the_output(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space") as caught, atomic_output(path):
         raise OSError(errno.ENOSPC, "No space left on device")  # as file.write does
     assert caught.value.filename == str(path)
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("`min_overlap`: at most 1.", "--min-overlap: at most 1."),
+        ("Give `overwrite=True`.", "Give --overwrite."),
+        ("`mode='skip'` counts them.", "--mode skip counts them."),
+        ("`genome`: no FASTA.", "GENOME: no FASTA."),
+        ("`filters`: above zero.", "`filters`: above zero."),
+        ("`windows`: none.", "--fasta: none."),
+        ("`freeze`: a number.", "--freeze-conv: a number."),
+    ],
+)
+def test_arguments_become_the_flags_of_the_command(said: str, shown: str) -> None:
+    def parser() -> argparse.ArgumentParser:
+        made = argparse.ArgumentParser()
+        made.add_argument("genome", metavar="GENOME")
+        made.add_argument("--min-overlap", "-m")
+        made.add_argument("--mode")
+        made.add_argument("--freeze-conv", dest="freeze")
+        made.add_argument("--overwrite", action="store_true")
+        return made
+
+    @command.command(parser, windows="--fasta")
+    def main(_argv: list[str] | None = None) -> int:
+        raise errors.InputError(said)
+
+    with pytest.raises(errors.InputError) as raised:
+        main([])
+    assert str(raised.value) == shown

@@ -5,6 +5,7 @@ import pytest
 import tiny
 from sklearn.metrics import f1_score
 
+from danq_keras.evaluation import evaluate
 from danq_keras.evaluation.auc_tables import read_auc_table
 from danq_keras.evaluation.evaluate import MIN_VALIDATION_POSITIVES, Evaluation, choose_thresholds
 from danq_keras.models.networks import build_network
@@ -13,7 +14,6 @@ from danq_keras.prediction.predictor import SplitPrediction, SplitPredictor
 from danq_keras.recipes.presets import PRESETS, get_preset
 from danq_keras.recipes.settings import apply_settings
 from danq_keras.system.errors import InputError
-from danq_keras.training import run_folder as experiment
 from danq_keras.training.run_folder import preset_from_config
 
 
@@ -67,12 +67,12 @@ def test_a_target_that_is_always_positive_shares_the_threshold(rng):
 
 @pytest.mark.parametrize("least", [1, 1000])
 def test_thresholds_of_validation_are_stored_and_applied_to_the_test(tmp_path, monkeypatch, least):
-    monkeypatch.setattr(experiment, "MIN_VALIDATION_POSITIVES", least)
+    monkeypatch.setattr(evaluate, "MIN_VALIDATION_POSITIVES", least)
     dataset = tiny.make_dataset(tmp_path / "data")
     network = build_network(tiny.preset().model, seed=3)
     model = TrainedModel(network, dataset.targets, tmp_path / "x.keras", {})
     (tmp_path / "out").mkdir()
-    experiment.evaluate_model(model, dataset, tmp_path / "out", how=Evaluation())
+    evaluate.evaluate_model(model, dataset, how=Evaluation()).save(tmp_path / "out")
     table = read_auc_table(tmp_path / "out" / "test_aucs.tsv")
     predict = SplitPredictor(network, batch_size=50)
     valid, test = predict(dataset.valid, desc=""), predict(dataset.test, desc="")

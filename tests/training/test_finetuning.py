@@ -12,10 +12,12 @@ import pytest
 import tiny
 
 from danq_keras.commands import train
+from danq_keras.data.deepsea import deepsea_targets
 from danq_keras.data.targets import Targets
-from danq_keras.models.networks import build_network, save_model
+from danq_keras.models.networks import build_network
+from danq_keras.models.trained import save_model
 from danq_keras.recipes.presets import get_preset
-from danq_keras.system import command as console
+from danq_keras.system import errors, terminal
 from danq_keras.training.fine_tuning import (
     copy_weights,
     describe_start,
@@ -79,7 +81,7 @@ def test_a_network_tells_its_settings(tmp_path, name, settings):
 
 def test_what_the_user_sets_wins_and_is_said(tmp_path, monkeypatch, caplog):
     source = source_of(tmp_path / "run", tiny.preset().model)
-    monkeypatch.setattr(console.log, "propagate", True)
+    monkeypatch.setattr(terminal.log, "propagate", True)
     with caplog.at_level("INFO"):
         preset = take_over(get_preset("danq"), source, {"dropout_pool": "0.1,0.4", "epochs": "7"})
     assert preset.model.dropout_pool == (0.1, 0.4)
@@ -108,12 +110,12 @@ def test_what_the_user_sets_wins_and_is_said(tmp_path, monkeypatch, caplog):
             {"architecture": "deepsea", "filters": "4,4,4", "kernel_size": 4, "pool_size": 2},
             "layer conv: expected .* received no such layer",
         ),
-        ({"motif_file": "jaspar2016"}, "motif_file: --init takes the first layer's kernels"),
+        ({"motif_file": "jaspar2016"}, "motif_file: `init` takes the first layer's kernels"),
     ],
 )
 def test_other_shapes_are_one_line(tmp_path, settings, message):
     source = source_of(tmp_path / "run", tiny.preset().model)
-    with pytest.raises(console.InputError, match=message) as caught:
+    with pytest.raises(errors.InputError, match=message) as caught:
         take_over(get_preset("danq"), source, settings)
     assert "\n" not in str(caught.value)
 
@@ -121,7 +123,7 @@ def test_other_shapes_are_one_line(tmp_path, settings, message):
 def test_a_recipe_for_a_network_of_another_kind(tmp_path):
     source = source_of(tmp_path / "run", tiny.preset().model)
     message = r"is of the kind danq, that of preset deepsea is deepsea\. Give a preset"
-    with pytest.raises(console.InputError, match=message):
+    with pytest.raises(errors.InputError, match=message):
         take_over(get_preset("deepsea"), source, {})
 
 
@@ -133,10 +135,10 @@ def foreign(hidden, *, units=3):
 
 def test_foreign_networks_are_refused(tmp_path):
     save_model(foreign(keras.layers.Conv1D(2, 5)), tmp_path / "other.keras")
-    with pytest.raises(console.InputError, match=r"other\.keras: --init takes a network that"):
+    with pytest.raises(errors.InputError, match=r"other\.keras: `init` takes a network that"):
         open_source(tmp_path / "other.keras")
     save_model(foreign(keras.layers.LSTM(2, name="conv")), tmp_path / "named.keras")
-    with pytest.raises(console.InputError, match="layers of this one are others"):
+    with pytest.raises(errors.InputError, match="layers of this one are others"):
         open_source(tmp_path / "named.keras")
     model = build_network(tiny.preset().model)
     hidden = keras.layers.Dense(3, name="logits")(
@@ -144,7 +146,7 @@ def test_foreign_networks_are_refused(tmp_path):
     )
     save_model(keras.Model(model.input, hidden), tmp_path / "more.keras")
     source = open_source(tmp_path / "more.keras")
-    with pytest.raises(console.InputError, match=r"more\.keras: .* are others \(extra\)"):
+    with pytest.raises(errors.InputError, match=r"more\.keras: .* are others \(extra\)"):
         take_over(get_preset("danq"), source, {})
 
 
@@ -211,7 +213,7 @@ def test_new_layers_keep_their_initial_values(tmp_path, changes, names, new):
 
 
 def test_a_file_alone_has_no_names(tmp_path):
-    """Numbers stand for unknown names, and fit no dataset's; 919 targets are DeepSEA's."""
+    """Numbers stand for unknown names, and fit no dataset's; not even 919 are DeepSEA's."""
     config = tiny.preset().model
     save_model(build_network(config), tmp_path / "alone.keras")
     source = open_source(tmp_path / "alone.keras")
@@ -219,8 +221,8 @@ def test_a_file_alone_has_no_names(tmp_path):
     large = tiny.preset(n_targets=919).model
     save_model(build_network(large), tmp_path / "deepsea.keras")
     source = open_source(tmp_path / "deepsea.keras")
-    assert new_layers(source, large, source.trained.targets) == ()
-    assert source.trained.targets.names[0] == "8988T|DNase|None"
+    assert source.trained.targets.names[0] == "0"
+    assert new_layers(source, large, deepsea_targets()) == ("logits",)
 
 
 def test_the_header_says_what_is_new(tmp_path):
@@ -240,10 +242,10 @@ def test_a_recorded_model_must_be_the_same(tmp_path):
     record = json.loads(json.dumps(source.record(())))
     assert reopen_source(record, tmp_path / "c.json").fingerprint == source.fingerprint
     save_model(build_network(config, seed=4), tmp_path / "run" / "model.keras")
-    with pytest.raises(console.InputError, match=r"not the model that .*c\.json names"):
+    with pytest.raises(errors.InputError, match=r"not the model that .*c\.json names"):
         reopen_source(record, tmp_path / "c.json")
     shutil.rmtree(tmp_path / "run")
-    with pytest.raises(console.InputError, match=r"c\.json: the run starts from .*not there"):
+    with pytest.raises(errors.InputError, match=r"c\.json: the run starts from .*not there"):
         reopen_source(record, tmp_path / "c.json")
 
 
@@ -322,7 +324,7 @@ def test_same_targets_go_on_from_the_source_and_resume_without_it(
     parts = tmp_path / "parts"
     with monkeypatch.context() as patched:
         patched.setattr(TrainingStep, "__call__", stopping)
-        assert command(*common, "--out", parts)[0] == console.EXIT_TERMINATE
+        assert command(*common, "--out", parts)[0] == errors.EXIT_TERMINATE
     shutil.move(source, tmp_path / "elsewhere")
     status, err = command("--out", parts, "--resume", "--init", tmp_path / "elsewhere")
     assert (status, f"was started with --init {source}" in err) == (2, True)

@@ -27,6 +27,10 @@ from danq_keras.training.optimizers import (
 DANQ = PRESETS["danq"]
 
 
+def described(config):
+    return describe_steps(config, make_optimizer(config))
+
+
 def bare(**settings: Any) -> TrainConfig:
     """Training settings without RMSprop's own numbers."""
     return TrainConfig(**{"rho": None, "epsilon": None, **settings})
@@ -221,21 +225,21 @@ def test_reductions_are_the_plateau_schedules_alone() -> None:
 
 
 def test_header_states_the_step() -> None:
-    line = describe_steps(DANQ.train)
+    line = described(DANQ.train)
     assert "rmsprop, learning rate 0.001, epsilon 1e-06 inside the root" in line
     assert "lr/sqrt(eps) = 1 times the gradient" in line
-    half = describe_steps(dataclasses.replace(DANQ.train, learning_rate=0.02, epsilon=1e-4))
+    half = described(dataclasses.replace(DANQ.train, learning_rate=0.02, epsilon=1e-4))
     assert "lr/sqrt(eps) = 2 times" in half
 
 
 def test_header_takes_the_optimizers_own_epsilon() -> None:
-    line = describe_steps(dataclasses.replace(DANQ.train, epsilon=None))
+    line = described(dataclasses.replace(DANQ.train, epsilon=None))
     assert "epsilon 1e-07" in line
     assert "= 3.162 times" in line
 
 
 def test_header_of_other_optimizers_says_no_more() -> None:
-    assert describe_steps(PRESETS["demo"].train) == "adam, learning rate 0.002"
+    assert described(PRESETS["demo"].train) == "adam, learning rate 0.002"
 
 
 @pytest.mark.parametrize(

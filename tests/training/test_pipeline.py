@@ -128,7 +128,7 @@ def test_without_a_limit_all_windows(split: store.Split, tmp_path: Path) -> None
 
 
 def test_limit_above_the_split_is_refused(split: store.Split) -> None:
-    with pytest.raises(InputError, match=r"--train-limit 24: .*train\.h5 has only 23 windows"):
+    with pytest.raises(InputError, match=r"`train_limit=24`: .*train\.h5 has only 23 windows"):
         Order.of(split, seed=0, limit=24)
 
 

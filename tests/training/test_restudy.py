@@ -274,10 +274,10 @@ def test_scores_are_those_of_the_very_samples(tmp_path, dataset):
     none = ignore.all(axis=1)
     expected = np.full(42, -np.inf)
     expected[~none] = oracle(labels[~none], probs[~none], 1 - ignore[~none])
-    np.testing.assert_allclose(trainer.state.scores, expected, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(trainer.curriculum.scores, expected, rtol=1e-3, atol=1e-3)
     windows = expected.reshape(2, 21).mean(axis=0)
-    assert len(trainer.state.again) == 4
-    assert windows[trainer.state.again].min() >= np.sort(windows)[-4] - 1e-3
+    assert len(trainer.curriculum.again) == 4
+    assert windows[trainer.curriculum.again].min() >= np.sort(windows)[-4] - 1e-3
 
 
 @pytest.mark.parametrize(("mode", "samples"), [("extra", 108), ("replace", 86)])
@@ -305,7 +305,7 @@ def test_steps_schedule_and_history(tmp_path, dataset, mode, samples, monkeypatc
 def test_without_restudy_the_history_is_as_before(tmp_path, dataset):
     trainer = trained(tmp_path / "run", dataset, epochs=1)
     assert "restudied" not in (tmp_path / "run" / "history.csv").read_text()
-    assert trainer.state.scores is None
+    assert trainer.curriculum.scores is None
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from danq_keras.system.errors import InputError, Terminated
 from danq_keras.training.checkpoints import latest_checkpoint
 from danq_keras.training.pipeline import Order, epoch_batches
 from danq_keras.training.step import TrainingStep
-from danq_keras.training.trainer import HISTORY_COLUMNS, State, Trainer
+from danq_keras.training.trainer import HISTORY_COLUMNS, EpochSums, State, Trainer
 
 TIMES = ("seconds", "samples_per_second")
 
@@ -111,7 +111,9 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, dataset, step, s
     second.fit()
     assert_same(second, whole)
     for key in ("scores", "again"):  # None without restudy
-        np.testing.assert_array_equal(getattr(second.state, key), getattr(whole.state, key))
+        np.testing.assert_array_equal(
+            getattr(second.curriculum, key), getattr(whole.curriculum, key)
+        )
     assert keras_weights(folder) == keras_weights(tmp_path / "whole")
 
 
@@ -299,7 +301,12 @@ def test_mirrored_steps_equal_those_of_one_device():
     """In a process of its own, as TensorFlow's devices are set before it starts."""
     script = Path(__file__).with_name("mirrored_check.py")
     result = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, check=False, timeout=300
+        [sys.executable, script],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert result.returncode == 0, result.stderr
     assert "replicas: 2" in result.stdout
@@ -308,8 +315,9 @@ def test_mirrored_steps_equal_those_of_one_device():
 def test_state_survives_json():
     import json
 
-    state = State(epoch=2, sums=[0.1 + 0.2] * 5)
-    assert State(**json.loads(json.dumps(dataclasses.asdict(state)))) == state
+    state = State(epoch=2, sums=EpochSums(*[0.1 + 0.2] * 5))
+    content = json.loads(json.dumps(dataclasses.asdict(state)))
+    assert State(**content | {"sums": EpochSums(**content["sums"])}) == state
     assert json.loads(json.dumps(math.inf)) == math.inf
 
 

@@ -130,8 +130,8 @@ def evaluate_model(
     A target has its own threshold where it has enough positives there, else that of all targets.
 
     Args:
-        model: the network.
-        dataset: the data.
+        model: network from (N, L, 4) to (N, T), with the names of its targets.
+        dataset: open dataset with windows of the network's length.
         how: split, intervals and rules.
         cache: folder to keep the baselines in where the dataset's cannot be written.
 

@@ -20,11 +20,11 @@ class RandomDropout(layers.Layer):
     """Dropout whose rate is drawn uniformly from [low, high] anew for every training step.
 
     Args:
-        low: smallest rate.
-        high: largest rate.
+        low: smallest rate, a share of the units in [0, 1).
+        high: largest rate; each step draws one between both.
         inverted: scale by 1 / (1 - rate) in training; otherwise by the mean of 1 - rate at test.
         seed: of the rates and the masks.
-        **options: name and dtype.
+        **options: what every Keras layer takes, such as `name` and `dtype`.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ def unpack(packed: Any, length: int, dtype: str = "float32") -> Any:
     Args:
         packed: (N, B) uint8, `np.packbits` order.
         length: number of bits wanted, at most 8 B.
-        dtype: of the result.
+        dtype: number type of the result, such as "float32".
 
     Returns:
         (N, length) zeros and ones.

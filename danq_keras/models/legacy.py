@@ -135,7 +135,7 @@ def export_weights(
     """Write the weights of a DanQ with hard gates and classic dropout for the original stack.
 
     Args:
-        model: the network.
+        model: a trained DanQ or DanQ-JASPAR.
         out: .hdf5 file to write, which Keras 0.2.0's `load_weights` reads.
         preset: the network whose layers the file numbers, "danq" or "danq-jaspar".
         overwrite: whether a file there is replaced.

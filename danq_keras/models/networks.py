@@ -80,7 +80,7 @@ def build_network(
     """Build a network and give it its initial values.
 
     Args:
-        config: the network.
+        config: sizes, gates, dropout and first kernels of the network.
         seed: of initial values and dropout.
         precision: dtype policy of the hidden layers: float32, mixed_float16 or mixed_bfloat16.
             Weights, logits and probabilities stay float32.

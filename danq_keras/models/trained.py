@@ -75,7 +75,7 @@ def save_model(model: keras.Model, path: Path, *, about: dict[str, Any] | None =
     """Write a .keras file, whole or not at all, in place of an earlier one.
 
     Args:
-        model: the network.
+        model: network to write, with its weights.
         path: file to write, with the ending .keras.
         about: what the file says of itself, see `describe_network`; None for nothing.
     """

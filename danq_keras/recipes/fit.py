@@ -16,7 +16,7 @@ def fit_to_data(
 
     Args:
         preset: the recipe, settings applied.
-        dataset: the data.
+        dataset: open dataset, which tells the window L and the targets T.
         settings: what the user said; a window or number of targets there must be the data's.
 
     Returns:

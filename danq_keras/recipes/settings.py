@@ -26,7 +26,7 @@ def apply_settings(preset: Preset, settings: Mapping[str, Any]) -> Preset:
     """A preset with some fields of its network or training changed.
 
     Args:
-        preset: where to start.
+        preset: the recipe whose fields are changed.
         settings: field name → value, either typed (from JSON) or text (from `--set KEY=VALUE`;
             a comma separates the parts of a pair, "none" is None).
 

@@ -60,7 +60,7 @@ def name_flags(
 
     Args:
         message: of an error of the library.
-        parser: the command's.
+        parser: knows the command's flags and what they set.
         flags: further names of arguments → what to write.
     """
     known = _flags_of(parser) | dict(flags or {})

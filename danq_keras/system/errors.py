@@ -31,7 +31,7 @@ def optional_module(name: str, extra: str) -> Any:
     """Import a library that only an extra of the package installs.
 
     Args:
-        name: of the module.
+        name: dotted name of the module, as `import` takes it.
         extra: the extra that holds it.
 
     Raises:
@@ -51,8 +51,8 @@ def require_library(module: str, name: str, *, program: str, extra: str) -> None
 
     Args:
         module: what is imported, which is not done here.
-        name: the library's own.
-        program: the command.
+        name: what the library calls itself, for the message.
+        program: name of the command, for the message.
         extra: the extra of the package that holds it.
 
     Raises:

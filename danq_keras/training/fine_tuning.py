@@ -158,7 +158,7 @@ def take_over(
     """A recipe with the network of a source, except for what the user set.
 
     Args:
-        preset: the recipe.
+        preset: the recipe whose training is kept.
         source: whose network is taken.
         settings: of the command line, applied on top.
         fixed: names of settings of the recipe that the user gave too.

@@ -34,7 +34,7 @@ class Order:
         windows: (n,) int64 rows of the split; None for all of its `n_windows`.
         n_windows: rows of the split.
         strands: 2 when each row stands for its reverse complement too, else 1.
-        seed: of the permutations.
+        seed: number from which, with the epoch's, each permutation is drawn.
         again: (k,) int64 numbers below the chosen windows' count: those that come twice, with all
             their strands; None for none.
         replace: whether they take the place of as many others, drawn by (seed, epoch).
@@ -135,7 +135,7 @@ def epoch_batches(
     """The batches of one epoch from `first_step` on, prefetched.
 
     Args:
-        split: where to read.
+        split: open split of a dataset, from which rows are read.
         order: which samples in which order.
         epoch: 0-based number of the epoch.
         batch_size: samples of a step, over all replicas.

@@ -39,7 +39,7 @@ def excess_scores(labels: Any, logits: Any, valid: Any) -> Any:
 
     Args:
         labels: (B, T) float32, 0 or 1.
-        logits: (B, T) float32.
+        logits: (B, T) float32, what the network says before the sigmoid.
         valid: (B, T) float32, 1 for labels that count, else 0.
 
     Returns:
@@ -63,7 +63,7 @@ class Curriculum:
 
     Args:
         config: seed, limit and restudy of the training.
-        split: the training split.
+        split: training split of the dataset, N windows.
         columns: numbers of the targets that count; None for all.
 
     Raises:
@@ -157,7 +157,7 @@ def count_positives_of_windows(
     """(n_windows,) int64 positives that count, of the windows of an order.
 
     Args:
-        split: the training split.
+        split: training split of the dataset, N windows.
         order: which of its windows.
         columns: numbers of the targets that count; None for all.
     """

@@ -126,7 +126,7 @@ def check_resumable(config: Mapping[str, Any], wanted: Mapping[str, Any], run: P
     Args:
         config: config.json of the run.
         wanted: the same description of the resumed run; only its epochs may be more.
-        run: for the message.
+        run: folder of the run, for the message.
 
     Raises:
         InputError: the first setting that differs.
@@ -172,7 +172,7 @@ def clear_run(run: Path, *, keep: Path) -> None:
     """Empty a run folder.
 
     Args:
-        run: the folder.
+        run: folder of the run, which stays, empty.
         keep: what in it leads to this path stays: the data of the new run.
 
     Raises:

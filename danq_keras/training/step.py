@@ -77,7 +77,7 @@ class TrainingStep:
     """A network and its optimizer, and the function that takes one step on a batch.
 
     Args:
-        model_config: the network.
+        model_config: sizes, gates and dropout of the network.
         config: optimizer, precision, clipping, distribution, seed.
         n_labels: label bits of a row; None when they are the network's targets.
         columns: which of them the network predicts; None for all.

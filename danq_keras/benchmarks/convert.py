@@ -1,12 +1,14 @@
 """`benchmark.py convert`: a generated train.mat to a store, against h5py just reading the file."""
 
-import argparse
 import resource
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from danq_keras.benchmarks.options import option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,37 +18,35 @@ _GENERATED_ROWS = 4000
 _SLAB_BYTES = 1 << 27
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this yardstick's options."""
-    parser.add_argument("--rows", type=int, default=200_000, help="rows of the generated train.mat")
-    parser.add_argument("--window", type=int, default=1000, help="bases of a window")
-    parser.add_argument("--targets", type=int, default=919, help="labels of a row")
-    parser.add_argument(
-        "--chunk-samples", type=int, default=100, help="samples in a chunk; 0: all of them"
-    )
-    parser.add_argument(
-        "--chunk-positions", type=int, default=0, help="positions in a chunk; 0: the whole window"
-    )
-    parser.add_argument("--compression", type=int, default=3, help="gzip level of the chunks")
-    parser.add_argument("--repeats", type=int, default=1, help="measurements; the best counts")
-    parser.add_argument("--dir", type=Path, help="where the files go meanwhile; None: the system's")
+@dataclass(frozen=True)
+class Options:
+    """What this yardstick can be asked for."""
+
+    rows: int = option(200_000, "rows of the generated train.mat")
+    window: int = option(1000, "bases of a window")
+    targets: int = option(919, "labels of a row")
+    chunk_samples: int = option(100, "samples in a chunk; 0: all of them")
+    chunk_positions: int = option(0, "positions in a chunk; 0: the whole window")
+    compression: int = option(3, "gzip level of the chunks")
+    repeats: int = option(1, "measurements; the best counts")
+    dir: Path | None = option(None, "where the files go meanwhile; None: the system's")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Generate, convert, read, compare; the files are deleted."""
-    if args.dir is not None:
-        args.dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=args.dir, prefix="danq-convert-") as name:
+    if options.dir is not None:
+        options.dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=options.dir, prefix="danq-convert-") as name:
         path = Path(name) / "train.mat"
-        _generate(path, args)
+        _generate(path, options)
         peak_before = _peak_bytes()
-        convert = [_convert(path, Path(name) / f"train{i}.h5") for i in range(args.repeats)]
+        convert = [_convert(path, Path(name) / f"train{i}.h5") for i in range(options.repeats)]
         peak = _peak_bytes()
-        read = [_read(path) for _ in range(args.repeats)]
+        read = [_read(path) for _ in range(options.repeats)]
         size = path.stat().st_size
-    print(f"train.mat      {args.rows} rows, {size / 1e9:.2f} GB on disk")
+    print(f"train.mat      {options.rows} rows, {size / 1e9:.2f} GB on disk")
     print(f"h5py reads it  {min(read):.2f} s")
-    print(f"converted      {min(convert):.2f} s, {args.rows / min(convert):,.0f} rows/s")
+    print(f"converted      {min(convert):.2f} s, {options.rows / min(convert):,.0f} rows/s")
     print(f"ratio          {min(convert) / min(read):.2f}")
     print(f"peak memory    {peak / 1e9:.2f} GB ({peak_before / 1e9:.2f} GB before)")
     return 0
@@ -57,30 +57,34 @@ def _peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _generate(path: Path, args: argparse.Namespace) -> None:
+def _generate(path: Path, options: Options) -> None:
     """Random bases and labels; the second half is the reverse complement of the first."""
     import h5py
     import numpy as np
 
     from danq_keras.system.terminal import progress
 
-    rows, window = args.rows // 2 * 2, args.window
-    samples = min(args.chunk_samples or rows, rows)
-    positions = args.chunk_positions or window
-    layout: dict[str, Any] = {"compression": "gzip", "compression_opts": args.compression}
+    rows, window = options.rows // 2 * 2, options.window
+    samples = min(options.chunk_samples or rows, rows)
+    positions = options.chunk_positions or window
+    layout: dict[str, Any] = {"compression": "gzip", "compression_opts": options.compression}
     with h5py.File(path, "w", userblock_size=512) as file:
         x = file.create_dataset(
             "trainxdata", (window, 4, rows), np.uint8, chunks=(positions, 4, samples), **layout
         )
         y = file.create_dataset(
-            "traindata", (args.targets, rows), np.uint8, chunks=(args.targets, samples), **layout
+            "traindata",
+            (options.targets, rows),
+            np.uint8,
+            chunks=(options.targets, samples),
+            **layout,
         )
         with progress(total=rows, desc="generate", unit="row") as bar:
             if samples > _GENERATED_ROWS:
                 _generate_by_positions(x, positions, bar)
                 step = max(1, _SLAB_BYTES // rows)
-                for begin in range(0, args.targets, step):
-                    shape = (min(step, args.targets - begin), rows // 2)
+                for begin in range(0, options.targets, step):
+                    shape = (min(step, options.targets - begin), rows // 2)
                     half = _random_labels(np.random.default_rng(begin), shape)
                     y[begin : begin + step] = np.concatenate([half, half], axis=1)
                 return
@@ -92,7 +96,7 @@ def _generate(path: Path, args: argparse.Namespace) -> None:
                     block = _onehot(rng, (window, n))
                     at = slice(part + begin, part + begin + n)
                     x[..., at] = block[::-1, ::-1] if part else block
-                    y[..., at] = _random_labels(rng, (args.targets, n))
+                    y[..., at] = _random_labels(rng, (options.targets, n))
                     bar.update(n)
 
 

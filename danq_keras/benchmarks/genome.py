@@ -5,7 +5,6 @@ peaks stand at sites that targets share. The build runs in a process of its own,
 memory is watched: pages of mapped files do not count, since the system can drop them at any time.
 """
 
-import argparse
 import contextlib
 import os
 import subprocess
@@ -13,8 +12,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
+
+from danq_keras.benchmarks.options import option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,28 +60,28 @@ _READ_BYTES = 1 << 24
 _WATCH_SECONDS = 0.02
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this yardstick's options."""
-    parser.add_argument(
-        "--scale", type=float, default=1.0, help="share of the genome and its peaks"
-    )
-    parser.add_argument("--peak-files", type=int, default=39, help="targets")
-    parser.add_argument(
-        "--folder", type=Path, help="keep the generated files here, or use those of an earlier run"
+@dataclass(frozen=True)
+class Options:
+    """What this yardstick can be asked for."""
+
+    scale: float = option(1.0, "share of the genome and its peaks")
+    peak_files: int = option(39, "targets")
+    folder: Path | None = option(
+        None, "keep the generated files here, or use those of an earlier run"
     )
 
 
-def run(args: argparse.Namespace) -> int:
-    """Generate what is missing, build, read, compare; without --folder the files are deleted."""
+def run(options: Options) -> int:
+    """Generate what is missing, build, read, compare; without `folder` the files are deleted."""
     from danq_keras.system.errors import InputError
 
-    if not 0 < args.scale <= 1 or args.peak_files < 1:
+    if not 0 < options.scale <= 1 or options.peak_files < 1:
         raise InputError(
-            "--scale: above 0, up to 1; --peak-files: at least 1. "
-            f"Received: {args.scale}, {args.peak_files}."
+            "`scale`: above 0, up to 1; `peak_files`: at least 1. "
+            f"Received: {options.scale}, {options.peak_files}."
         )
-    with _folder(args.folder) as folder:
-        fasta, peaks = _sources(folder, args.scale, args.peak_files)
+    with _folder(options.folder) as folder:
+        fasta, peaks = _sources(folder, options.scale, options.peak_files)
         fasta.with_name(fasta.name + ".fai").unlink(missing_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix="build-") as out:
             command = [
@@ -91,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
             size = sum(path.stat().st_size for path in (Path(out) / "dataset").iterdir())
         read = _read(fasta)
         bases = fasta.stat().st_size
-    print(f"genome         {bases / 1e9:.2f} GB of FASTA, {args.peak_files} peak files")
+    print(f"genome         {bases / 1e9:.2f} GB of FASTA, {options.peak_files} peak files")
     print(f"built          {seconds:.1f} s ({cpu_seconds:.1f} s of CPU), {size / 1e9:.2f} GB")
     print(f"peak memory    {memory / 1e9:.2f} GB anonymous" if memory else "peak memory    NA")
     print(f"FASTA read     {read:.2f} s")

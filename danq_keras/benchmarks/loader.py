@@ -1,10 +1,10 @@
 """`benchmark.py loader`: samples a second of the pipeline, against h5py on the .mat layout."""
 
-import argparse
 import functools
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from danq_keras.benchmarks.options import option
 from danq_keras.data.store import STRANDS_BOTH, Rows, Split, SplitWriter, StoreHeader, open_split
 from danq_keras.data.targets import Targets
 from danq_keras.genome.dna import pack_codes, unpack_onehot
@@ -20,40 +21,32 @@ from danq_keras.system.tensorflow import start_tensorflow
 _MAT_CHUNK = 100  # samples a chunk of the generated train.mat
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of this yardstick."""
-    parser.add_argument(
-        "--windows", type=int, default=100_000, metavar="N", help="(default: %(default)s)"
-    )
-    parser.add_argument(
-        "--seconds", type=float, default=5.0, metavar="S", help="per figure (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--mat-batches",
-        type=int,
-        default=3,
-        metavar="N",
-        help="batches read from the .mat by h5py, the yardstick (default: %(default)s)",
-    )
+@dataclass(frozen=True)
+class Options:
+    """What this yardstick can be asked for."""
+
+    windows: int = option(100_000, "simulated windows")
+    seconds: float = option(5.0, "time per figure")
+    mat_batches: int = option(3, "batches read from the .mat by h5py, the yardstick")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Write a random dataset, read it both ways in the same shuffled order, print the figures."""
     start_tensorflow()
     from danq_keras.training.pipeline import Order, epoch_batches
 
     with tempfile.TemporaryDirectory() as folder:
-        split = _random_split(Path(folder) / "train.h5", args.windows)
+        split = _random_split(Path(folder) / "train.h5", options.windows)
         order = Order.of(split, seed=0)
         print(f"{order.n_samples:,} samples of {split.header.window} bases, exactly shuffled")
-        yardstick = _read_mat(Path(folder) / "train.mat", split, order.permutation(0), args)
+        yardstick = _read_mat(Path(folder) / "train.mat", split, order.permutation(0), options)
         print(f"h5py, shuffled batches of 100 from the .mat: {yardstick:12,.0f} samples/s")
         for batch_size in (100, 1000):
             for unpacked in (False, True):
                 batches = functools.partial(
                     epoch_batches, split, order, batch_size=batch_size, unpacked=unpacked
                 )
-                rate = _rate(batches, args.seconds)
+                rate = _rate(batches, options.seconds)
                 form = "float32 one-hot" if unpacked else "packed"
                 print(
                     f"pipeline, batches of {batch_size:4}, {form:15}:     {rate:12,.0f} samples/s, "
@@ -76,9 +69,7 @@ def _random_split(path: Path, n_windows: int) -> Split:
     return open_split(path)
 
 
-def _read_mat(
-    path: Path, split: Split, samples: npt.NDArray[np.int64], args: argparse.Namespace
-) -> float:
+def _read_mat(path: Path, split: Split, samples: npt.NDArray[np.int64], options: Options) -> float:
     """Samples a second of reading shuffled batches from DeepSEA's layout, sample axis last."""
     n_windows = min(split.n_windows, 20_000)
     with h5py.File(path, "w") as file:
@@ -91,10 +82,10 @@ def _read_mat(
             dataset[:, :, begin : begin + 2000] = onehot.transpose(1, 2, 0)
     with h5py.File(path, "r") as file:
         started = time.perf_counter()
-        for number in range(args.mat_batches):
+        for number in range(options.mat_batches):
             batch = np.unique(samples[number * 100 : (number + 1) * 100] % n_windows)
             file["trainxdata"][:, :, batch]
-        return float(args.mat_batches * 100 / (time.perf_counter() - started))
+        return float(options.mat_batches * 100 / (time.perf_counter() - started))
 
 
 def _rate(epoch: Callable[[int], Iterable[Any]], seconds: float) -> float:

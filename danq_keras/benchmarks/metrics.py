@@ -1,11 +1,12 @@
 """`benchmark.py metrics`: the exact per-target metrics against a loop over scikit-learn."""
 
-import argparse
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from danq_keras.benchmarks.options import option
 from danq_keras.evaluation import metrics
 from danq_keras.system.errors import InputError
 from danq_keras.system.terminal import progress
@@ -17,49 +18,42 @@ N_TARGETS = 919
 PREVALENCE = 0.02
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this benchmark."""
-    parser.add_argument(
-        "--windows", type=int, default=N_WINDOWS, help="simulated windows (default: %(default)s)"
+@dataclass(frozen=True)
+class Options:
+    """What this yardstick can be asked for."""
+
+    windows: int = option(N_WINDOWS, "simulated windows")
+    targets: int = option(N_TARGETS, "simulated targets")
+    yardstick_targets: int = option(
+        100, "targets that scikit-learn is timed on; its time is scaled to all of them"
     )
-    parser.add_argument(
-        "--targets", type=int, default=N_TARGETS, help="simulated targets (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--yardstick-targets",
-        type=int,
-        default=100,
-        help="targets that scikit-learn is timed on; its time is scaled to all of them "
-        "(default: %(default)s)",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the data (default: %(default)s)")
+    seed: int = option(0, "of the data")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Print both times, their ratio and the largest difference of the values.
 
     Raises:
         InputError: a size is below 1.
     """
     for name in ("windows", "targets", "yardstick_targets"):
-        if getattr(args, name) < 1:
-            flag = name.replace("_", "-")
-            raise InputError(f"--{flag}: must be at least 1. Received: {getattr(args, name)}.")
-    labels, probs = simulate(args.windows, args.targets, seed=args.seed)
+        if getattr(options, name) < 1:
+            raise InputError(f"`{name}`: must be at least 1. Received: {getattr(options, name)}.")
+    labels, probs = simulate(options.windows, options.targets, seed=options.seed)
     begin = time.perf_counter()
     ours = metrics.evaluate(labels, probs)
     seconds = time.perf_counter() - begin
 
-    n_timed = min(args.yardstick_targets, args.targets)
+    n_timed = min(options.yardstick_targets, options.targets)
     begin = time.perf_counter()
     theirs = scikit_learn(labels[:, :n_timed], probs[:, :n_timed])
-    yardstick = (time.perf_counter() - begin) * args.targets / n_timed
+    yardstick = (time.perf_counter() - begin) * options.targets / n_timed
 
     differences = np.abs(theirs - np.array([ours.auroc[:n_timed], ours.auprc[:n_timed]]))
     largest = np.max(differences[~np.isnan(differences)], initial=0)
-    scaled = "" if n_timed == args.targets else f" (scaled from {n_timed} targets)"
+    scaled = "" if n_timed == options.targets else f" (scaled from {n_timed} targets)"
     print(
-        f"{args.targets:,} targets x {args.windows:,} windows, simulated, "
+        f"{options.targets:,} targets x {options.windows:,} windows, simulated, "
         f"{PREVALENCE:.0%} positive, scores of four digits; {n_threads()} threads"
     )
     print(f"danq_keras.evaluation.metrics.evaluate, all figures:        {seconds:8.2f} s")

@@ -6,7 +6,6 @@ of the labels positive): what matters here is the scale of the gradients, which 
 targets, the batch size and the averaging of the loss decide.
 """
 
-import argparse
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -21,6 +20,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
+from danq_keras.benchmarks.options import option
 from danq_keras.draw.style import LIGHT_GRID, LINE_COLOURS, STYLE
 from danq_keras.genome.dna import ALPHABET, Bytes, pack_codes, pack_labels, reverse_complement_codes
 from danq_keras.motifs.files import danq_jaspar_motifs
@@ -66,40 +66,38 @@ RULES = (
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of this yardstick."""
-    parser.add_argument("--preset", default="danq", metavar="NAME", help="(default: %(default)s)")
-    parser.add_argument(
-        "--steps", type=int, default=300, metavar="N", help="per rule (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="write steps.tsv, steps.md and steps.png there"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace the files in --out")
+@dataclass(frozen=True)
+class Options:
+    """What this yardstick can be asked for."""
+
+    preset: str = option("danq", "recipe whose network takes the steps")
+    steps: int = option(300, "steps per rule")
+    out: Path | None = option(None, "write steps.tsv, steps.md and steps.png there")
+    overwrite: bool = option(False, "replace the files in --out")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Train under every rule and print how far each layer moved.
 
     Raises:
         InputError: unknown preset, no steps, or files that are already there.
     """
-    preset = get_preset(args.preset)
-    if args.steps < 1:
-        raise InputError(f"--steps: must be above zero. Received: {args.steps}.")
+    preset = get_preset(options.preset)
+    if options.steps < 1:
+        raise InputError(f"`steps`: must be above zero. Received: {options.steps}.")
     files = (
         {}
-        if args.out is None
-        else {kind: args.out / f"steps.{kind}" for kind in ("tsv", "md", "png")}
+        if options.out is None
+        else {kind: options.out / f"steps.{kind}" for kind in ("tsv", "md", "png")}
     )
     for path in files.values():
-        refuse_existing(path, overwrite=args.overwrite)
+        refuse_existing(path, overwrite=options.overwrite)
     start_tensorflow()
-    batches = simulated_batches(preset, args.steps)
+    batches = simulated_batches(preset, options.steps)
     positive = np.mean([labels.mean() for _, labels in batches])
     log.info(
         "%s windows of %d bases, %d targets, simulated; %.2f %% of the labels positive",
-        f"{args.steps * preset.train.batch_size:,}",
+        f"{options.steps * preset.train.batch_size:,}",
         preset.model.window,
         preset.model.n_targets,
         100 * positive,
@@ -108,8 +106,8 @@ def run(args: argparse.Namespace) -> int:
     table = pd.DataFrame(rows)
     text = _markdown(table)
     print(text)
-    if files:
-        args.out.mkdir(parents=True, exist_ok=True)
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
         _write(table, text, files)
     return 0
 

@@ -5,15 +5,16 @@ torch) it is Keras' `train_on_batch` of the same network, loss and optimizer. Th
 network written in PyTorch, with the same formula of RMSprop (epsilon inside the root).
 """
 
-import argparse
 import importlib.util
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from danq_keras.benchmarks.options import option
 from danq_keras.recipes.config import ModelConfig, Preset
 from danq_keras.recipes.presets import get_preset
 from danq_keras.recipes.settings import apply_settings
@@ -22,27 +23,17 @@ from danq_keras.system.errors import InputError
 EPOCH_SAMPLES = 4_400_000  # Source: DeepSEA's train.mat, both strands
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of this yardstick."""
-    parser.add_argument("--preset", default="danq", metavar="NAME", help="(default: %(default)s)")
-    parser.add_argument(
-        "--precision", default="float32", metavar="P", help="(default: %(default)s)"
-    )
-    parser.add_argument(
-        "--batch-sizes",
-        default="100,1000",
-        metavar="A,B",
-        help="samples a step (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--steps", type=int, default=5, metavar="N", help="timed steps (default: %(default)s)"
-    )
-    parser.add_argument("--no-twin", action="store_true", help="leave the PyTorch twin out")
-    parser.add_argument(
-        "--peak-tflops",
-        type=float,
-        metavar="X",
-        help="the device's peak at this precision: prints the share of it that is reached",
+@dataclass(frozen=True)
+class Options:
+    """What this yardstick can be asked for."""
+
+    preset: str = option("danq", "recipe whose network is timed")
+    precision: str = option("float32", "float32, mixed_float16 or mixed_bfloat16")
+    batch_sizes: str = option("100,1000", "samples a step, separated by commas")
+    steps: int = option(5, "timed steps")
+    no_twin: bool = option(False, "leave the PyTorch twin out")
+    peak_tflops: float | None = option(
+        None, "the device's peak at this precision: prints the share of it that is reached"
     )
 
 
@@ -68,18 +59,18 @@ def floating_point_operations(config: ModelConfig) -> float:
     return 3 * total
 
 
-def run(args: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Time the steps and print a line each.
 
     Raises:
         InputError: unknown preset or precision, or batch sizes that are not numbers.
     """
-    preset = apply_settings(get_preset(args.preset), {"precision": args.precision})
+    preset = apply_settings(get_preset(options.preset), {"precision": options.precision})
     try:
-        sizes = [int(text) for text in args.batch_sizes.split(",")]
+        sizes = [int(text) for text in options.batch_sizes.split(",")]
     except ValueError as error:
         raise InputError(
-            f"--batch-sizes: numbers separated by commas. Received: {args.batch_sizes!r}."
+            f"`batch_sizes`: numbers separated by commas. Received: {options.batch_sizes!r}."
         ) from error
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     make = _tensorflow_step if backend == "tensorflow" else _keras_step
@@ -88,15 +79,15 @@ def run(args: argparse.Namespace) -> int:
         sequence = rng.integers(0, 4, (size, preset.model.window), dtype=np.uint8)
         labels = (rng.random((size, preset.model.n_targets)) < 0.02).astype(np.float32)
         step = make(preset, sequence, labels)
-        rate = _rate(step, size, args.steps)
-        _print(f"Keras/{backend}", preset, size, rate, args.peak_tflops)
-        if args.no_twin or importlib.util.find_spec("torch") is None:
+        rate = _rate(step, size, options.steps)
+        _print(f"Keras/{backend}", preset, size, rate, options.peak_tflops)
+        if options.no_twin or importlib.util.find_spec("torch") is None:
             continue
         from danq_keras.benchmarks import pytorch_twin
 
         twin = pytorch_twin.make_step(preset, sequence, labels)
-        twin_rate = _rate(twin, size, args.steps)
-        _print("PyTorch twin", preset, size, twin_rate, args.peak_tflops)
+        twin_rate = _rate(twin, size, options.steps)
+        _print("PyTorch twin", preset, size, twin_rate, options.peak_tflops)
         print(f"  ratio to the twin: {rate / twin_rate:.2f} x")
     return 0
 

@@ -1,13 +1,14 @@
 """`benchmark.py variants`: alleles a second of scoring a VCF file, against the network alone."""
 
-import argparse
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from danq_keras.benchmarks.options import option
 from danq_keras.data.targets import Targets
 from danq_keras.genome.dna import decode
 from danq_keras.recipes.presets import get_preset
@@ -19,25 +20,27 @@ if TYPE_CHECKING:
     from danq_keras.variants.windows import VariantBlock, WindowCutter
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of this yardstick."""
-    parser.add_argument("--preset", default="danq", metavar="NAME", help="network (random weights)")
-    parser.add_argument("--variants", type=int, default=400, metavar="N", help="random SNVs")
-    parser.add_argument("--batch-size", type=int, default=200, metavar="N", help="windows at once")
-    parser.add_argument("--genome-length", type=int, default=1_000_000, metavar="BP", help="random")
+@dataclass(frozen=True)
+class Options:
+    """What this yardstick can be asked for."""
+
+    preset: str = option("danq", "network (random weights)")
+    variants: int = option(400, "random SNVs")
+    batch_size: int = option(200, "windows at once")
+    genome_length: int = option(1_000_000, "bases of the random genome")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Score random SNVs of a random genome into an .h5 file, then predict as many windows.
 
     Raises:
         InputError: no variants, or a genome too short for a window.
     """
-    preset = get_preset(args.preset)
-    if args.variants < 1 or args.genome_length < 2 * preset.model.window:
+    preset = get_preset(options.preset)
+    if options.variants < 1 or options.genome_length < 2 * preset.model.window:
         raise InputError(
-            f"--variants: at least 1; --genome-length: at least {2 * preset.model.window}. "
-            f"Received: {args.variants}, {args.genome_length}."
+            f"`variants`: at least 1; `genome_length`: at least {2 * preset.model.window}. "
+            f"Received: {options.variants}, {options.genome_length}."
         )
     require_library("pysam", "pysam", program="benchmark.py variants", extra="variants")
     start_tensorflow()
@@ -49,38 +52,40 @@ def run(args: argparse.Namespace) -> int:
     from danq_keras.variants.windows import WindowCutter
 
     names = tuple(str(number) for number in range(preset.model.n_targets))
-    model = TrainedModel(build_network(preset.model), Targets(names), Path(args.preset), {})
+    model = TrainedModel(build_network(preset.model), Targets(names), Path(options.preset), {})
     scorer = VariantScorer(model)
     with tempfile.TemporaryDirectory() as folder:
         fasta, vcf = Path(folder) / "genome.fa", Path(folder) / "variants.vcf"
-        _write_inputs(fasta, vcf, args, preset.model.window)
+        _write_inputs(fasta, vcf, options, preset.model.window)
         with Genome(fasta) as genome:
             cutter = WindowCutter(genome, preset.model.window)
             with VcfFile(vcf) as records:
-                blocks = list(cutter.blocks(records, args.batch_size))
+                blocks = list(cutter.blocks(records, options.batch_size))
             alone = _network_alone(scorer, blocks)
             scorer.seconds = 0.0
-            seconds = _through(scorer, cutter, vcf, Path(folder) / "effects.h5", args)
-    rate = args.variants / seconds
+            seconds = _through(scorer, cutter, vcf, Path(folder) / "effects.h5", options)
+    rate = options.variants / seconds
     print(
-        f"{args.variants:,} SNVs × {len(names)} targets, both strands, VCF to .h5, batches of "
-        f"{args.batch_size}: {rate:,.1f} variants/s, {100 * scorer.seconds / seconds:.1f} % of the "
-        "time inside the network"
+        f"{options.variants:,} SNVs × {len(names)} targets, both strands, VCF to .h5, batches of "
+        f"{options.batch_size}: {rate:,.1f} variants/s, {100 * scorer.seconds / seconds:.1f} % of "
+        "the time inside the network"
     )
     print(f"network alone, windows in memory: {alone:,.1f} variants/s")
     print(f"ratio  {rate / alone:.2f} x")
     return 0
 
 
-def _write_inputs(fasta: Path, vcf: Path, args: argparse.Namespace, window: int) -> None:
+def _write_inputs(fasta: Path, vcf: Path, options: Options, window: int) -> None:
     """A random genome of one sequence, and SNVs in order of position."""
     rng = np.random.default_rng(0)
-    codes = rng.integers(0, 4, args.genome_length, dtype=np.uint8)
+    codes = rng.integers(0, 4, options.genome_length, dtype=np.uint8)
     letters = decode(codes)
     lines = (letters[i : i + 80] for i in range(0, len(letters), 80))
     fasta.write_text(">chr1\n" + "\n".join(lines) + "\n")
-    positions = np.sort(rng.integers(window, args.genome_length - window, args.variants)).tolist()
-    changed = decode((codes[positions] + rng.integers(1, 4, args.variants, dtype=np.uint8)) % 4)
+    positions = np.sort(
+        rng.integers(window, options.genome_length - window, options.variants)
+    ).tolist()
+    changed = decode((codes[positions] + rng.integers(1, 4, options.variants, dtype=np.uint8)) % 4)
     with vcf.open("w") as file:
         file.write("##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n")
         for position, alt in zip(positions, changed, strict=True):
@@ -101,7 +106,7 @@ def _through(
     cutter: "WindowCutter",
     vcf: Path,
     out: Path,
-    args: argparse.Namespace,
+    options: Options,
 ) -> float:
     """Seconds from the VCF file to the file of effects."""
     from danq_keras.variants.files import EffectsHeader, effects_writer
@@ -110,13 +115,13 @@ def _through(
     header = EffectsHeader(
         targets=scorer.targets,
         chosen=tuple(range(len(scorer.targets))),
-        n_alleles=args.variants,
+        n_alleles=options.variants,
         with_evalues=False,
         with_probs=False,
         attributes={"source": str(vcf)},
     )
     begin = time.perf_counter()
     with VcfFile(vcf) as records, effects_writer(out, ".h5", header) as effects:
-        for scored in scorer(cutter.blocks(records, args.batch_size)):
+        for scored in scorer(cutter.blocks(records, options.batch_size)):
             effects.write(scored)
     return time.perf_counter() - begin

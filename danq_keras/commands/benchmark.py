@@ -1,14 +1,18 @@
 """`benchmark.py`: speed and memory, each as a ratio to a yardstick that runs in the same call.
 
-A yardstick is a module `benchmark_<name>` beside this one with `add_arguments(parser)` and
-`run(args) -> int`; it imports what is heavy inside `run`. It is listed in `YARDSTICKS`.
+A yardstick is a module of `benchmarks/` with a dataclass `Options` and `run(options) -> int`; it
+imports what is heavy inside `run`. It is listed in `YARDSTICKS`.
 """
 
 import argparse
+import dataclasses
 import importlib
 import sys
+import typing
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from danq_keras import __version__
 from danq_keras.system.command import command, run_command
@@ -46,8 +50,27 @@ def parser(chosen: Sequence[str] = tuple(YARDSTICKS)) -> argparse.ArgumentParser
             formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
         if name in chosen:
-            _module(name).add_arguments(part)
+            _add_options(part, _module(name).Options)
     return result
+
+
+def _add_options(part: argparse.ArgumentParser, options: type) -> None:
+    """A flag for each field of a yardstick's options."""
+    kinds = typing.get_type_hints(options)
+    for field in dataclasses.fields(options):
+        flag = "--" + field.name.replace("_", "-")
+        text = field.metadata["help"]
+        if kinds[field.name] is bool:
+            part.add_argument(flag, action="store_true", help=text)
+            continue
+        kind = next(
+            kind for kind in (int, float, Path, str) if kind in _alternatives(kinds[field.name])
+        )
+        part.add_argument(flag, type=kind, default=field.default, help=text)
+
+
+def _alternatives(kind: Any) -> tuple[Any, ...]:
+    return typing.get_args(kind) or (kind,)
 
 
 def _module(name: str) -> ModuleType:
@@ -59,7 +82,9 @@ def main(argv: list[str] | None = None) -> int:
     """Run one yardstick."""
     words = sys.argv[1:] if argv is None else argv
     args = parser([name for name in YARDSTICKS if name in words]).parse_args(argv)
-    status: int = _module(args.yardstick).run(args)
+    module = _module(args.yardstick)
+    names = [field.name for field in dataclasses.fields(module.Options)]
+    status: int = module.run(module.Options(**{name: getattr(args, name) for name in names}))
     return status
 
 

@@ -2,11 +2,14 @@
 
 import argparse
 import contextlib
+import dataclasses
 import re
 import sys
+import time
 from pathlib import Path
 
 from danq_keras import __version__
+from danq_keras.commands.options import add_target_names
 from danq_keras.data.sequence_inputs import Intervals
 from danq_keras.genome.bed import CHROM_NAMES
 from danq_keras.genome.fasta import Genome
@@ -17,7 +20,7 @@ from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import InputError, optional_module
 from danq_keras.system.files import refuse_existing
 from danq_keras.system.tensorflow import start_tensorflow
-from danq_keras.system.terminal import set_up_logging
+from danq_keras.system.terminal import log, set_up_logging
 
 _EPILOG = """\
 One of
@@ -82,6 +85,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--batch-size", type=int, metavar="N", help="default: what fits")
     parser.add_argument("--resume", action="store_true", help="go on with an OUT that was stopped")
+    add_target_names(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace OUT")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
@@ -181,7 +185,7 @@ def default_out(args: argparse.Namespace) -> Path:
     return Path(folder) / "explain" / name
 
 
-@command(parser)
+@command(parser, locus="--locus", insert="--insert")
 def main(argv: list[str] | None = None) -> int:
     """Explain and write.
 
@@ -202,9 +206,52 @@ def main(argv: list[str] | None = None) -> int:
     with contextlib.ExitStack() as stack:
         genome, place = _open(args, stack)  # before TensorFlow starts, which takes seconds
         start_tensorflow()
-        from danq_keras.interpret import explain as explain_session
+        return _explain(args, genome, place)
 
-        return explain_session.explain(args, genome, place)
+
+def _explain(args: argparse.Namespace, genome: Genome, place: Region | Intervals) -> int:
+    """Load the model, explain, say what was done."""
+    from danq_keras.data.sequence_inputs import write_skipped
+    from danq_keras.interpret.places import PlacesRequest, explain_places, insert_motifs
+    from danq_keras.models.trained import load_model
+
+    begin = time.monotonic()
+    model = load_model(args.model, targets=args.target_names)
+    names = [field.name for field in dataclasses.fields(PlacesRequest) if field.name != "targets"]
+    request = PlacesRequest(
+        targets=tuple(model.targets.find(args.targets.split(","))),
+        **{name: getattr(args, name) for name in names},
+    )
+    if args.into is None:
+        lines, skipped = explain_places(model, genome, place, request)
+    else:
+        assert isinstance(place, Intervals)
+        lines, skipped = insert_motifs(
+            model,
+            genome,
+            place,
+            request,
+            motifs=args.insert,
+            spacing=args.spacing,
+            motif_file=args.motif_file,
+        )
+    if (line := write_skipped(args.out, skipped, "intervals")) is not None:
+        log.info(line)
+    for line in lines:
+        print(line)
+    print(f"{args.out}: {time.monotonic() - begin:.1f} s")
+    _update_report(args)
+    return 0
+
+
+def _update_report(args: argparse.Namespace) -> None:
+    """The report of a run shows the explanations in its own folder."""
+    from danq_keras.evaluation.report import write_report
+
+    run = args.model
+    in_run = run.is_dir() and args.out.resolve().parent == (run / "explain").resolve()
+    if in_run and (run / "report.html").is_file():
+        print(f"{write_report(run)}: shows it")
 
 
 def _open(

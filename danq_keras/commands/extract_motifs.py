@@ -3,13 +3,13 @@
 import argparse
 import importlib.util
 import sys
+import time
 from pathlib import Path
 
 from danq_keras import __version__
-from danq_keras.interpret.kernel_motifs import METHODS, SUMMARY, read_databases
+from danq_keras.commands.options import add_target_names
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import InputError
-from danq_keras.system.files import refuse_existing
 from danq_keras.system.tensorflow import start_tensorflow
 from danq_keras.system.terminal import set_up_logging
 
@@ -78,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--matcher",
-        choices=METHODS,
+        choices=("auto", "tomtom", "builtin"),
         default="auto",
         help="the tomtom program, or the same method here (default: tomtom if it is installed)",
     )
@@ -86,21 +86,10 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--batch-size", type=int, default=100, metavar="N", help="windows (default: %(default)s)"
     )
+    add_target_names(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the folder --out")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
-
-
-def _check_output(out: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that is in use, or that --overwrite would lose other things with."""
-    refuse_existing(out, overwrite=overwrite)
-    if out.exists() and not (
-        out.is_dir() and (not any(out.iterdir()) or (out / SUMMARY).is_file())
-    ):
-        raise InputError(
-            f"{out}: --overwrite replaces a folder of motifs. Received: something else. Choose "
-            "another place."
-        )
 
 
 @command(parser)
@@ -110,28 +99,44 @@ def main(argv: list[str] | None = None) -> int:
     Raises:
         InputError: a user's mistake, such as a target that the dataset lacks.
     """
+    begin = time.monotonic()
     args = parser().parse_args(argv)
     set_up_logging()
-    if args.batch_size < 1:
-        raise InputError(f"--batch-size: at least 1. Received: {args.batch_size}.")
-    if not args.threshold > 0:
-        raise InputError(f"--threshold: an E-value above 0. Received: {args.threshold:g}.")
     if args.out is None and not args.model.is_dir():
         raise InputError(
             f"--out: needed, as {args.model} is not a run folder. Give a folder for the files."
         )
-    args.out = args.out or args.model / "motifs"
-    _check_output(args.out, overwrite=args.overwrite)
     if not args.no_logos and importlib.util.find_spec("logomaker") is None:
         raise InputError(
             "Logos are drawn by logomaker, which is not installed. Install danq_keras[logos], or "
             "pass --no-logos."
         )
-    known = read_databases(args.databases)
     start_tensorflow()
-    from danq_keras.interpret import motifs as extract_motifs_session
+    from danq_keras.data.bundle import open_or_convert
+    from danq_keras.data.store import open_store
+    from danq_keras.evaluation.report import MOTIFS, write_report
+    from danq_keras.interpret.motifs import check_output, first_layer_motifs
+    from danq_keras.models.trained import load_model
 
-    return extract_motifs_session.extract(args, known)
+    out = args.out or args.model / MOTIFS
+    check_output(out, overwrite=args.overwrite)
+    found = first_layer_motifs(
+        load_model(args.model, targets=args.target_names),
+        open_store(open_or_convert(args.data, args.store)),
+        split=args.split,
+        positives=args.positives,
+        databases=args.databases,
+        threshold=args.threshold,
+        matcher=args.matcher,
+        batch_size=args.batch_size,
+    )
+    found.save(out, logos=not args.no_logos, overwrite=args.overwrite)
+    if out.resolve() == (args.model / MOTIFS).resolve() and (args.model / "report.html").is_file():
+        write_report(args.model)  # it shows the motifs in the run's own folder
+    seconds = time.monotonic() - begin
+    print(f"{found.summary['summary']}")
+    print(f"{out}: {found.summary['sequences']:,} sequences read, {seconds:.1f} s")
+    return 0
 
 
 def cli() -> None:

@@ -10,7 +10,7 @@ from danq_keras import __version__
 from danq_keras.commands.options import read_pairs
 from danq_keras.recipes.presets import PRESETS
 from danq_keras.system.command import command, run_command
-from danq_keras.system.errors import InputError
+from danq_keras.system.errors import ChildFailedError, InputError
 from danq_keras.system.tensorflow import start_tensorflow
 from danq_keras.system.terminal import set_up_logging
 
@@ -191,10 +191,14 @@ def main(argv: list[str] | None = None) -> int:
     )
     check_request(request)
     if several:
-        from danq_keras.runs.train_set import Several, run
+        from danq_keras.runs.train_set import Several, train_set
 
         until = None if args.until_loss is None else tuple(args.until_loss)
-        return run(request, Several(args.repeats, args.folds, args.jobs, until))
+        try:
+            train_set(request, Several(args.repeats, args.folds, args.jobs, until))
+        except ChildFailedError as error:
+            return error.status
+        return 0
     done = run_request(request)
     if not done.trained:
         print(f"{done.folder}: this run is complete. Its report: {done.folder / 'report.html'}")

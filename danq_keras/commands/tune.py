@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 from danq_keras import __version__
+from danq_keras.commands.options import read_pairs
 from danq_keras.recipes.presets import PRESETS
 from danq_keras.system.command import command, run_command
-from danq_keras.system.errors import InputError, require_library
+from danq_keras.system.errors import ChildFailedError, InputError, require_library
 from danq_keras.system.terminal import set_up_logging
 from danq_keras.tuning.space import DEFAULT_SPACE, read_space, space_json
 
@@ -108,7 +109,7 @@ def read_time(text: str) -> float:
     return seconds
 
 
-@command(parser)
+@command(parser, settings="--set")
 def main(argv: list[str] | None = None) -> int:
     """Search, and write the best settings.
 
@@ -122,16 +123,28 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if args.out is None:
         raise InputError("OUT: say which folder the study goes to.")
-    for name in ("trials", "jobs", "max_parameters"):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            flag = "--" + name.replace("_", "-")
-            raise InputError(f"{flag}: at least 1. Received: {value}.")
     timeout = None if args.timeout is None else read_time(args.timeout)
+    fixed = {name: getattr(args, name) for name in ("epochs", "seed")}
+    given = {name: value for name, value in fixed.items() if value is not None}
+    settings = read_pairs((pair for group in args.pairs for pair in group), given)
     require_library("optuna", "Optuna", program="tune_danq.py", extra="tune")
-    from danq_keras.tuning import search as tune_session
+    from danq_keras.tuning.search import tune
 
-    return tune_session.run(args, timeout)
+    names = ("store", "preset", "space", "objective", "max_parameters", "pruner")
+    try:
+        tune(
+            args.data,
+            args.out,
+            trials=args.trials,
+            jobs=args.jobs,
+            timeout=timeout,
+            resume=args.resume,
+            settings=settings,
+            **{name: getattr(args, name) for name in names},
+        )
+    except ChildFailedError as error:
+        return error.status
+    return 0
 
 
 def cli() -> None:

@@ -166,7 +166,7 @@ def compare(
                 raise InputError(
                     f"{table.label}: the paper is joined by target number, which needs DeepSEA's "
                     f"919 targets or some of them. Received {len(table.frame)} other targets. "
-                    "Compare with a table of yours: --reference FILE."
+                    "Compare with a table of yours: `reference=FILE`."
                 )
     elif not common:
         _refuse_different_targets(ours, reference)
@@ -206,8 +206,8 @@ def _refuse_different_targets(ours: AucTable, reference: AucTable) -> None:
             if some
         )
         raise InputError(
-            "Two tables are compared over the same targets, by name. Received: "
-            f"{listed}. Pass --common to compare the {len(names[0] & names[1])} that both have."
+            f"Two tables are compared over the same targets, by name. Received: {listed}. Pass "
+            f"`common=True` to compare the {len(names[0] & names[1])} that both have."
         )
 
 

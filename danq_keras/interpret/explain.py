@@ -1,10 +1,11 @@
-"""What `explain_danq.py` does once its files are open; loads Keras."""
+"""Windows explained base by base: what every change of a base does, and the gradients.
 
-import argparse
-import difflib
-import time
+`explain` is for arrays that fit into memory; `places` explains any number of places of a genome
+into a folder. Loads Keras.
+"""
+
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,383 +13,190 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from danq_keras.data.sequence_inputs import Intervals, Skipped, write_skipped
-from danq_keras.evaluation.report import write_report
-from danq_keras.genome.bed import CHROM_NAMES, rename_chrom
-from danq_keras.genome.dna import UNKNOWN, pack_codes
-from danq_keras.genome.fasta import Genome
-from danq_keras.genome.regions import Region
-from danq_keras.interpret.explainer import Explainer, contributions, hypothetical, of_the_base
-from danq_keras.interpret.files import (
-    Locus,
-    create_arrays,
-    table_rows,
-    write_contributions,
-    write_onehot,
-    write_summary,
-)
-from danq_keras.interpret.insertions import find_insert, parse_spacing, places_of, spacing_response
-from danq_keras.interpret.pictures import LocusPicture, half_height, locus_png, spacing_png
-from danq_keras.models.trained import TrainedModel, load_model, weights_digest, window_of
-from danq_keras.prediction.growing import Contents, GrowingFile, growing_output, move_complete
-from danq_keras.prediction.outputs import track_names
-from danq_keras.system.errors import InputError, shorten
-from danq_keras.system.files import atomic_output
-from danq_keras.system.terminal import log, progress
+from danq_keras.data.arrays import ArrayWindows, codes_of
+from danq_keras.genome.dna import Bytes, pack_codes
+from danq_keras.interpret.explainer import Explainer, contributions, of_the_base
+from danq_keras.interpret.files import Floats, Locus, create_arrays, table_rows
+from danq_keras.interpret.pictures import LocusPicture, locus_png
+from danq_keras.models.trained import TrainedModel, load_model, window_of
+from danq_keras.system.errors import InputError
+from danq_keras.system.files import PathLike, atomic_output
+from danq_keras.system.terminal import progress
 
-_LABELS = {"effects": "ism", "gradients": "gradient"}
+METHODS = ("effects", "gradients")
 
 
-def explain(args: argparse.Namespace, genome: Genome, place: Region | Intervals) -> int:
-    """Load the model, explain, say what was done."""
-    begin = time.monotonic()
-    model = load_model(args.model)
-    targets = model.targets.find(args.targets.split(","))
-    session = _Session(args, genome, place, model, targets)
-    lines, skipped = session.insert() if args.into is not None else session.explain()
-    if (line := write_skipped(args.out, skipped, "intervals")) is not None:
-        log.info(line)
-    for line in lines:
-        print(line)
-    print(f"{args.out}: {time.monotonic() - begin:.1f} s")
-    _update_report(args)
-    return 0
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """What N windows' scores (logits) of T targets rest on, base by base.
 
+    `effects` (N, T, W, 4) float32: change of the score when a base becomes A, G, C or T (0 where it
+    is that base); `gradients` (N, T, W, 4): derivative of the score by the one-hot window; None
+    where they were not asked for. `scores` (N, T) are the logits, `codes` (N, W) uint8 the bases of
+    the explained part, which begins at base `begin` of the window.
+    """
 
-def _update_report(args: argparse.Namespace) -> None:
-    run = args.model
-    in_run = run.is_dir() and args.out.resolve().parent == (run / "explain").resolve()
-    if in_run and (run / "report.html").is_file():
-        print(f"{write_report(run)}: shows it")
+    effects: Floats | None
+    gradients: Floats | None
+    scores: Floats
+    codes: Bytes
+    targets: tuple[str, ...]
+    begin: int
 
+    def contributions(self) -> Floats:
+        """(N, T, W): how far the base that is there lies above the mean of the four.
 
-def _logistic(score: float) -> float:
-    return float(1 / (1 + np.exp(-np.float64(score))))
+        Of the effects where there are such, else of the gradients.
+        """
+        values = self.effects if self.effects is not None else self.gradients
+        assert values is not None
+        return contributions(values, np.repeat(self.codes[:, None], len(self.targets), axis=1))
 
-
-@dataclass
-class _Session:
-    """One command: the model, its targets, and what is read."""
-
-    args: argparse.Namespace
-    genome: Genome
-    place: Region | Intervals
-    model: TrainedModel
-    targets: list[int]
-    window: int = field(init=False)
-    names: tuple[str, ...] = field(init=False)
-    files: list[str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.window = window_of(self.model)
-        self.names = self.model.targets.subset(self.targets).names
-        self.files = track_names(self.names)
-        self.explainer = Explainer(
-            self.model,
-            self.targets,
-            window=self.window,
-            strands=self.args.strands,
-            batch_size=self.args.batch_size,
-        )
-
-    # ---- places
-
-    def _loci(self) -> tuple[list[Locus], list[Skipped]]:
-        if isinstance(self.place, Region):
-            return [locus_of(self.place, self.genome, self.window)], []
-        bed = self.place.bed
-        kept, skipped, starts = self.place.centred(self.window)
-        width = self.args.width or self.window
-        if width > self.window:
-            raise InputError(
-                f"--width: at most the window of {self.window} bases. Received: {width}."
-            )
-        if self.args.limit is not None and len(kept) > self.args.limit:
-            log.info(
-                "--limit: %d of %d intervals are left out.", len(kept) - self.args.limit, len(kept)
-            )
-            kept, starts = kept[: self.args.limit], starts[: self.args.limit]
-        begin = (self.window - width) // 2
-        loci = [
-            Locus(bed.names[bed.chrom[i]], int(start), begin, begin + width)
-            for i, start in zip(kept, starts, strict=True)
-        ]
-        return loci, skipped
-
-    def _codes(self, locus: Locus) -> Any:
-        return self.genome.fetch(locus.chrom, locus.start, locus.start + self.window)
-
-    # ---- explanation
-
-    def explain(self) -> tuple[list[str], list[Skipped]]:
-        """Explain every locus into the folder; lines for the user, and what was skipped."""
-        args = self.args
-        loci, skipped = self._loci()
-        method = args.method or ("both" if args.locus is not None else "gradient")
-        values = [name for name, label in _LABELS.items() if method in (label, "both")]
-        with growing_output(
-            args.out,
-            self._contents(loci, values),
-            create=lambda file: create_arrays(file, loci, self.names, values),
-            publish=lambda file: self._publish(file, loci, values, method),
-            resume=args.resume,
-            overwrite=args.overwrite,
-        ) as growing:
-            self._fill(growing, loci, values)
-            scores = growing["scores"][:]
-        return self._lines(loci, scores, method), skipped
-
-    def _contents(self, loci: Sequence[Locus], values: Sequence[str]) -> Contents:
-        """What decides the values, so that only the same explanation is continued."""
-        stat = self.genome.path.stat()
-        request = {
-            "model": str(self.model.path),
-            "weights": weights_digest(self.model.network),
-            "genome": [str(self.genome.path.resolve()), stat.st_size, stat.st_mtime_ns],
-            "intervals": [self.window, *map(str, loci)],
-            "targets": self.names,
-            "strands": self.args.strands,
-            "method": list(values),
-        }
-        return Contents(("codes", "scores", *values), self.names, request)
-
-    def _publish(
-        self, file: h5py.File, loci: Sequence[Locus], values: Sequence[str], method: str
-    ) -> None:
-        args = self.args
-        with atomic_output(args.out, overwrite=args.overwrite or args.resume) as folder:
-            folder.mkdir()
-            pictures = self._pictures(folder, file, loci, values)
-            if args.bed is not None:
-                self._write_modisco(folder, file, values)
-            self._summarise(folder, loci, pictures, method)
-            if (args.table or ("tsv" if args.locus is not None else "h5")) == "tsv":
-                self._write_table(folder / "contributions.tsv", file, loci, values)
-            else:
-                move_complete(file, folder / "contributions.h5")
-
-    def _fill(self, growing: GrowingFile, loci: Sequence[Locus], values: Sequence[str]) -> None:
-        """Explain the loci that are still to do; without mutagenesis in batches."""
-        mutating = "effects" in values
-        size = 1 if mutating else self.explainer.gradient_rows
-        each = 3 * (loci[0].end - loci[0].begin) if mutating else 1
-        unit, done = "changes" if mutating else "loci", growing.rows_done
-        with progress(
-            total=len(loci) * each, desc="explain", unit=unit, initial=done * each
-        ) as bar:
-            for at in range(done, len(loci), size):
-                some = loci[at : at + size]
-                codes = np.stack([self._codes(locus) for locus in some])
-                region = some[0].begin, some[0].end
-                part = slice(*region)
-                found = {
-                    "codes": codes[:, part],
-                    "scores": self.explainer.scores(pack_codes(codes)),
-                }
-                if mutating:
-                    effects = self.explainer.effects(codes[0], region, advance=bar.update)
-                    found["effects"] = effects[None]
-                if "gradients" in values:
-                    found["gradients"] = self.explainer.gradients(codes)[:, :, part]
-                growing.append(found, {})
-                if not mutating:
-                    bar.update(len(some))
-
-    def _pictured(self, scores: Any) -> list[list[int]]:
-        """For each target the loci that get a picture, highest score first."""
-        most = 1 if self.args.locus is not None else self.args.pictures
-        return [np.argsort(-column, kind="stable")[:most].tolist() for column in scores.T]
-
-    def _pictures(
-        self,
-        folder: Path,
-        file: h5py.File,
-        loci: Sequence[Locus],
-        values: Sequence[str],
-    ) -> list[dict[str, str]]:
-        pictures = []
-        chosen = self._pictured(file["scores"][:])
-        with progress(total=sum(map(len, chosen)), desc="draw", unit="pictures") as bar:
-            # The first of every target, then the second: a report shows those that come first.
-            for rank, rows in enumerate(zip(*chosen, strict=True), start=1):
-                for number, row in enumerate(rows):
-                    target, stem = self.names[number], self.files[number]
-                    score = float(file["scores"][row, number])
-                    picture = _picture(file, values, row, number, locus=loci[row])
-                    subtitle = self._subtitle(score)
-                    name = f"{stem}.png" if self.args.locus is not None else f"{stem}.{rank}.png"
-                    title = f"{target} at {loci[row]}"
-                    drawn = LocusPicture(title=title, subtitle=subtitle, **picture)
-                    locus_png(folder / name, drawn, zoom=self.args.zoom)
-                    pictures.append({"file": name, "caption": f"{title}, {subtitle}"})
-                    bar.update()
-        return pictures
-
-    def _subtitle(self, score: float) -> str:
-        strands = "both strands" if self.args.strands == "both" else "forward strand"
-        return (
-            f"{self.model.path.resolve().name}: logit {score:.2f} (probability "
-            f"{_logistic(score):.3f}), {strands}"
-        )
-
-    def _write_modisco(self, folder: Path, file: h5py.File, values: Sequence[str]) -> None:
-        write_onehot(folder / "onehot.npz", file["codes"][:])
-        for number, stem in enumerate(self.files):
-            for name in values:
-                each = hypothetical(file[name][:, number])
-                write_contributions(folder / f"{stem}.{_LABELS[name]}.npz", each)
-
-    def _write_table(
-        self, path: Path, file: h5py.File, loci: Sequence[Locus], values: Sequence[str]
-    ) -> None:
-        header = True
-        for row, locus in enumerate(loci):
-            for number, target in enumerate(self.names):
-                found = _picture(file, values, row, number, locus=locus)
+    def to_frame(self) -> pd.DataFrame:
+        """One row a window, target and base: what its changes do, and what it contributes."""
+        frames = []
+        for row in range(len(self.codes)):
+            for number, target in enumerate(self.targets):
+                found = self._of(row, number)
+                locus = self._locus(row)
                 table = table_rows(
                     locus,
                     target,
-                    found["codes"],
+                    self.codes[row],
                     effects=found["effects"],
                     contribution=found["contributions"],
                     gradient_x_input=found["gradient_x_input"],
                 )
-                table.to_csv(
-                    path, sep="\t", index=False, mode="a", header=header, float_format="%.6g"
-                )
-                header = False
+                table.insert(0, "window", row)
+                frames.append(table.drop(columns="chrom"))
+        return pd.concat(frames, ignore_index=True)
 
-    def _summarise(
-        self, folder: Path, loci: Sequence[Locus], pictures: list[dict[str, str]], method: str
-    ) -> None:
-        places = str(loci[0]) if self.args.locus is not None else f"{len(loci):,} intervals"
-        source = "" if self.args.locus is not None else f" of {self.args.bed.name}"
-        write_summary(
-            folder,
-            {
-                "title": f"{', '.join(self.names)}: {places}{source}",
-                "method": method,
-                "strands": self.args.strands,
-                "model": str(self.model.path),
-                "genome": str(self.genome.path),
-                "targets": list(self.names),
-                "pictures": pictures,
-            },
-        )
+    def plot(self, window: int, target: str, path: PathLike, *, zoom: int = 100) -> None:
+        """Draw one window for one target: whole, logo of the strongest stretch, heat map.
 
-    def _lines(self, loci: Sequence[Locus], scores: Any, method: str) -> list[str]:
-        width = loci[0].end - loci[0].begin
-        what = str(loci[0]) if self.args.locus is not None else f"{len(loci):,} intervals"
-        lines = [f"{what}, {width:,} bases, {method}, window {self.window}, {self.args.strands}"]
-        for number, name in enumerate(self.names):
-            low, high = (float(f(scores[:, number])) for f in (np.min, np.max))
-            span = f"{high:.3f}" if len(scores) == 1 else f"{low:.3f} to {high:.3f}"
-            lines.append(f"  {name}: logit {span}")
-        return lines
+        Args:
+            window: number of the window, from 0.
+            target: name of the target.
+            path: PNG file to write.
+            zoom: bases of the stretch whose logo is drawn.
 
-    # ---- inserted motifs
-
-    def insert(self) -> tuple[list[str], list[Skipped]]:
-        """Put motifs into backgrounds; lines for the user, and what was skipped."""
-        args = self.args
-        inserts = [find_insert(text, args.motif_file) for text in args.insert]
-        spacings = parse_spacing(args.spacing, n_inserts=len(inserts))
-        for edge in (spacings[0], spacings[-1]):
-            places_of(inserts, edge, self.window)
-        loci, skipped = self._loci()
-        backgrounds = np.stack([self._codes(locus) for locus in loci])
-        if not (backgrounds < UNKNOWN).any():
-            raise InputError(f"{args.into}: its windows hold no known base. Give other intervals.")
-        table = spacing_response(
-            self.explainer, backgrounds, inserts=inserts, spacings=spacings, names=self.names
-        )
-        names = [insert.name for insert in inserts]
-        with atomic_output(args.out, overwrite=args.overwrite) as folder:
-            folder.mkdir()
-            table.to_csv(folder / "spacing.tsv", sep="\t", index=False, float_format="%.6g")
-            spacing_png(folder / "spacing.png", table, inserts=names, windows=len(loci))
-            title = f"{' and '.join(names)} in {len(loci):,} windows of {args.into.name}"
-            caption = f"{title}: response of {', '.join(self.names)}, 95 % bands over windows; "
-            caption += "shaded: at least half-way up from the lowest to the highest, around it"
-            write_summary(
-                folder,
-                {
-                    "title": title,
-                    "strands": args.strands,
-                    "model": str(self.model.path),
-                    "genome": str(self.genome.path),
-                    "targets": list(self.names),
-                    "pictures": [{"file": "spacing.png", "caption": caption}],
-                },
+        Raises:
+            InputError: there is no such window or target, or logomaker is not installed.
+        """
+        if target not in self.targets or not 0 <= window < len(self.codes):
+            raise InputError(
+                f"`target`: one of {', '.join(self.targets)}; `window`: 0 to {len(self.codes) - 1}."
+                f" Received: {target!r}, {window}."
             )
-        return _peaks(table, self.names), skipped
+        number = self.targets.index(target)
+        picture = LocusPicture(
+            title=f"{target}, window {window}",
+            subtitle=f"logit {self.scores[window, number]:.2f}",
+            start=self.begin,
+            codes=self.codes[window],
+            **self._of(window, number),
+        )
+        with atomic_output(Path(path), overwrite=True) as temporary:
+            locus_png(temporary, picture, zoom=zoom)
+
+    def save(self, path: PathLike, *, overwrite: bool = False) -> None:
+        """Write an HDF5 file like the contributions.h5 of `explain_danq.py`.
+
+        Raises:
+            InputError: the file exists.
+        """
+        values = {name: getattr(self, name) for name in METHODS if getattr(self, name) is not None}
+        loci = [self._locus(row) for row in range(len(self.codes))]
+        with (
+            atomic_output(Path(path), overwrite=overwrite) as temporary,
+            h5py.File(temporary, "w") as file,
+        ):
+            create_arrays(file, loci, self.targets, list(values))
+            for name, array in {"codes": self.codes, "scores": self.scores, **values}.items():
+                file[name][:] = array
+
+    def _locus(self, row: int) -> Locus:
+        return Locus(f"window_{row}", 0, self.begin, self.begin + self.codes.shape[1])
+
+    def _of(self, row: int, number: int) -> dict[str, Any]:
+        effects = None if self.effects is None else self.effects[row, number]
+        gradients = None if self.gradients is None else self.gradients[row, number]
+        codes = self.codes[row]
+        return {
+            "effects": effects,
+            "contributions": None if effects is None else contributions(effects, codes),
+            "gradients": gradients,
+            "gradient_x_input": None if gradients is None else of_the_base(gradients, codes),
+        }
 
 
-def locus_of(region: Region, genome: Genome, window: int) -> Locus:
-    """The window centred on a region, and the part of it that the region is.
+def explain(
+    model: TrainedModel | PathLike,
+    windows: ArrayWindows,
+    targets: Sequence[str | int],
+    *,
+    method: str | Sequence[str] = METHODS,
+    region: tuple[int, int] | None = None,
+    strands: str = "both",
+    batch_size: int | None = None,
+) -> Explanation:
+    """Explain the scores of windows base by base.
 
-    Of a region longer than the window the window is explained, which is said.
+    Args:
+        model: the network, or its run folder or .keras file.
+        windows: N windows of the network's length L, as strings, one-hot (N, L, 4), codes (N, L),
+            or a split of an open dataset.
+        targets: names or numbers of T targets.
+        method: "effects" (every change of a single base is predicted: 3 predictions a base),
+            "gradients" (a single pass), or both.
+        region: [begin, end) of the window, 0-based, that is explained; None for all of it.
+        strands: "both" for the mean of both strands, "forward" for the windows as they are.
+        batch_size: windows predicted at once; None for what fits into memory.
+
+    Returns:
+        The explanation; `.contributions()`, `.plot(0, target, "site.png")`, `.to_frame()`.
 
     Raises:
-        InputError: the chromosome is unknown, or the window reaches beyond it.
+        InputError: a window, target or region is not what it should be.
+
+    Example:
+        >>> found = dq.explain("runs/mine", [sequence], ["Reb1"], region=(450, 550))
+        >>> found.plot(0, "Reb1", "reb1.png")
     """
-    if region.chrom not in genome.lengths:
-        twins = [rename_chrom(region.chrom, how, genome.lengths) for how in CHROM_NAMES]
-        near = [name for name in twins if name in genome.lengths]
-        near += difflib.get_close_matches(region.chrom, list(genome.lengths), n=1)
-        raise InputError(
-            f"--locus: {region.chrom} is not in {genome.path}, which has "
-            f"{shorten(list(genome.lengths), 5)}. "
-            + (f"Is it {near[0]}?" if near else "Name one of those.")
-        )
-    assert region.end is not None
-    length = genome.lengths[region.chrom]
-    start = (region.start + region.end) // 2 - window // 2
-    if region.end > length or start < 0 or start + window > length:
-        raise InputError(
-            f"--locus: the window of {window} bases around it, {region.chrom}:{start + 1}-"
-            f"{start + window}, is not inside {region.chrom} (1-{length}). Move the locus."
-        )
-    begin, end = max(0, region.start - start), min(window, region.end - start)
-    locus = Locus(region.chrom, start, begin, end)
-    if end - begin < region.end - region.start:
-        log.info(
-            "--locus has %d bases, the model's window %d: %s is explained.",
-            region.end - region.start,
-            window,
-            locus,
-        )
-    return locus
+    chosen = (method,) if isinstance(method, str) else tuple(method)
+    if not chosen or not set(chosen) <= set(METHODS):
+        raise InputError(f"`method`: some of {', '.join(METHODS)}. Received: {method!r}.")
+    if strands not in ("both", "forward"):
+        raise InputError(f"`strands`: both or forward. Received: {strands!r}.")
+    trained = model if isinstance(model, TrainedModel) else load_model(model)
+    window = window_of(trained)
+    codes = codes_of(windows, window)
+    begin, end = (0, window) if region is None else region
+    if not 0 <= begin < end <= window:
+        raise InputError(f"`region`: [begin, end) inside of {window} bases. Received: {region}.")
+    numbers = trained.targets.find([str(each) for each in targets])
+    explainer = Explainer(trained, numbers, window=window, strands=strands, batch_size=batch_size)
+    return Explanation(
+        effects=_effects(explainer, codes, (begin, end)) if "effects" in chosen else None,
+        gradients=_gradients(explainer, codes)[:, :, begin:end] if "gradients" in chosen else None,
+        scores=explainer.scores(pack_codes(codes)),
+        codes=codes[:, begin:end],
+        targets=trained.targets.subset(numbers).names,
+        begin=begin,
+    )
 
 
-def _picture(
-    file: h5py.File, values: Sequence[str], row: int, number: int, *, locus: Locus
-) -> dict[str, Any]:
-    """What there is of a locus for one target: see `LocusPicture`."""
-    codes = file["codes"][row]
-    effects = file["effects"][row, number] if "effects" in values else None
-    gradients = file["gradients"][row, number] if "gradients" in values else None
-    return {
-        "start": locus.start + locus.begin,
-        "codes": codes,
-        "effects": effects,
-        "contributions": None if effects is None else contributions(effects, codes),
-        "gradients": gradients,
-        "gradient_x_input": None if gradients is None else of_the_base(gradients, codes),
-    }
+def _effects(explainer: Explainer, codes: Bytes, region: tuple[int, int]) -> Floats:
+    total = 3 * len(codes) * (region[1] - region[0])
+    with progress(total=total, desc="explain", unit="changes") as bar:
+        return np.stack([explainer.effects(each, region, advance=bar.update) for each in codes])
 
 
-def _peaks(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
-    lines = []
-    for name in names:
-        rows = table[table["target"] == name].set_index("spacing")
-        responses = rows["response"]
-        best, first, last = half_height(responses.index.tolist(), responses.tolist())
-        line = f"{name}: highest at {best} bases, logit {responses[best]:+.2f}"
-        if len(responses) > 1:
-            line += f"; at {first} to {last} at least half-way up from {responses.min():+.2f}"
-        if "first" in rows:
-            alone = rows["first"][best] + rows["second"][best]
-            line += f" (each alone, in sum: {alone:+.2f})"
-        lines.append(line)
-    return lines
+def _gradients(explainer: Explainer, codes: Bytes) -> Floats:
+    size = explainer.gradient_rows
+    parts = []
+    with progress(total=len(codes), desc="gradients", unit="windows") as bar:
+        for at in range(0, len(codes), size):
+            parts.append(explainer.gradients(codes[at : at + size]))
+            bar.update(len(parts[-1]))
+    return np.concatenate(parts)

@@ -17,12 +17,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from danq_keras.data.arrays import ArrayWindows, codes_of
 from danq_keras.genome.dna import UNKNOWN, Bytes, encode, pack_codes
 from danq_keras.interpret.explainer import Explainer
+from danq_keras.interpret.pictures import spacing_png
+from danq_keras.models.trained import TrainedModel, load_model, window_of
 from danq_keras.motifs.files import danq_jaspar_motifs, read_motif_file
 from danq_keras.motifs.motif import Motif
 from danq_keras.prediction.predictor import Floats
 from danq_keras.system.errors import InputError, shorten
+from danq_keras.system.files import PathLike
 from danq_keras.system.terminal import progress
 
 _BASES = {
@@ -73,7 +77,7 @@ def find_insert(text: str, motif_file: Path | None = None) -> Insert:
     """
     letters = text.upper()
     if set(letters) <= {"N"}:
-        raise InputError(f"--insert: a motif has a letter other than N. Received: {text!r}.")
+        raise InputError(f"`insert`: a motif has a letter other than N. Received: {text!r}.")
     if set(letters) <= set("ACGTN"):
         return Insert(letters, letters)
     motifs = danq_jaspar_motifs() if motif_file is None else read_motif_file(motif_file)
@@ -86,13 +90,13 @@ def find_insert(text: str, motif_file: Path | None = None) -> Insert:
     where = "JASPAR 2016 vertebrates" if motif_file is None else str(motif_file)
     if not found:
         raise InputError(
-            f"--insert: {text!r} is neither bases (A, C, G, T, N and IUPAC's others) nor a motif "
+            f"`insert`: {text!r} is neither bases (A, C, G, T, N and IUPAC's others) nor a motif "
             f"of {where}, such as {shorten([m.id for m in motifs[:2]])}{_near(wanted, motifs)}. "
             "Name one of those."
         )
     if len(found) > 1:
         raise InputError(
-            f"--insert: {text!r} fits several motifs: {shorten([m.id for m in found])}. "
+            f"`insert`: {text!r} fits several motifs: {shorten([m.id for m in found])}. "
             "Give the id."
         )
     motif = found[0].reverse_complement() if text.endswith(_REVERSED) else found[0]
@@ -118,11 +122,11 @@ def parse_spacing(text: str, *, n_inserts: int) -> range:
         numbers = []
     if not 2 <= len(numbers) <= 3 or numbers[0] > numbers[1] or (numbers[2:] or [1])[0] < 1:
         raise InputError(
-            f"--spacing: A:B or A:B:STEP, from A to B bases, such as 0:60. Received: {text!r}."
+            f"`spacing`: A:B or A:B:STEP, from A to B bases, such as 0:60. Received: {text!r}."
         )
     if n_inserts == 2 and numbers[0] < 0:
         raise InputError(
-            f"--spacing: two motifs must not overlap, at least 0 bases lie between them. "
+            f"`spacing`: two motifs must not overlap, at least 0 bases lie between them. "
             f"Received: {text!r}."
         )
     return range(numbers[0], numbers[1] + 1, (numbers[2:] or [1])[0])
@@ -142,7 +146,7 @@ def places_of(inserts: Sequence[Insert], spacing: int, window: int) -> list[int]
         places = [begin, begin + len(inserts[0]) + spacing]
     if places[0] < 0 or places[-1] + len(inserts[-1]) > window:
         raise InputError(
-            f"--spacing: at {spacing} the motifs do not fit into the window of {window} bases. "
+            f"`spacing`: at {spacing} the motifs do not fit into the window of {window} bases. "
             "Choose smaller numbers or shorter motifs."
         )
     return places
@@ -156,7 +160,82 @@ def put_in(codes: Bytes, insert: Insert, place: int) -> Bytes:
     return changed
 
 
+@dataclass(frozen=True, eq=False)
+class SpacingResponse:
+    """Responses over the distance of two motifs, or the place of one.
+
+    `table` has one row a target and spacing, see `response_table`; `motifs` are the names of what
+    was put into `n_windows` background windows.
+    """
+
+    table: pd.DataFrame
+    motifs: tuple[str, ...]
+    n_windows: int
+
+    def to_frame(self) -> pd.DataFrame:
+        """The table."""
+        return self.table
+
+    def plot(self, path: PathLike) -> None:
+        """Draw the responses into a PNG file."""
+        spacing_png(Path(path), self.table, inserts=self.motifs, windows=self.n_windows)
+
+
 def spacing_response(
+    model: TrainedModel | PathLike,
+    windows: ArrayWindows,
+    motifs: Sequence[str],
+    targets: Sequence[str | int],
+    *,
+    spacing: str | range = "0:60",
+    motif_file: PathLike | None = None,
+    strands: str = "both",
+    batch_size: int | None = None,
+) -> SpacingResponse:
+    """Put one or two motifs into background windows, and see what the network says to them.
+
+    Args:
+        model: the network, or its run folder or .keras file.
+        windows: N background windows of the network's length, as strings, one-hot or codes (see
+            `data.arrays.codes_of`).
+        motifs: one or two: bases, IUPAC letters, or ids or names of motifs of `motif_file`.
+        targets: names or numbers of the targets whose response is asked for.
+        spacing: bases between two motifs, or from the window's middle to a single one's: "A:B" or
+            "A:B:STEP", both ends included, or a range.
+        motif_file: JASPAR or MEME file of named motifs; None for JASPAR 2016 vertebrates.
+        strands: "both" for the mean of both strands, "forward" for the windows as they are.
+        batch_size: windows at once; None for what fits.
+
+    Returns:
+        The responses, in logits above the same windows without the motifs.
+
+    Raises:
+        InputError: a motif or target is unknown, or the motifs do not fit into the windows.
+    """
+    if not 1 <= len(motifs) <= 2:
+        raise InputError(f"`motifs`: one or two. Received: {len(motifs)}.")
+    trained = model if isinstance(model, TrainedModel) else load_model(model)
+    backgrounds = codes_of(windows, window_of(trained))
+    inserts = [
+        find_insert(each, None if motif_file is None else Path(motif_file)) for each in motifs
+    ]
+    if isinstance(spacing, str):
+        spacing = parse_spacing(spacing, n_inserts=len(inserts))
+    numbers = trained.targets.find([str(each) for each in targets])
+    explainer = Explainer(
+        trained, numbers, window=backgrounds.shape[1], strands=strands, batch_size=batch_size
+    )
+    table = response_table(
+        explainer,
+        backgrounds,
+        inserts=inserts,
+        spacings=spacing,
+        names=trained.targets.subset(numbers).names,
+    )
+    return SpacingResponse(table, tuple(each.name for each in inserts), len(backgrounds))
+
+
+def response_table(
     explainer: Explainer,
     backgrounds: Bytes,
     *,

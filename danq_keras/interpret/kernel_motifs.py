@@ -98,7 +98,7 @@ def read_databases(paths: Sequence[Path] | None) -> KnownMotifs:
     for path in [resource_path(JASPAR_FILE)] if paths is None else paths:
         if path.stem in sizes:
             raise InputError(
-                f"--databases: {path.stem} is the name of two files. Give each database once, or "
+                f"`databases`: {path.stem} is the name of two files. Give each database once, or "
                 "rename one."
             )
         read = read_motif_file(path)

@@ -1,19 +1,25 @@
-"""What `extract_motifs.py` does once its arguments are in order; loads Keras."""
+"""What the kernels of the first layer have learned: sites, motifs, and known motifs they match.
 
-import argparse
-import time
+`first_layer_motifs` is for a notebook and for `extract_motifs.py`; loads Keras.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from danq_keras.data.bundle import open_or_convert
-from danq_keras.data.store import Split, open_store
-from danq_keras.evaluation.report import MOTIFS, write_report
+from danq_keras.data.store import Dataset, Split, open_store
 from danq_keras.interpret.first_layer import KernelScanner, KernelSites, first_convolution
 from danq_keras.interpret.kernel_motifs import (
+    SUMMARY,
+    KernelMotif,
     KnownMotifs,
+    Method,
     best_pairs,
     choose_matcher,
     draw_motif_files,
@@ -21,49 +27,146 @@ from danq_keras.interpret.kernel_motifs import (
     kernel_table,
     match_kernels,
     match_table,
+    read_databases,
     summary_line,
     write_motif_files,
 )
 from danq_keras.models.trained import TrainedModel, load_model
+from danq_keras.motifs.matching import Match
 from danq_keras.system.errors import InputError
-from danq_keras.system.files import atomic_output
+from danq_keras.system.files import PathLike, atomic_output, refuse_existing
 from danq_keras.system.terminal import progress
 
 
-def extract(args: argparse.Namespace, known: KnownMotifs) -> int:
-    """Scan the windows, match the motifs, write the folder."""
-    begin = time.monotonic()
-    model = load_model(args.model)
-    dataset = open_store(open_or_convert(args.data, args.store))
-    split = dataset.split(args.split)
-    columns = dataset.targets.find(args.positives or [])
-    rows = _choose_rows(split, columns)
-    sites = _scan(model, split, rows, batch_size=args.batch_size)
+@dataclass(frozen=True, eq=False)
+class KernelMotifs:
+    """The motifs of the first layer's kernels.
+
+    `motifs` has one row a kernel: sites, information, consensus, best match. `matches` has one row
+    a match of a known motif, best first. `kernels` holds the count matrices of the kernels that
+    have sites; `summary` says what was read and compared.
+    """
+
+    motifs: pd.DataFrame
+    matches: pd.DataFrame
+    kernels: tuple[KernelMotif, ...]
+    summary: dict[str, Any]
+    known: KnownMotifs
+    pairs: tuple[tuple[Match, ...], ...]
+
+    def to_frame(self) -> pd.DataFrame:
+        """The table of motifs, one row a kernel."""
+        return self.motifs
+
+    def save(self, folder: PathLike, *, logos: bool = True, overwrite: bool = False) -> None:
+        """Write motifs.meme, motifs.tsv, matches.tsv, summary.json, and pictures if asked for.
+
+        Args:
+            folder: folder for the files, made anew.
+            logos: whether to draw the logos and matches.png, which needs logomaker.
+            overwrite: whether an earlier folder of motifs is replaced.
+
+        Raises:
+            InputError: the folder is in use or holds something else, or logomaker is missing.
+        """
+        check_output(Path(folder), overwrite=overwrite)
+        with atomic_output(Path(folder), overwrite=overwrite) as place:
+            place.mkdir()
+            tables = (self.motifs, self.matches)
+            write_motif_files(place, self.kernels, tables, summary=self.summary)
+            if logos:
+                draw_motif_files(
+                    place, self.kernels, best_pairs(self.kernels, self.pairs, self.known)
+                )
+
+
+def first_layer_motifs(
+    model: TrainedModel | PathLike,
+    data: Dataset | PathLike,
+    *,
+    split: str = "test",
+    positives: Sequence[str | int] | None = None,
+    databases: Sequence[PathLike] | None = None,
+    threshold: float = 0.01,
+    matcher: Method = "auto",
+    batch_size: int = 100,
+) -> KernelMotifs:
+    """Count the bases under the sites of each kernel, and look the motifs up.
+
+    A kernel's site in a sequence is where its activation is highest, if that is above zero. Both
+    strands of a window are sequences of their own where the dataset's rows stand for both.
+
+    Args:
+        model: the network, or its run folder or .keras file.
+        data: an open dataset, or the folder of one; its windows are as long as the network's.
+        split: split whose windows are read, "train", "valid" or "test".
+        positives: names or numbers of targets; only windows positive for one of them are read.
+            None for all windows.
+        databases: MEME or JASPAR files of known motifs; None for JASPAR 2016 vertebrates.
+        threshold: largest E-value of a match.
+        matcher: "tomtom" for that program, "builtin" for the same method here, "auto" for tomtom
+            where it is installed.
+        batch_size: windows that are read at once.
+
+    Returns:
+        Motifs and matches; `.save(folder)` writes them.
+
+    Raises:
+        InputError: there is no such target or window, or the network has no first convolution.
+
+    Example:
+        >>> found = dq.first_layer_motifs("runs/mine", "my_dataset", databases=["fungi.meme"])
+        >>> found.motifs.head()
+    """
+    if batch_size < 1:
+        raise InputError(f"`batch_size`: at least 1. Received: {batch_size}.")
+    if not threshold > 0:
+        raise InputError(f"`threshold`: an E-value above 0. Received: {threshold:g}.")
+    known = read_databases(None if databases is None else [Path(path) for path in databases])
+    trained = model if isinstance(model, TrainedModel) else load_model(model)
+    dataset = data if isinstance(data, Dataset) else open_store(open_or_convert(Path(data)))
+    opened = dataset.split(split)
+    columns = dataset.targets.find([str(each) for each in positives or ()])
+    rows = _choose_rows(opened, columns)
+    sites = _scan(trained, opened, rows, batch_size=batch_size)
     kernels = kernel_motifs(sites.counts, sites.n_sites)
-    matches = match_kernels(kernels, known, threshold=args.threshold, method=args.matcher)
+    matches = match_kernels(kernels, known, threshold=threshold, method=matcher)
     table = kernel_table(len(sites.n_sites), kernels, matches, known)
-    line = summary_line(table, known, args.threshold)
     summary: dict[str, Any] = {
-        "summary": line,
-        "model": str(model.path),
-        "data": str(split.path),
+        "summary": summary_line(table, known, threshold),
+        "model": str(trained.path),
+        "data": str(opened.path),
         "positives": [dataset.targets.names[column] for column in columns],
         "windows": len(rows),
         "sequences": sites.n_sequences,
         "databases": known.sizes,
-        "threshold": args.threshold,
-        "matcher": choose_matcher(args.matcher),
+        "threshold": threshold,
+        "matcher": choose_matcher(matcher),
     }
-    with atomic_output(args.out, overwrite=args.overwrite) as folder:
-        folder.mkdir()
-        tables = (table, match_table(kernels, matches, known))
-        write_motif_files(folder, kernels, tables, summary=summary)
-        if not args.no_logos:
-            draw_motif_files(folder, kernels, best_pairs(kernels, matches, known))
-    _renew_report(args.model, args.out)
-    seconds = time.monotonic() - begin
-    print(f"{line}\n{args.out}: {sites.n_sequences:,} sequences read, {seconds:.1f} s")
-    return 0
+    return KernelMotifs(
+        table,
+        match_table(kernels, matches, known),
+        tuple(kernels),
+        summary,
+        known,
+        tuple(tuple(each) for each in matches),
+    )
+
+
+def check_output(out: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that is in use, or that overwriting would lose other things with.
+
+    Raises:
+        InputError: it may not be written.
+    """
+    refuse_existing(out, overwrite=overwrite)
+    if out.exists() and not (
+        out.is_dir() and (not any(out.iterdir()) or (out / SUMMARY).is_file())
+    ):
+        raise InputError(
+            f"{out}: `overwrite` replaces a folder of motifs. Received: something else. Choose "
+            "another place."
+        )
 
 
 def _choose_rows(split: Split, columns: list[int]) -> npt.NDArray[np.int64]:
@@ -81,7 +184,7 @@ def _choose_rows(split: Split, columns: list[int]) -> npt.NDArray[np.int64]:
         names = ", ".join(split.header.targets.names[column] for column in columns)
         wanted = f"is positive for {names}" if columns else "is there"
         raise InputError(
-            f"{split.path}: no window {wanted}. Choose another --split or other --positives."
+            f"{split.path}: no window {wanted}. Choose another `split` or other `positives`."
         )
     return np.flatnonzero(chosen)
 
@@ -104,9 +207,3 @@ def _scan(
             scanner.add(split.sequence[batch])
             bar.update(len(batch))
     return scanner.result()
-
-
-def _renew_report(run: Path, out: Path) -> None:
-    """The report of a run shows the motifs in its own folder."""
-    if out.resolve() == (run / MOTIFS).resolve() and (run / "report.html").is_file():
-        write_report(run)

@@ -109,7 +109,7 @@ def _check_kinds(ours: RunSet, reference: RunSet) -> None:
     if ours.folds != reference.folds:
         raise InputError(
             f"{ours.folder} and {reference.folder}: folds are compared one by one, and these are "
-            "not the same. Train both with the same --data and --folds."
+            "not the same. Train both with the same `data` and `folds`."
         )
 
 
@@ -137,7 +137,7 @@ def _compare_targets(
     if (n_other and not common) or not both:
         raise InputError(
             f"{sets[0].folder} and {sets[1].folder}: {n_other} targets are in one of the two only. "
-            + (f"Pass --common to compare the {len(both)} that both have." if both else "")
+            + (f"Pass `common=True` to compare the {len(both)} that both have." if both else "")
         )
     tables = [
         [table.set_index("name", drop=False).loc[both].reset_index(drop=True) for table in each]

@@ -1,29 +1,49 @@
-"""One run of a set (`--repeats`, `--folds`) in a process of its own; `several_runs` starts it.
+"""One run of a set (repeats, folds) in a process of its own; `processes` starts it.
 
-Takes the command line of `train_danq.py`, after `--predict-test` where the predictions of the test
-split are wanted too.
+Takes the plan file of a `RunOrder`.
 """
 
+import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from danq_keras.commands import train
-from danq_keras.runs.processes import PREDICT_TEST
-from danq_keras.system.command import run_command
+from danq_keras.recipes.settings import setting_text
+from danq_keras.system.command import command, run_command
+from danq_keras.system.tensorflow import start_tensorflow
+from danq_keras.system.terminal import set_up_logging
+
+if TYPE_CHECKING:
+    from danq_keras.training.run import TrainRequest
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Train and test, and predict the test split where that is asked for."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    predict_test = words[:1] == [PREDICT_TEST]
-    words = words[predict_test:]
-    sys.argv = ["train_danq.py", *words]  # environment.json tells it
-    status = train.main(words)
-    if predict_test and not status:
-        args = train.parser().parse_args(words)
-        _predict_test(args.out, args.data)
-    return status
+@command(None, settings="--set", freeze_conv_epochs="--freeze-conv")
+def main(argv: list[str] | None = None) -> int:
+    """Train and test, and predict the test split where the plan asks for it."""
+    (plan,) = sys.argv[1:] if argv is None else argv
+    content = json.loads(Path(plan).read_text(encoding="utf-8"))
+    set_up_logging()
+    start_tensorflow()
+    from danq_keras.training.run import TrainRequest, run_request
+
+    request = TrainRequest.from_json(json.dumps(content["request"]))
+    run = run_request(request, command=command_line(request))
+    if content["predict_test"]:
+        assert request.data is not None
+        _predict_test(run.folder, request.data)
+    return 0
+
+
+def command_line(request: "TrainRequest") -> list[str]:
+    """The command that makes the same run, for its environment.json."""
+    words = ["train_danq.py"]
+    for name in ("data", "out", "preset", "bootstrap", "init"):
+        value = getattr(request, name)
+        if value is not None:
+            words += [f"--{name}", str(value)]
+    if request.resume:
+        words.append("--resume")
+    return [*words, "--set", *(f"{k}={setting_text(v)}" for k, v in request.settings.items())]
 
 
 def _predict_test(run: Path, data: Path) -> None:

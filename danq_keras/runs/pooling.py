@@ -72,16 +72,20 @@ def read_fold_test(run: Path, data: Path, numbers: Sequence[int]) -> FoldTest:
     """
     path, split = run / PREDICTIONS, open_split(data / "test.h5")
     if not path.is_file():
-        raise InputError(f"{path}: no such file. Continue with --resume, which makes it again.")
+        raise InputError(
+            f"{path}: no such file. Continue with `resume=True`, which makes it again."
+        )
     try:
         with h5py.File(path, "r") as file:
             probs = file["pred"][:]
     except (OSError, KeyError) as error:
-        raise InputError(f"{path}: not readable predictions. Delete it, and --resume.") from error
+        raise InputError(
+            f"{path}: not readable predictions. Delete it, and continue with `resume=True`."
+        ) from error
     if probs.shape != (split.n_windows, len(numbers)):
         raise InputError(
             f"{path}: predictions {probs.shape} for {split.n_windows} windows and {len(numbers)} "
-            "targets. Delete it, and --resume."
+            "targets. Delete it, and continue with `resume=True`."
         )
     labels, ignore = (
         None if bits is None else unpack_labels(bits, split.n_targets)[:, list(numbers)]

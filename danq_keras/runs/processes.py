@@ -6,6 +6,7 @@ saved.
 """
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -23,21 +24,35 @@ from danq_keras.system.signals import Interruption
 from danq_keras.system.terminal import log
 from danq_keras.system.threads import n_threads
 
-PREDICT_TEST = "--predict-test"
 _POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
 class RunOrder:
-    """A run to make: its folder and its command line, as `one_run` takes it."""
+    """A run to make: its folder, and its request as JSON (see `training.run.TrainRequest`).
+
+    `predict_test` asks for the predictions of the test split too.
+    """
 
     folder: Path
-    words: tuple[str, ...]
+    request: str
+    predict_test: bool = False
 
     @property
     def name(self) -> str:
         """What its lines on the terminal begin with."""
         return self.folder.name
+
+    @property
+    def plan(self) -> Path:
+        """The file that hands the run to its process, beside its folder while that is alive."""
+        return self.folder.with_name(f".{self.name}.plan.json")
+
+    def write_plan(self) -> None:
+        """Write the plan file, which `one_run` reads."""
+        self.plan.parent.mkdir(parents=True, exist_ok=True)
+        content = {"request": json.loads(self.request), "predict_test": self.predict_test}
+        self.plan.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def run_all(orders: Sequence[RunOrder], *, at_once: int) -> int:
@@ -81,7 +96,7 @@ def _failed(process: "_Process") -> int:
     if process.status < 0:
         raise InputError(
             f"{run}: the run was killed by {signal.Signals(-process.status).name}. Continue with "
-            "--resume; where memory was short, with fewer --jobs."
+            "`resume=True`; where memory was short, with fewer `jobs`."
         )
     if process.status == EXIT_INPUT:
         log.info("%s: stopped by this error. Complete runs are kept: see --resume.", run)
@@ -93,10 +108,11 @@ class _Process:
 
     def __init__(self, order: RunOrder, *, at_once: int) -> None:
         self.order = order
+        order.write_plan()
         relayed = at_once > 1
         self._process = subprocess.Popen(
             # -P: the folder that a user stands in is no place to import from
-            [sys.executable, "-P", "-m", "danq_keras.runs.one_run", *order.words],
+            [sys.executable, "-P", "-m", "danq_keras.runs.one_run", str(order.plan)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # where a complete run says so
             stderr=subprocess.PIPE if relayed else None,
@@ -118,6 +134,7 @@ class _Process:
             return False
         if self._relay.is_alive():
             self._relay.join()
+        self.order.plan.unlink(missing_ok=True)
         return True
 
     def ask_to_stop(self) -> None:
@@ -148,6 +165,7 @@ def _stop(running: Sequence[_Process]) -> None:
         process.ask_to_stop()
     for process in running:
         process.wait()
+        process.order.plan.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

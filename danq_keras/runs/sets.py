@@ -117,7 +117,7 @@ def read_run_set(folder: Path) -> RunSet:
     if kind is None:
         raise InputError(
             f"{folder}: no set of runs (repeats.json or folds.json is missing). Train one with "
-            "train_danq.py --repeats or --folds."
+            "`repeats` or `folds`."
         )
     path = folder / kind.record
     try:
@@ -146,7 +146,7 @@ def require_complete(runs: RunSet) -> None:
     if missing:
         raise InputError(
             f"{runs.folder}: {len(missing)} of {len(runs.numbers)} runs are not complete "
-            f"({', '.join(missing[:5])}). Continue with train_danq.py --out {runs.folder} --resume."
+            f"({', '.join(missing[:5])}). Continue with `resume=True`."
         )
 
 

@@ -59,7 +59,7 @@ class Until:
             value = math.nan
         if not (0 <= value < math.inf) or (value == 0 and not relative):
             raise InputError(
-                f"--until-loss: a loss above zero such as 0.21, or a share of the best such as 2%. "
+                f"`until_loss`: a loss above zero such as 0.21, or a share of the best such as 2%. "
                 f"Received: {text!r}."
             )
         return cls(value, relative)
@@ -161,7 +161,7 @@ def read_history(run: Path) -> pd.DataFrame:
     """
     path = run / "history.csv"
     if not path.is_file():
-        raise InputError(f"{path}: no such file: the run did not end. Continue with --resume.")
+        raise InputError(f"{path}: no such file: the run did not end. Continue with `resume=True`.")
     try:
         history = pd.read_csv(path).astype(np.float64)
         _ = history[["epoch", "val_loss", "seconds"]]

@@ -1,33 +1,48 @@
-"""What `train_danq.py --repeats` and `--folds` do once their arguments are parsed.
+"""A set of runs: several seeds on the same data, or the folds of a cross-validation.
 
-A set of runs (see `run_sets`) is prepared and reported here, in the process of the command; each
-run is a process of its own (`several_runs`). Nothing is trained here.
+The set (see `sets`) is prepared and reported here; each run is a process of its own (`processes`).
+Nothing is trained here. `train_repeats` and `cross_validate` are for a notebook; `train_danq.py`
+calls `train_set`.
 """
 
-import argparse
 import dataclasses
 import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import tensorflow as tf
 
 from danq_keras.data.folds import Fold, deal_dataset, split_of_fold, write_fold
+from danq_keras.data.store import Dataset
 from danq_keras.evaluation.auc_tables import write_auc_table
-from danq_keras.recipes.settings import setting_text
 from danq_keras.runs.page import set_text, write_set_report
 from danq_keras.runs.pooling import PREDICTIONS, Pooling, join_predictions, pool, read_fold_test
-from danq_keras.runs.processes import PREDICT_TEST, RunOrder, run_all
-from danq_keras.runs.sets import FOLDS, REPEATS, Kind, RunSet, kind_of, read_run_set, write_tables
+from danq_keras.runs.processes import RunOrder, run_all
+from danq_keras.runs.sets import (
+    FOLDS,
+    REPEATS,
+    Kind,
+    RunSet,
+    SetTables,
+    kind_of,
+    read_run_set,
+    write_tables,
+)
 from danq_keras.runs.statistics import DEFAULT_UNTIL, Until
-from danq_keras.system.errors import InputError
-from danq_keras.system.files import claimed_folder, refuse_existing, write_json
+from danq_keras.system.errors import ChildFailedError, InputError
+from danq_keras.system.files import PathLike, claimed_folder, refuse_existing, write_json
 from danq_keras.system.terminal import log, set_up_logging
 from danq_keras.training.run import (
     Plan,
+    Run,
     TrainRequest,
     check_request,
     is_used,
     make_plan,
+    request_of,
     run_folder,
 )
 from danq_keras.training.run_folder import clear_run, is_complete
@@ -37,9 +52,17 @@ from danq_keras.training.trainer import Trainer
 MINIMUM_REPEATS = 2
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Several:
-    """How many seeds or folds to train, how many at once, and until which loss to count epochs."""
+    """Which runs a set has.
+
+    Args:
+        repeats: seeds on the same data; None for folds, or the resumed set's number.
+        folds: parts of the chromosomes, each of which is the test split once; None for repeats.
+        jobs: runs at once, each with its share of the cores; None for 1.
+        until_loss: losses, such as "0.21", or shares of the best, such as "2%", until which the
+            epochs are counted; None for "1%".
+    """
 
     repeats: int | None = None
     folds: int | None = None
@@ -47,110 +70,194 @@ class Several:
     until_loss: tuple[str, ...] | None = None
 
 
-def run(request: TrainRequest, several: Several) -> int:
-    """Start or resume a set of runs and take it to its report."""
-    args = argparse.Namespace(**vars(several) | vars(request))
+@dataclass(frozen=True, eq=False)
+class TrainedSet:
+    """A complete set: its folder, its runs in order, and its tables."""
+
+    folder: Path
+    runs: tuple[Run, ...]
+    tables: SetTables
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a run, one column a figure."""
+        return self.tables.runs
+
+
+def train_repeats(
+    data: Dataset | PathLike,
+    out: PathLike,
+    *,
+    repeats: int = 5,
+    jobs: int = 1,
+    until_loss: Sequence[str] | None = None,
+    **options: Any,
+) -> TrainedSet:
+    """Train the same recipe with several seeds, to see the spread of its figures.
+
+    Args:
+        data: an open dataset, or the folder of one or of a DeepSEA bundle.
+        out: folder of the set; each run goes to its folder `seed-0`, `seed-1`, …
+        repeats: number of seeds, at least 2.
+        jobs: runs at once, each with its share of the cores.
+        until_loss: losses until which the epochs are counted, see `Several`.
+        **options: `preset`, `settings`, `init`, `resume`, `overwrite`, `bootstrap`, as of
+            `danq_keras.train`.
+
+    Returns:
+        The runs, and tables with mean, standard deviation and 95 % interval of every figure.
+
+    Raises:
+        InputError: see `danq_keras.train`.
+        ChildFailedError: a run ended with an error, which it has shown.
+    """
+    several = Several(repeats=repeats, jobs=jobs, until_loss=_texts(until_loss))
+    return train_set(request_of(data, out, **options), several)
+
+
+def cross_validate(
+    data: Dataset | PathLike,
+    out: PathLike,
+    *,
+    folds: int = 5,
+    jobs: int = 1,
+    until_loss: Sequence[str] | None = None,
+    **options: Any,
+) -> TrainedSet:
+    """Train one network a fold of the chromosomes, so that every window is tested once.
+
+    Args:
+        data: an open dataset, or the folder of one; its own splits do not count.
+        out: folder of the set; each run goes to its folder `fold-0`, `fold-1`, …
+        folds: number of parts that whole chromosomes are dealt to.
+        jobs: runs at once, each with its share of the cores.
+        until_loss: losses until which the epochs are counted, see `Several`.
+        **options: `preset`, `settings`, `init`, `resume`, `overwrite`, `bootstrap`, as of
+            `danq_keras.train`.
+
+    Returns:
+        The runs, tables of their spread, and in the folder the figures of all folds pooled.
+
+    Raises:
+        InputError: see `danq_keras.train`.
+        ChildFailedError: a run ended with an error, which it has shown.
+    """
+    several = Several(folds=folds, jobs=jobs, until_loss=_texts(until_loss))
+    return train_set(request_of(data, out, **options), several)
+
+
+def _texts(until_loss: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if until_loss is None else tuple(until_loss)
+
+
+def train_set(request: TrainRequest, several: Several) -> TrainedSet:
+    """Start or resume a set of runs and take it to its report.
+
+    Raises:
+        InputError: a user's mistake, before anything is written where possible.
+        ChildFailedError: a run ended with an error, which it has shown.
+    """
     check_request(request)
-    _check(args)
-    out = args.out = _set_folder(args)
+    _check(several)
+    out = _set_folder(request, several)
     request = dataclasses.replace(request, out=out)
-    earlier = _earlier(args, out)
+    earlier = _earlier(request, several, out)
     plan = make_plan(request, out=out, config=earlier.config if earlier else None)
-    folds = _folds(args, plan, earlier)
-    runs = _run_set(args, plan, earlier, folds)
+    folds = _folds(several, plan, earlier)
+    runs = _run_set(out, several, plan, earlier, folds)
     plan.dataset.verify()
     _try_out(plan, folds, out)
     out.mkdir(parents=True, exist_ok=True)
     with claimed_folder(out):
-        if args.overwrite and is_used(out):
+        if request.overwrite and is_used(out):
             clear_run(out, keep=plan.dataset.folder)
         (out / "report.html").unlink(missing_ok=True)  # written last: it marks a complete set
         write_json(out / runs.kind.record, runs.record())
         set_up_logging(out / "run.log")
         _print_header(runs, plan, folds)
-        status = _make_runs(args, runs, plan, folds)
-        if not status:
-            _finish(runs, plan)
-    return status
+        status = _make_runs(several, runs, plan, folds)
+        if status:
+            raise ChildFailedError(out, status)
+        tables = _finish(runs, plan)
+    return TrainedSet(out, tuple(Run(folder) for folder in runs.runs.values()), tables)
 
 
-def _check(args: argparse.Namespace) -> None:
-    if args.repeats is not None and args.folds is not None:
+def _check(several: Several) -> None:
+    if several.repeats is not None and several.folds is not None:
         raise InputError(
-            "--repeats trains several seeds, --folds several splits. Give one of them."
+            "`repeats` trains several seeds, `folds` several splits. Give one of them."
         )
-    if args.repeats is not None and args.repeats < MINIMUM_REPEATS:
-        raise InputError(f"--repeats: at least {MINIMUM_REPEATS}. Received: {args.repeats}.")
-    if args.jobs is not None and args.jobs < 1:
-        raise InputError(f"--jobs: at least 1. Received: {args.jobs}.")
-    for text in args.until_loss or ():
+    if several.repeats is not None and several.repeats < MINIMUM_REPEATS:
+        raise InputError(f"`repeats`: at least {MINIMUM_REPEATS}. Received: {several.repeats}.")
+    if several.jobs is not None and several.jobs < 1:
+        raise InputError(f"`jobs`: at least 1. Received: {several.jobs}.")
+    for text in several.until_loss or ():
         Until.parse(text)
 
 
-def _set_folder(args: argparse.Namespace) -> Path:
-    """`--out`, or a name beside that of a single run."""
-    out = run_folder(TrainRequest(data=args.data, preset=args.preset, out=args.out))
-    if args.out is not None:
+def _set_folder(request: TrainRequest, several: Several) -> Path:
+    """The folder that is asked for, or a name beside that of a single run."""
+    out = run_folder(request)
+    if request.out is not None:
         return out
-    kind = REPEATS if args.repeats is not None else FOLDS
+    kind = REPEATS if several.repeats is not None else FOLDS
     return out.with_name(f"{out.name}-{kind.name}")
 
 
-def _earlier(args: argparse.Namespace, out: Path) -> RunSet | None:
+def _earlier(request: TrainRequest, several: Several, out: Path) -> RunSet | None:
     """The set that is resumed; None for a new one.
 
     Raises:
         InputError: there is none, or another one than the command line says; or `out` is in use.
     """
-    if not args.resume:
+    if not request.resume:
         if is_used(out):
-            refuse_existing(out, overwrite=args.overwrite)
+            refuse_existing(out, overwrite=request.overwrite)
             if kind_of(out) is None:
                 raise InputError(
-                    f"{out}: --overwrite replaces only a folder of repeats or folds here, and this "
-                    "is none. Choose another --out."
+                    f"{out}: `overwrite` replaces only a folder of repeats or folds here, and this "
+                    "is none. Choose another `out`."
                 )
         return None
     if kind_of(out) is None:
-        advice = "start without --resume"
+        advice = "start without `resume`"
         if (out / "config.json").is_file():
-            advice = "it holds a single run: leave --repeats and --folds out"
+            advice = "it holds a single run: leave `repeats` and `folds` out"
         raise InputError(f"{out}: no repeats or folds to resume; {advice}.")
     earlier = read_run_set(out)
     n_earlier = len(earlier.numbers)
-    wanted = {REPEATS: args.repeats, FOLDS: args.folds}
+    wanted = {REPEATS: several.repeats, FOLDS: several.folds}
     n_wanted = wanted.pop(earlier.kind)
     if any(n is not None for n in wanted.values()):
-        raise InputError(f"{out}: holds {earlier.kind.name}. Resume with --{earlier.kind.name}.")
+        raise InputError(f"{out}: holds {earlier.kind.name}. Resume with `{earlier.kind.name}`.")
     if n_wanted is not None and (
         n_wanted != n_earlier if earlier.kind is FOLDS else n_wanted < n_earlier
     ):
         rule = "can only grow" if earlier.kind is REPEATS else "cannot change"
         raise InputError(
-            f"{out}: --{earlier.kind.name} was {n_earlier} and {rule}, received {n_wanted}. Leave "
-            "it out, or choose another --out."
+            f"{out}: `{earlier.kind.name}` was {n_earlier} and {rule}, received {n_wanted}. Leave "
+            "it out, or choose another `out`."
         )
     return earlier
 
 
-def _folds(args: argparse.Namespace, plan: Plan, earlier: RunSet | None) -> list[Fold]:
+def _folds(several: Several, plan: Plan, earlier: RunSet | None) -> list[Fold]:
     if earlier is not None:
         return deal_dataset(plan.dataset, len(earlier.numbers)) if earlier.kind is FOLDS else []
-    return [] if args.folds is None else deal_dataset(plan.dataset, args.folds)
+    return [] if several.folds is None else deal_dataset(plan.dataset, several.folds)
 
 
 def _run_set(
-    args: argparse.Namespace, plan: Plan, earlier: RunSet | None, folds: list[Fold]
+    out: Path, several: Several, plan: Plan, earlier: RunSet | None, folds: list[Fold]
 ) -> RunSet:
     numbers: tuple[int, ...] = tuple(range(len(folds)))
     if not folds:
         first = plan.preset.train.seed
-        n_repeats = args.repeats or (len(earlier.numbers) if earlier else 0)
+        n_repeats = several.repeats or (len(earlier.numbers) if earlier else 0)
         numbers = tuple(range(first, first + n_repeats))
     kind: Kind = FOLDS if folds else REPEATS
-    until = args.until_loss or (earlier.until if earlier else DEFAULT_UNTIL)
+    until = several.until_loss or (earlier.until if earlier else DEFAULT_UNTIL)
     described = [{"chromosomes": list(each.chroms), "windows": each.n_windows} for each in folds]
-    return RunSet(args.out, kind, numbers, plan.description, tuple(until), described)
+    return RunSet(out, kind, numbers, plan.description, tuple(until), described)
 
 
 def _try_out(plan: Plan, folds: list[Fold], out: Path) -> None:
@@ -166,7 +273,7 @@ def _try_out(plan: Plan, folds: list[Fold], out: Path) -> None:
     n_train = sum(sizes) - max(size + sizes[i - 1] for i, size in enumerate(sizes))
     if train.train_limit is not None and train.train_limit > n_train:
         raise InputError(
-            f"--train-limit {train.train_limit}: the training split of a fold has only {n_train} "
+            f"`train_limit={train.train_limit}`: the training split of a fold has only {n_train} "
             "windows. Give a smaller number or leave it out."
         )
 
@@ -184,7 +291,7 @@ def _print_header(runs: RunSet, plan: Plan, folds: list[Fold]) -> None:
         log.info("fold %d: %d windows, %s", number, fold.n_windows, ", ".join(fold.chroms))
 
 
-def _make_runs(args: argparse.Namespace, runs: RunSet, plan: Plan, folds: list[Fold]) -> int:
+def _make_runs(several: Several, runs: RunSet, plan: Plan, folds: list[Fold]) -> int:
     """Make the runs that are not complete; the status of the first that failed, or 0."""
     waiting = [(n, run) for n, run in zip(runs.numbers, runs.runs.values(), strict=True)]
     complete = [run for _, run in waiting if _is_done(runs, run)]
@@ -195,7 +302,7 @@ def _make_runs(args: argparse.Namespace, runs: RunSet, plan: Plan, folds: list[F
         _write_fold(runs, plan, folds, number)
     orders = [_order(runs, plan, number) for number, _ in waiting]
     try:
-        return run_all(orders, at_once=args.jobs or 1)
+        return run_all(orders, at_once=several.jobs or 1)
     except BaseException:
         log.info("Continue the set with: train_danq.py --out %s --resume", runs.folder)
         raise
@@ -222,34 +329,35 @@ def _write_fold(runs: RunSet, plan: Plan, folds: list[Fold], number: int) -> Non
 
 
 def _order(runs: RunSet, plan: Plan, number: int) -> RunOrder:
-    """The command line of one run: every setting is said, so that it depends on nothing else."""
+    """The request of one run: every setting is said, so that it depends on nothing else."""
     folder = runs.folder / f"{runs.kind.unit}-{number}"
     resume = (folder / "config.json").is_file()
     if folder.is_dir() and not resume:
         shutil.rmtree(folder)  # killed before it had anything to resume
-    data = plan.dataset.folder if runs.kind is REPEATS else runs.data(number)
-    words = ["--data", str(data), "--out", str(folder), "--preset", plan.preset.name]
-    words += ["--bootstrap", str(plan.description["bootstrap"])]
-    if resume:
-        words.append("--resume")
-    elif "init" in plan.description:
-        words += ["--init", plan.description["init"]["model"]]
     settings = dataclasses.asdict(plan.preset.model) | dataclasses.asdict(plan.preset.train)
     if runs.kind is REPEATS:
         settings["seed"] = number
-    words += ["--set", *(f"{key}={setting_text(value)}" for key, value in settings.items())]
-    if runs.kind is FOLDS:
-        words.insert(0, PREDICT_TEST)
-    return RunOrder(folder, tuple(words))
+    init = plan.description.get("init")
+    request = TrainRequest(
+        data=plan.dataset.folder if runs.kind is REPEATS else runs.data(number),
+        preset=plan.preset.name,
+        settings=settings,
+        init=None if init is None or resume else Path(init["model"]),
+        out=folder,
+        resume=resume,
+        bootstrap=plan.description["bootstrap"],
+    )
+    return RunOrder(folder, request.to_json(), predict_test=runs.kind is FOLDS)
 
 
-def _finish(runs: RunSet, plan: Plan) -> None:
+def _finish(runs: RunSet, plan: Plan) -> SetTables:
     """Tables, report and closing lines of a complete set."""
     tables = write_tables(runs)
     if runs.kind is FOLDS:
         _pool(runs, plan)
     report = write_set_report(runs, tables)
     log.info("%s\nReport: %s", set_text(tables), report)
+    return tables
 
 
 def _pool(runs: RunSet, plan: Plan) -> None:

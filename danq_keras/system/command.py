@@ -27,11 +27,14 @@ Main = Callable[[list[str] | None], int]
 _ARGUMENT = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`]*))?`")
 
 
-def command(parser: Callable[[], argparse.ArgumentParser], **flags: str) -> Callable[[Main], Main]:
+def command(
+    parser: Callable[[], argparse.ArgumentParser] | None, **flags: str
+) -> Callable[[Main], Main]:
     """Decorate a command's `main`: its errors name flags where the library's name arguments.
 
     Args:
-        parser: makes the command's parser, which knows the flag of most arguments.
+        parser: makes the command's parser, which knows the flag of most arguments; None for a
+            process that a command starts, where an argument's flag is its name with dashes.
         **flags: what to write for an argument that the parser has under another name.
     """
 
@@ -41,7 +44,7 @@ def command(parser: Callable[[], argparse.ArgumentParser], **flags: str) -> Call
             try:
                 return main(argv)
             except InputError as error:
-                message = name_flags(str(error), parser(), flags)
+                message = name_flags(str(error), parser and parser(), flags)
                 raise InputError(message) from error
 
         return with_flags
@@ -50,7 +53,7 @@ def command(parser: Callable[[], argparse.ArgumentParser], **flags: str) -> Call
 
 
 def name_flags(
-    message: str, parser: argparse.ArgumentParser, flags: Mapping[str, str] | None = None
+    message: str, parser: argparse.ArgumentParser | None, flags: Mapping[str, str] | None = None
 ) -> str:
     """Write the arguments in a message as the flags of a command.
 
@@ -60,13 +63,15 @@ def name_flags(
 
     Args:
         message: of an error of the library.
-        parser: knows the command's flags and what they set.
+        parser: knows the command's flags and what they set; None for names with dashes.
         flags: further names of arguments → what to write.
     """
-    known = _flags_of(parser) | dict(flags or {})
+    known = ({} if parser is None else _flags_of(parser)) | dict(flags or {})
 
     def rewrite(match: re.Match[str]) -> str:
         name, value = match.group(1), match.group(2)
+        if parser is None:
+            known.setdefault(name, "--" + name.replace("_", "-"))
         if name not in known:
             return match.group(0)
         if value in (None, "True"):

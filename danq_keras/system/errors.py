@@ -23,6 +23,17 @@ class InputError(ValueError):
     """A user's mistake. The message is one line: the rule, what was received, what to do."""
 
 
+class ChildFailedError(RuntimeError):
+    """A process that was started ended with an error, which it has shown itself.
+
+    `status` is its exit status.
+    """
+
+    def __init__(self, what: object, status: int) -> None:
+        super().__init__(f"{what}: a process ended with status {status}; its error is above.")
+        self.status = status
+
+
 class Terminated(BaseException):
     """SIGTERM arrived: unwind, clean up, exit with 143."""
 

@@ -38,6 +38,7 @@ from danq_keras.system.files import (
     write_json,
 )
 from danq_keras.system.terminal import log, set_up_logging
+from danq_keras.training.environment import describe_environment
 from danq_keras.training.fine_tuning import (
     Source,
     copy_weights,
@@ -51,7 +52,6 @@ from danq_keras.training.optimizers import check_optimizer, describe_steps, warn
 from danq_keras.training.run_folder import (
     check_resumable,
     clear_run,
-    describe_environment,
     describe_run,
     is_complete,
     preset_from_config,
@@ -203,18 +203,36 @@ def train(
         >>> run = dq.train("my_dataset", "runs/mine", settings={"epochs": 10})
         >>> run.history[["epoch", "loss", "val_auroc"]]
     """
-    request = TrainRequest(
-        data=data.folder if isinstance(data, Dataset) else Path(data),
+    request = request_of(
+        data,
+        out,
         preset=preset,
-        settings=dict(settings or {}),
-        init=None if init is None else Path(init.path if isinstance(init, TrainedModel) else init),
-        out=Path(out),
+        settings=settings,
+        init=init,
         resume=resume,
         overwrite=overwrite,
         bootstrap=bootstrap,
     )
-    set_up_logging()
     return run_request(request, after_epoch=after_epoch)
+
+
+def request_of(
+    data: Dataset | PathLike,
+    out: PathLike,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    init: TrainedModel | PathLike | None = None,
+    **options: Any,
+) -> TrainRequest:
+    """A request from what a notebook has: open datasets and models, or their paths."""
+    set_up_logging()
+    return TrainRequest(
+        data=data.folder if isinstance(data, Dataset) else Path(data),
+        out=Path(out),
+        settings=dict(settings or {}),
+        init=None if init is None else Path(init.path if isinstance(init, TrainedModel) else init),
+        **options,
+    )
 
 
 def run_request(

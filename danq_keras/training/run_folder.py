@@ -1,29 +1,20 @@
-"""The run: its folder, from settings to tables, comparison and report.
+"""The folder of a run: its description (config.json), and what `resume` may continue.
 
-`training` makes the network; here stand the run's description (config.json, environment.json),
-what `resume` may continue, and the evaluation of a trained network on a split, which a run and
-`evaluate_danq.py` share.
+Loads neither TensorFlow nor Keras.
 """
 
 import dataclasses
 import json
-import platform
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import keras
-import numpy as np
-import tensorflow as tf
-
-from danq_keras import __version__
 from danq_keras.data.store import Dataset
 from danq_keras.recipes.config import Preset
 from danq_keras.recipes.presets import get_preset
 from danq_keras.recipes.settings import apply_settings, changed_settings
 from danq_keras.system.errors import InputError
-from danq_keras.system.threads import n_threads
 
 _MAY_GROW = "epochs"
 _SECTIONS = ("preset", "dataset", "model", "train", "targets")
@@ -54,34 +45,6 @@ def describe_run(preset: Preset, dataset: Dataset, columns: list[int] | None) ->
         "train": dataclasses.asdict(preset.train),
         "targets": list(targets.names),
         "target_numbers": list(range(len(targets))) if columns is None else columns,
-    }
-
-
-def describe_environment(
-    dataset: Dataset, precision: str, command: Sequence[str]
-) -> dict[str, Any]:
-    """The content of environment.json.
-
-    Args:
-        dataset: the data of the run.
-        precision: dtype policy that the network is trained in.
-        command: words of the command line that made the run.
-    """
-    gpus = [
-        tf.config.experimental.get_device_details(device).get("device_name", device.name)
-        for device in tf.config.list_physical_devices("GPU")
-    ]
-    return {
-        "danq_keras": __version__,
-        "python": platform.python_version(),
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        "numpy": np.__version__,
-        "platform": platform.platform(),
-        "devices": gpus or [f"CPU ({n_threads()} cores)"],
-        "precision": precision,
-        "fingerprints": dataset.fingerprints(),
-        "command": list(command),
     }
 
 

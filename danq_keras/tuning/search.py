@@ -1,31 +1,32 @@
-"""What `tune_danq.py` does once its arguments are parsed: begins or joins a study and works on it.
+"""A search: begins or joins a study, works on it, and writes what it found.
 
-The trials run in processes of their own (`tune_worker`); here their progress is shown. Loads
+The trials run in processes of their own (`worker`); here their progress is shown. Loads
 Optuna, not TensorFlow.
 """
 
-import argparse
 import math
 import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import optuna
+import pandas as pd
 from optuna.trial import FrozenTrial
 
-from danq_keras.commands.options import read_pairs
 from danq_keras.data.bundle import open_or_convert
-from danq_keras.data.store import open_store
+from danq_keras.data.store import Dataset, open_store
 from danq_keras.recipes.config import Preset
 from danq_keras.recipes.fit import fit_to_data
 from danq_keras.recipes.presets import get_preset
 from danq_keras.recipes.settings import apply_settings
-from danq_keras.system.errors import EXIT_INPUT, InputError
-from danq_keras.system.files import atomic_output
+from danq_keras.system.errors import EXIT_INPUT, ChildFailedError, InputError
+from danq_keras.system.files import PathLike, atomic_output
 from danq_keras.system.terminal import log, progress
 from danq_keras.system.threads import n_threads
 from danq_keras.tuning.plot import search_png
@@ -57,66 +58,140 @@ from danq_keras.tuning.study import (
     write_trials,
 )
 
+N_TRIALS = 50
 POLL_SECONDS = 1.0
 STOP_SECONDS = 120  # for a step and for the checkpoint of a large network
 _SEEN = ("complete", "pruned", "failed")
 _SUMMARY = ("loss", "val_loss", "gap", "val_auroc", "val_auprc")
 
 
-def run(args: argparse.Namespace, timeout: float | None) -> int:
-    """Begin or join a study, work on it, and write what it found.
+@dataclass(frozen=True)
+class TuneRequest:
+    """What a user asks a search for; None is the usual, or what the resumed search began with.
+
+    Args:
+        out: folder of the study.
+        data: folder of the dataset, or of a DeepSEA bundle.
+        store: folder for the dataset that a bundle is converted to.
+        preset: name of the recipe to start from; "danq".
+        settings: settings that are fixed, and not searched.
+        space: JSON file of the ranges that are searched.
+        objective: "val_loss" (lowest) or "val_auprc" (highest mean) of any epoch; "val_loss".
+        max_parameters: largest number of weights of a network.
+        pruner: "median", "hyperband" or "none"; "median".
+    """
+
+    out: Path
+    data: Path | None = None
+    store: Path | None = None
+    preset: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    space: Path | None = None
+    objective: str | None = None
+    max_parameters: int | None = None
+    pruner: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class TunedSearch:
+    """What a search has found: its folder, the best recipe, and a table with one row a trial."""
+
+    folder: Path
+    best: Preset
+    trials: pd.DataFrame
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a trial: its settings, figures and state."""
+        return self.trials
+
+
+def tune(
+    data: Dataset | PathLike | None,
+    out: PathLike,
+    *,
+    trials: int = N_TRIALS,
+    jobs: int = 1,
+    timeout: float | None = None,
+    resume: bool = False,
+    **options: Any,
+) -> TunedSearch:
+    """Search network sizes, dropout and step sizes on the validation split.
+
+    Args:
+        data: an open dataset, or the folder of one; None for that of the resumed search.
+        out: folder of the study, new unless `resume` is given.
+        trials: trials of the study, pruned ones included; the first is the preset itself.
+        jobs: processes, which share the CPU's cores.
+        timeout: seconds after which to end; None for no end.
+        resume: whether to continue the study in `out`, or to join it.
+        **options: fields of `TuneRequest`: `preset`, `settings`, `space`, `objective`,
+            `max_parameters`, `pruner`, `store`.
 
     Returns:
-        The exit status: 2 when a process met a user's mistake, which it has said.
+        The best recipe and the table of trials.
 
     Raises:
         InputError: a user's mistake, or no trial was finished.
+        ChildFailedError: a process met a user's mistake, which it has said.
     """
-    out = args.out
-    if args.resume:
-        search = read_search(out)
-        _require_same(args, search)
-        status = _work(args, out, search, timeout=timeout)
+    place = data.folder if isinstance(data, Dataset) else data
+    request = TuneRequest(Path(out), None if place is None else Path(place), **options)
+    for name, value in (
+        ("trials", trials),
+        ("jobs", jobs),
+        ("max_parameters", request.max_parameters),
+    ):
+        if value is not None and value < 1:
+            raise InputError(f"`{name}`: at least 1. Received: {value}.")
+    how = Work(trials, jobs, timeout)
+    if resume:
+        search = read_search(request.out)
+        _require_same(request, search)
+        status = _work(request.out, search, how)
     else:
-        search = _new_search(args)
-        _begin(out, search)
+        search = _new_search(request)
+        _begin(request.out, search)
         try:
-            status = _work(args, out, search, timeout=timeout)
+            status = _work(request.out, search, how)
         finally:
-            if not _has_begun(out, search):  # the processes could not start: nothing is left
-                shutil.rmtree(out)
-    return status or finish(out, search)
+            if not _has_begun(request.out, search):  # the processes could not start
+                shutil.rmtree(request.out)
+    if status:
+        raise ChildFailedError(request.out, status)
+    return finish(request.out, search)
 
 
-def _settings(args: argparse.Namespace) -> dict[str, Any]:
-    """The settings that the command line fixes, as text."""
-    flags = {name: getattr(args, name) for name in ("epochs", "seed")}
-    given = {name: value for name, value in flags.items() if value is not None}
-    return read_pairs((pair for group in args.pairs for pair in group), given)
+@dataclass(frozen=True)
+class Work:
+    """How much to do: trials in all, processes, and the seconds after which to end."""
+
+    trials: int
+    jobs: int = 1
+    timeout: float | None = None
 
 
-def _new_search(args: argparse.Namespace) -> Search:
-    """The search that the command line describes.
+def _new_search(request: TuneRequest) -> Search:
+    """The search that is asked for.
 
     Raises:
         InputError: a user's mistake; nothing has been written.
     """
-    if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
-        if is_study(args.out):
+    out = request.out
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        if is_study(out):
             raise InputError(
-                f"{args.out}: holds a search. Continue with --resume, or choose another name."
+                f"{out}: holds a search. Continue with `resume=True`, or choose another name."
             )
-        raise InputError(f"{args.out}: already exists. Choose another name.")
-    if args.data is None:
-        raise InputError("--data: say which dataset the networks are trained on.")
-    settings = _settings(args)
-    preset = apply_settings(get_preset(args.preset or "danq"), settings)
-    chosen = DEFAULT_SPACE if args.space is None else read_space(args.space)
+        raise InputError(f"{out}: already exists. Choose another name.")
+    if request.data is None:
+        raise InputError("`data`: say which dataset the networks are trained on.")
+    preset = apply_settings(get_preset(request.preset or "danq"), request.settings)
+    chosen = DEFAULT_SPACE if request.space is None else read_space(request.space)
     preset_values(chosen, preset)  # a preset of another kind is said before data are converted
-    dataset = open_store(open_or_convert(args.data, args.store))
-    preset, columns = fit_to_data(preset, dataset, settings)
-    space, changed = _fitted(chosen, settings, preset)
-    check_space(space, preset, max_parameters=args.max_parameters)
+    dataset = open_store(open_or_convert(request.data, request.store))
+    preset, columns = fit_to_data(preset, dataset, request.settings)
+    space, changed = _fitted(chosen, request.settings, preset)
+    check_space(space, preset, max_parameters=request.max_parameters)
     for split in (dataset.train, dataset.valid):
         if split.n_windows == 0:
             raise InputError(f"{split.path}: no windows. Build the dataset with this split.")
@@ -129,39 +204,39 @@ def _new_search(args: argparse.Namespace) -> Search:
         data=dataset.folder.resolve(),
         fingerprints=dataset.fingerprints(),
         columns=columns,
-        objective=args.objective or "val_loss",
-        max_parameters=args.max_parameters,
-        pruner=args.pruner or "median",
+        objective=request.objective or "val_loss",
+        max_parameters=request.max_parameters,
+        pruner=request.pruner or "median",
     )
 
 
-def _fitted(space: Space, settings: dict[str, Any], preset: Preset) -> tuple[Space, list[str]]:
+def _fitted(space: Space, settings: Mapping[str, Any], preset: Preset) -> tuple[Space, list[str]]:
     """A space less what is fixed, wide enough for the preset; the names of widened ranges."""
     return widened(without_fixed(space, settings), preset)
 
 
-def _require_same(args: argparse.Namespace, search: Search) -> None:
-    """Make sure that flags which are repeated with --resume are those of the study's beginning.
+def _require_same(request: TuneRequest, search: Search) -> None:
+    """Make sure that what is said again with `resume` is what the study began with.
 
     Raises:
         InputError: one is another.
     """
-    settings = _settings(args)
-    space = search.space if args.space is None else read_space(args.space)
-    data = search.data if args.data is None else open_or_convert(args.data, args.store)
+    settings = request.settings
+    space = search.space if request.space is None else read_space(request.space)
+    data = search.data if request.data is None else open_or_convert(request.data, request.store)
     same = {
-        "--data": data.resolve() == search.data,
-        "--preset": args.preset in (None, search.preset.name),
-        "--epochs, --seed or --set": apply_settings(search.preset, settings) == search.preset,
-        "--objective": args.objective in (None, search.objective),
-        "--max-parameters": args.max_parameters in (None, search.max_parameters),
-        "--pruner": args.pruner in (None, search.pruner),
-        "--space": _fitted(space, settings, search.preset)[0] == search.space,
+        "`data`": data.resolve() == search.data,
+        "`preset`": request.preset in (None, search.preset.name),
+        "`epochs`, `seed` or `settings`": apply_settings(search.preset, settings) == search.preset,
+        "`objective`": request.objective in (None, search.objective),
+        "`max_parameters`": request.max_parameters in (None, search.max_parameters),
+        "`pruner`": request.pruner in (None, search.pruner),
+        "`space`": _fitted(space, settings, search.preset)[0] == search.space,
     }
-    for flag, agrees in same.items():
+    for name, agrees in same.items():
         if not agrees:
             raise InputError(
-                f"{args.out}: --resume continues a search as it began; {flag} was another then. "
+                f"{request.out}: `resume` continues a search as it began; {name} was another then. "
                 "Leave it out, or start a new search."
             )
 
@@ -180,7 +255,7 @@ def _has_begun(out: Path, search: Search) -> bool:
     return any(state_of(trial) != "waiting" for trial in trials)
 
 
-def _work(args: argparse.Namespace, out: Path, search: Search, *, timeout: float | None) -> int:
+def _work(out: Path, search: Search, how: Work) -> int:
     """Run processes until enough trials are finished or the time is up.
 
     Raises:
@@ -188,15 +263,15 @@ def _work(args: argparse.Namespace, out: Path, search: Search, *, timeout: float
     """
     study = open_study(out, search)
     before = study.get_trials(deepcopy=False)
-    jobs = min(args.jobs, args.trials - n_finished(before))
+    jobs = min(how.jobs, how.trials - n_finished(before))
     if jobs <= 0:
         return 0
-    _print_header(out, search, args.trials, jobs)
-    deadline = time.monotonic() + (math.inf if timeout is None else timeout)
-    workers = [_start_worker(out, args.trials, number, jobs) for number in range(jobs)]
+    _print_header(out, search, how.trials, jobs)
+    deadline = time.monotonic() + (math.inf if how.timeout is None else how.timeout)
+    workers = [_start_worker(out, how.trials, number, jobs) for number in range(jobs)]
     try:
         shown = {trial.number for trial in before if state_of(trial) in _SEEN}
-        with progress(total=args.trials, initial=len(shown), desc="trials", unit="trial") as bar:
+        with progress(total=how.trials, initial=len(shown), desc="trials", unit="trial") as bar:
             while time.monotonic() < deadline and _watch(
                 study, search, workers=workers, shown=shown, bar=bar
             ):
@@ -216,10 +291,10 @@ def _work(args: argparse.Namespace, out: Path, search: Search, *, timeout: float
         log.warning(
             "%d of %d processes were killed (signal %d).", len(killed), jobs, -killed[0].returncode
         )
-    if n_finished(study.get_trials(deepcopy=False)) < args.trials:
+    if n_finished(study.get_trials(deepcopy=False)) < how.trials:
         raise InputError(
-            f"{out}: every process was killed, perhaps for want of memory. Continue with --resume "
-            "and fewer --jobs, or set --max-parameters in a new search."
+            f"{out}: every process was killed, perhaps for want of memory. Continue with "
+            "`resume=True` and fewer `jobs`, or set `max_parameters` in a new search."
         )
     return 0
 
@@ -317,7 +392,7 @@ def _describe(search: Search, trial: FrozenTrial, best: FrozenTrial | None) -> s
     return line
 
 
-def finish(out: Path, search: Search) -> int:
+def finish(out: Path, search: Search) -> TunedSearch:
     """Write trials.tsv, best.json and search.png, and print the best beside the preset.
 
     Raises:
@@ -331,7 +406,8 @@ def finish(out: Path, search: Search) -> int:
     best = best_trial(search, trials)
     if best is None:
         raise InputError(
-            f"{out}: no trial is complete yet ({counts}). Continue with --resume and more time."
+            f"{out}: no trial is complete yet ({counts}). Continue with `resume=True` and more "
+            "time."
         )
     write_best(out / "best.json", search, best)
     with atomic_output(out / "search.png", overwrite=True) as temporary:
@@ -345,7 +421,7 @@ def finish(out: Path, search: Search) -> int:
         out / "best.json",
         search.data,
     )
-    return 0
+    return TunedSearch(out, best_preset(search, best), table)
 
 
 def _print_summary(table: Any, reference: FrozenTrial | None, best: FrozenTrial) -> None:

@@ -104,11 +104,11 @@ def read_space(path: Path) -> Space:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # of JSON or of UTF-8
         raise InputError(
-            f"{path}: not a JSON file ({error}). Start from the output of --show-space."
+            f"{path}: not a JSON file ({error}). Start from the output of `show_space`."
         ) from error
     if not isinstance(content, dict) or not content:
         raise InputError(
-            f"{path}: expected a JSON object of ranges. Start from the output of --show-space."
+            f"{path}: expected a JSON object of ranges. Start from the output of `show_space`."
         )
     return space_from_json(content, place=str(path))
 
@@ -147,7 +147,8 @@ def _dimension(name: str, entry: Any, place: str) -> Dimension:
     found = Dimension(entry["low"], entry["high"], entry.get("log", False))
     if not (_fits(name, found.low) and _fits(name, found.high) and found.low < found.high):
         raise InputError(
-            f"{wrong}low and high are {_kind(name)}s, low below high (fix a setting with --set). "
+            f"{wrong}low and high are {_kind(name)}s, low below high (fix a setting with "
+            "`settings`). "
             f"Received: {entry['low']} and {entry['high']}."
         )
     if found.log and found.low <= 0:
@@ -190,7 +191,7 @@ def preset_values(space: Space, preset: Preset) -> dict[str, Value]:
     if preset.model.architecture != "danq":
         raise InputError(
             f"{preset.name}: the search is for networks of DanQ's kind, this is "
-            f"{preset.model.architecture}. Start from another --preset."
+            f"{preset.model.architecture}. Start from another `preset`."
         )
     values: dict[str, Value] = {}
     for name in space:
@@ -241,7 +242,9 @@ def check_space(space: Space, preset: Preset, *, max_parameters: int | None = No
             its smallest network is above the cap.
     """
     if not space:
-        raise InputError("Nothing is left to search: every setting is fixed. Drop some of --set.")
+        raise InputError(
+            "Nothing is left to search: every setting is fixed. Drop some of `settings`."
+        )
     first = {name: each.choices[0] if each.choices else each.low for name, each in space.items()}
     last = {name: each.choices[-1] if each.choices else each.high for name, each in space.items()}
     choices = [{name: choice} for name, each in space.items() for choice in each.choices]
@@ -254,12 +257,12 @@ def check_space(space: Space, preset: Preset, *, max_parameters: int | None = No
         for model in models:
             _check_motifs(model)
     except InputError as error:
-        raise InputError(f"Search space: {error} Narrow it with --space or --set.") from error
+        raise InputError(f"Search space: {error} Narrow it with `space` or `settings`.") from error
     n_parameters = min(count_parameters(model) for model in models)
     if max_parameters is not None and n_parameters > max_parameters:
         raise InputError(
-            f"--max-parameters: the smallest network of the search space has {n_parameters:,}. "
-            f"Received: {max_parameters:,}. Raise it, or widen the space with --space."
+            f"`max_parameters`: the smallest network of the search space has {n_parameters:,}. "
+            f"Received: {max_parameters:,}. Raise it, or widen the space with `space`."
         )
 
 

@@ -108,7 +108,7 @@ def read_search(out: Path) -> Search:
     """
     path = out / _SETTINGS
     if not is_study(out):
-        raise InputError(f"{out}: no search to continue ({_SETTINGS} is missing). Drop --resume.")
+        raise InputError(f"{out}: no search to continue ({_SETTINGS} is missing). Drop `resume`.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         preset = apply_settings(

@@ -1,7 +1,7 @@
 """A process that works on a study: trains trials until enough are finished; loads TensorFlow.
 
-`tune_session` starts it as `python -m danq_keras.commands.tune_worker OUT TRIALS NUMBER`. It says
-nothing but warnings and errors: the session shows the progress of all processes.
+`search` starts it as `python -m danq_keras.tuning.worker OUT TRIALS NUMBER`. It says nothing but
+warnings and errors: the search shows the progress of all processes.
 """
 
 import logging
@@ -19,7 +19,7 @@ from optuna.trial import TrialState
 
 from danq_keras.data.store import Dataset, open_store
 from danq_keras.recipes.config import Preset
-from danq_keras.system.command import run_command
+from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import EXIT_TERMINATE, InputError, Terminated
 from danq_keras.system.files import claimed_folder
 from danq_keras.system.tensorflow import start_tensorflow
@@ -47,6 +47,7 @@ class _Paused(Exception):
     """This process stops, or has one trial too many: the trial is queued again."""
 
 
+@command(None, settings="--set")
 def main(argv: list[str] | None = None) -> int:
     """Work on a study.
 
@@ -66,12 +67,12 @@ def main(argv: list[str] | None = None) -> int:
     start_tensorflow()
     # TensorFlow warns that a network is compiled for each trial, as it must be.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    from danq_keras.training.optimizers import make_optimizer
+    from danq_keras.training.optimizers import check_optimizer
 
     # An unknown one is said before any trial.
-    make_optimizer(search.preset.train)
+    check_optimizer(search.preset.train)
     for name in search.space["optimizer"].choices if "optimizer" in search.space else ():
-        make_optimizer(apply_values(search.preset, {"optimizer": name}).train)
+        check_optimizer(apply_values(search.preset, {"optimizer": name}).train)
     try:
         Worker(Path(folder), search, dataset, number=int(number)).work(int(n_trials))
     except Terminated:  # by the session, which says why
@@ -112,8 +113,8 @@ class Worker:
             trials = self.study.get_trials(deepcopy=False)
             if {state_of(trial) for trial in trials[-MOST_SKIPPED:]} == {"skipped"}:
                 raise InputError(
-                    f"--max-parameters: the last {MOST_SKIPPED} points were above "
-                    f"{self.search.max_parameters:,}. Raise it, or narrow the space with --space."
+                    f"`max_parameters`: the last {MOST_SKIPPED} points were above "
+                    f"{self.search.max_parameters:,}. Raise it, or narrow the space with `space`."
                 )
             running = sum(trial.state == TrialState.RUNNING for trial in trials)
             finished = n_finished(trials)

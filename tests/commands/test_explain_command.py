@@ -189,13 +189,13 @@ def test_stopped_and_resumed_is_as_uninterrupted(how, command, tmp_path, monkeyp
 def test_pictures_are_made_after_a_stop_while_drawing(command, tmp_path, monkeypatch):
     out = tmp_path / "o"
     flags = ("--bed", bed_of(3, tmp_path / "b.bed"), "--pictures", 1, "--out", out)
-    from danq_keras.interpret import explain as explain_session
+    from danq_keras.interpret import places
 
     def stop(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(explain_session, "locus_png", stop)
+        patch.setattr(places, "locus_png", stop)
         assert command(*flags)[0] == 130
     assert not out.exists()
     assert command(*flags, "--resume")[0] == 0

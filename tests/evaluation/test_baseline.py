@@ -10,8 +10,8 @@ from sklearn.linear_model import LogisticRegression
 
 from danq_keras.data import store
 from danq_keras.data.targets import Targets
+from danq_keras.evaluation import baselines, kmers, metrics
 from danq_keras.evaluation import baselines as baseline
-from danq_keras.evaluation import metrics
 from danq_keras.genome import dna
 
 WINDOW = 60
@@ -77,34 +77,34 @@ def count_by_hand(codes, k):
 @pytest.mark.parametrize("unknown", [0.0, 0.1, 1.0])
 def test_counts_equal_counting_words(rng, unknown):
     codes = random_codes(rng, 7, unknown=unknown)
-    for k, counts in enumerate(baseline.count_kmers(codes, 5), start=1):
+    for k, counts in enumerate(kmers.count_kmers(codes, 5), start=1):
         assert counts.tolist() == count_by_hand(codes, k).tolist()
 
 
 def test_windows_shorter_than_the_kmers(rng):
     codes = random_codes(rng, 3)[:, :2]
-    assert [part.sum() for part in baseline.count_kmers(codes, 5)] == [6, 3, 0, 0, 0]
+    assert [part.sum() for part in kmers.count_kmers(codes, 5)] == [6, 3, 0, 0, 0]
 
 
 def test_reverse_complement_kmers_by_hand():
-    assert baseline.reverse_complement_kmers(1).tolist() == [3, 2, 1, 0]  # A,G,C,T
-    partner = baseline.reverse_complement_kmers(2)
+    assert kmers.reverse_complement_kmers(1).tolist() == [3, 2, 1, 0]  # A,G,C,T
+    partner = kmers.reverse_complement_kmers(2)
     assert partner[0 * 4 + 1] == 2 * 4 + 3  # AG, CT
     assert partner[0 * 4 + 3] == 0 * 4 + 3  # AT is its own
-    five = baseline.reverse_complement_kmers(5)
+    five = kmers.reverse_complement_kmers(5)
     assert five[five].tolist() == list(range(1024))
 
 
 def test_features_of_both_strands(rng):
     packed = dna.pack_codes(random_codes(rng, 9, unknown=0.05))
     reverse = dna.reverse_complement(packed)
-    both = baseline.kmer_features(packed, both_strands=True)
+    both = kmers.kmer_features(packed, both_strands=True)
     assert both.shape == (9, 692)
     assert both.dtype == np.float32
-    assert np.array_equal(both, baseline.kmer_features(reverse, both_strands=True))
-    forward = baseline.kmer_features(packed, both_strands=False)
+    assert np.array_equal(both, kmers.kmer_features(reverse, both_strands=True))
+    forward = kmers.kmer_features(packed, both_strands=False)
     assert forward.shape == (9, 1364)
-    assert not np.array_equal(forward, baseline.kmer_features(reverse, both_strands=False))
+    assert not np.array_equal(forward, kmers.kmer_features(reverse, both_strands=False))
     # A 1-mer feature: A with T, then G with C.
     assert both[:, 0].tolist() == (forward[:, 0] + forward[:, 3]).tolist()
     assert both[:, 1].tolist() == (forward[:, 1] + forward[:, 2]).tolist()
@@ -112,10 +112,10 @@ def test_features_of_both_strands(rng):
 
 def test_features_do_not_depend_on_blocks(rng, monkeypatch):
     packed = dna.pack_codes(random_codes(rng, 11))
-    whole = baseline.kmer_features(packed, both_strands=True)
+    whole = kmers.kmer_features(packed, both_strands=True)
     monkeypatch.setattr(baseline, "_ROWS", 4)
-    assert np.array_equal(whole, baseline.kmer_features(packed, both_strands=True))
-    assert baseline.kmer_features(packed[:0], both_strands=True).shape == (0, 692)
+    assert np.array_equal(whole, kmers.kmer_features(packed, both_strands=True))
+    assert kmers.kmer_features(packed[:0], both_strands=True).shape == (0, 692)
 
 
 @pytest.mark.parametrize("with_ignore", [False, True])
@@ -128,7 +128,7 @@ def test_regression_equals_scikit_learn(rng, monkeypatch, with_ignore):
     logits = 0.5 * features[:, :3] - 2.5
     labels = (rng.random((n, 3)) < 1 / (1 + np.exp(-logits))).astype(np.float32)
     keep = rng.random((n, 3)) < 0.7 if with_ignore else None
-    problem = baseline.KmerProblem(baseline.Examples(features, labels, keep))
+    problem = kmers.KmerProblem(kmers.Examples(features, labels, keep))
     problem.solve(1.0)  # the next call starts from here
     found = problem.solve(penalty).logits(features)
     scaled = (features - features.mean(axis=0)) / features.std(axis=0)
@@ -143,7 +143,7 @@ def test_target_with_one_label_keeps_a_flat_score(rng):
     features = rng.normal(size=(50, 4)).astype(np.float32)
     labels = np.zeros((50, 3), np.float32)
     labels[:, 1], labels[:25, 2] = 1, 1
-    solved = baseline.KmerProblem(baseline.Examples(features, labels, None)).solve(0.1)
+    solved = kmers.KmerProblem(kmers.Examples(features, labels, None)).solve(0.1)
     logits = solved.logits(features)
     assert np.ptp(logits[:, 0]) == np.ptp(logits[:, 1]) == 0
     assert logits[0, 0] < 0 < logits[0, 1]
@@ -152,19 +152,19 @@ def test_target_with_one_label_keeps_a_flat_score(rng):
 
 def test_hotness_counts_the_other_targets():
     labels = np.array([[1, 1, 0], [0, 0, 0], [1, 1, 1]], np.uint8)
-    found = baseline.hotness(labels)
+    found = baselines.hotness(labels)
     assert found.tolist() == [[0.5, 0.5, 1.0], [0, 0, 0], [1, 1, 1]]
     ignore = np.array([[1, 0, 0], [0, 0, 0], [0, 0, 0]], np.uint8)
-    assert baseline.hotness(labels, ignore=ignore)[0].tolist() == [0.5, 0.0, 0.5]
-    assert baseline.hotness(labels[:, :1]).tolist() == [[0], [0], [0]]
+    assert baselines.hotness(labels, ignore=ignore)[0].tolist() == [0.5, 0.0, 0.5]
+    assert baselines.hotness(labels[:, :1]).tolist() == [[0], [0], [0]]
 
 
 @pytest.mark.parametrize("strands", [store.STRANDS_BOTH, store.STRANDS_AS_GIVEN])
 @pytest.mark.parametrize("ignore", [False, True])
 def test_planted_signals_are_found(tmp_path, rng, strands, ignore):
     dataset = write_dataset(tmp_path / "data", rng, strands=strands, ignore=ignore)
-    found = baseline.compute_baselines(dataset)
-    assert list(found.figures) == list(found.notes) == list(baseline.NAMES)
+    found = baselines.compute_baselines(dataset)
+    assert list(found.figures) == list(found.notes) == list(baselines.NAMES)
     assert found.fingerprints == dataset.fingerprints()
     kmer, gc = found.figures["kmer"], found.figures["gc"]
     assert kmer.auroc[0] > 0.98
@@ -175,7 +175,7 @@ def test_planted_signals_are_found(tmp_path, rng, strands, ignore):
     hidden = None
     if dataset.test.ignore is not None:
         hidden = dna.unpack_labels(dataset.test.ignore, 4)
-    expected = metrics.evaluate(labels, baseline.hotness(labels, ignore=hidden), ignore=hidden)
+    expected = metrics.evaluate(labels, baselines.hotness(labels, ignore=hidden), ignore=hidden)
     assert found.figures["hotness"].auroc.tolist()[:2] == expected.auroc.tolist()[:2]
     assert "600 of 600 training windows" in found.notes["kmer"]
     assert "chosen on the validation split" in found.notes["kmer"]
@@ -183,7 +183,7 @@ def test_planted_signals_are_found(tmp_path, rng, strands, ignore):
 
 def test_same_seed_same_figures_and_the_cap_is_said(dataset):
     one, two, other = (
-        baseline.compute_baselines(dataset, train_limit=200, seed=seed) for seed in (0, 0, 1)
+        baselines.compute_baselines(dataset, train_limit=200, seed=seed) for seed in (0, 0, 1)
     )
     assert "200 of 600 training windows (drawn with seed 0)" in one.notes["kmer"]
     assert one.figures["kmer"].auroc.tolist()[0] == two.figures["kmer"].auroc.tolist()[0]
@@ -191,31 +191,31 @@ def test_same_seed_same_figures_and_the_cap_is_said(dataset):
 
 
 def test_other_split(dataset):
-    found = baseline.compute_baselines(dataset, split="valid")
+    found = baselines.compute_baselines(dataset, split="valid")
     assert found.split == "valid"
     assert found.figures["kmer"].positives.sum() == dna.unpack_labels(dataset.valid.labels, 4).sum()
     assert "it was trained on" not in found.notes["kmer"]
-    optimistic = baseline.compute_baselines(dataset, split="train")
+    optimistic = baselines.compute_baselines(dataset, split="train")
     assert "scored on the rows it was trained on" in optimistic.notes["kmer"]
     assert optimistic.figures["kmer"].auroc[1] > found.figures["kmer"].auroc[1]
 
 
 def test_splits_without_rows(tmp_path, rng):
-    no_valid = baseline.compute_baselines(
+    no_valid = baselines.compute_baselines(
         write_dataset(tmp_path / "no_valid", rng, sizes=(300, 0, 100))
     )
     assert "cannot choose one" in no_valid.notes["kmer"]
     assert no_valid.figures["kmer"].auroc[0] > 0.95
-    no_train = baseline.compute_baselines(
+    no_train = baselines.compute_baselines(
         write_dataset(tmp_path / "no_train", rng, sizes=(0, 100, 100))
     )
     assert list(no_train.figures) == ["hotness"]
     assert "left out: the training split has no rows" in no_train.notes["kmer"]
-    no_test = baseline.compute_baselines(
+    no_test = baselines.compute_baselines(
         write_dataset(tmp_path / "no_test", rng, sizes=(90, 90, 0))
     )
     assert np.isnan(no_test.figures["kmer"].auroc).all()
-    one_row = baseline.compute_baselines(write_dataset(tmp_path / "one", rng, sizes=(1, 9, 90)))
+    one_row = baselines.compute_baselines(write_dataset(tmp_path / "one", rng, sizes=(1, 9, 90)))
     assert one_row.figures["kmer"].auroc[0] == 0.5  # nothing learned, every window ties
 
 
@@ -233,39 +233,39 @@ def refuse(*_args, **_options):
 
 def test_computed_once_per_dataset(dataset, tmp_path, monkeypatch):
     cache = tmp_path / "run" / "baselines.json"
-    first = baseline.load_or_compute(dataset, cache)
-    assert baseline.cache_path(dataset).is_file()
+    first = baselines.load_or_compute(dataset, cache)
+    assert baselines.cache_path(dataset).is_file()
     assert not cache.exists()
-    json.loads(baseline.cache_path(dataset).read_text(), parse_constant=refuse)  # no NaN
+    json.loads(baselines.cache_path(dataset).read_text(), parse_constant=refuse)  # no NaN
     monkeypatch.setattr(baseline, "compute_baselines", refuse)
-    assert same(baseline.load_or_compute(dataset, cache), first)
+    assert same(baselines.load_or_compute(dataset, cache), first)
     assert first.figures["kmer"].positives.dtype == np.int64
 
 
 def test_read_only_dataset_uses_the_cache(dataset, tmp_path, monkeypatch):
     cache = tmp_path / "run" / "baselines.json"
     monkeypatch.setattr(baseline.os, "access", lambda *_: False)
-    first = baseline.load_or_compute(dataset, cache)
+    first = baselines.load_or_compute(dataset, cache)
     assert cache.is_file()
-    assert not baseline.cache_path(dataset).exists()
+    assert not baselines.cache_path(dataset).exists()
     monkeypatch.setattr(baseline, "compute_baselines", refuse)
-    assert same(baseline.load_or_compute(dataset, cache), first)
+    assert same(baselines.load_or_compute(dataset, cache), first)
 
 
 @pytest.mark.parametrize("damage", ["other data", "not JSON", "no keys", "list", "other split"])
 def test_stale_or_damaged_cache_is_replaced(dataset, tmp_path, rng, damage):
-    cache, kept = tmp_path / "unused.json", baseline.cache_path(dataset)
-    first = baseline.load_or_compute(dataset, cache)
+    cache, kept = tmp_path / "unused.json", baselines.cache_path(dataset)
+    first = baselines.load_or_compute(dataset, cache)
     if damage == "other data":
         other = write_dataset(tmp_path / "other", rng)
-        baseline.load_or_compute(other, cache)
-        shutil.copy(baseline.cache_path(other), kept)
+        baselines.load_or_compute(other, cache)
+        shutil.copy(baselines.cache_path(other), kept)
     elif damage == "other split":
-        shutil.copy(kept, baseline.cache_path(dataset, "valid"))
-        found = baseline.load_or_compute(dataset, cache, split="valid")
+        shutil.copy(kept, baselines.cache_path(dataset, "valid"))
+        found = baselines.load_or_compute(dataset, cache, split="valid")
         assert found.split == "valid"
         return
     else:
         kept.write_text({"not JSON": "{", "no keys": "{}", "list": "[1]"}[damage])
-    assert same(baseline.load_or_compute(dataset, cache), first)
+    assert same(baselines.load_or_compute(dataset, cache), first)
     assert json.loads(kept.read_text())["fingerprints"] == dataset.fingerprints()

@@ -1,7 +1,5 @@
 """Oracles: scikit-learn, target by target, and cases counted by hand."""
 
-import argparse
-
 import numpy as np
 import pytest
 from sklearn.metrics import (
@@ -14,8 +12,8 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from danq_keras.benchmarks import metrics as benchmark_metrics
-from danq_keras.evaluation import metrics
+from danq_keras.commands import benchmark as benchmark_command
+from danq_keras.evaluation import bootstrap, metrics
 from danq_keras.system.errors import InputError
 
 EXACT = 1e-12
@@ -210,11 +208,11 @@ def test_subset_keeps_the_asked_order(rng):
 def test_genome_blocks():
     chrom = np.array(["chr8", "chr8", "chr9", "chr8", "chr9"])
     start = np.array([0, 99_999, 99_000, 100_000, 50], np.int64)
-    blocks = metrics.genome_blocks(chrom, start)
+    blocks = bootstrap.genome_blocks(chrom, start)
     assert blocks.tolist() == [0, 0, 2, 1, 2]
-    assert metrics.genome_blocks(chrom, start, block=50_000).tolist() == [0, 1, 4, 2, 3]
-    assert metrics.genome_blocks(None, start) is None
-    assert metrics.genome_blocks(chrom, None) is None
+    assert bootstrap.genome_blocks(chrom, start, block=50_000).tolist() == [0, 1, 4, 2, 3]
+    assert bootstrap.genome_blocks(None, start) is None
+    assert bootstrap.genome_blocks(chrom, None) is None
 
 
 @pytest.mark.parametrize("with_ignore", [False, True])
@@ -226,7 +224,7 @@ def test_bootstrap_equals_gathering_the_rows(rng, monkeypatch, with_ignore):
     blocks = np.sort(rng.integers(0, 12, 150))
     blocks = np.unique(blocks, return_inverse=True)[1]
     n_blocks = blocks.max() + 1
-    found = metrics.bootstrap(labels, probs, blocks=blocks, n=50, seed=5, ignore=ignore)
+    found = bootstrap.bootstrap(labels, probs, blocks=blocks, n=50, seed=5, ignore=ignore)
     draws = np.random.default_rng(5)
     areas = []
     for _ in range(50):
@@ -249,13 +247,13 @@ def test_bootstrap_equals_gathering_the_rows(rng, monkeypatch, with_ignore):
 def test_bootstrap_without_coordinates_and_without_positives(rng):
     labels, probs = simulate(rng, n_windows=400, n_targets=3)
     labels[:, 1] = 0
-    found = metrics.bootstrap(labels, probs, blocks=None, n=100, seed=0)
-    rows = metrics.bootstrap(labels, probs, blocks=np.arange(400), n=100, seed=0)
+    found = bootstrap.bootstrap(labels, probs, blocks=None, n=100, seed=0)
+    rows = bootstrap.bootstrap(labels, probs, blocks=np.arange(400), n=100, seed=0)
     assert found.auroc_low[2] == rows.auroc_low[2]
     assert found.auroc_low[2] < metrics.evaluate(labels, probs).auroc[2] < found.auroc_high[2]
     assert np.isnan(found.auprc_low[1])
     assert found.n_valid.tolist()[1] == 0
-    other = metrics.bootstrap(labels, probs, blocks=None, n=100, seed=1)
+    other = bootstrap.bootstrap(labels, probs, blocks=None, n=100, seed=1)
     assert other.auroc_low[2] != found.auroc_low[2]
 
 
@@ -266,7 +264,7 @@ def test_correlated_rows_widen_the_interval(rng):
     copies, again = np.repeat(labels, 10, axis=0), np.repeat(probs, 10, axis=0)
 
     def width(y, p, blocks):
-        found = metrics.bootstrap(y, p, blocks=blocks, n=300, seed=3)
+        found = bootstrap.bootstrap(y, p, blocks=blocks, n=300, seed=3)
         return float(found.auroc_high[0] - found.auroc_low[0])
 
     blocked = width(copies, again, np.repeat(np.arange(300), 10))
@@ -285,18 +283,16 @@ def test_wrong_input_is_refused():
     with pytest.raises(ValueError, match="One threshold a target"):
         metrics.f1_at(labels, probs, np.array([0.5]))
     with pytest.raises(ValueError, match="at least 1 resample"):
-        metrics.bootstrap(labels, probs, blocks=None, n=0, seed=0)
+        bootstrap.bootstrap(labels, probs, blocks=None, n=0, seed=0)
     with pytest.raises(ValueError, match="One block a row"):
-        metrics.bootstrap(labels, probs, blocks=np.arange(3), n=1, seed=0)
+        bootstrap.bootstrap(labels, probs, blocks=np.arange(3), n=1, seed=0)
     probs[2, 1] = np.nan
     with pytest.raises(ValueError, match="NaN"):
         metrics.evaluate(labels, probs)
 
 
 def benchmark(*options):
-    parser = argparse.ArgumentParser()
-    benchmark_metrics.add_arguments(parser)
-    return benchmark_metrics.run(parser.parse_args(options))
+    return benchmark_command.main(["metrics", *options])
 
 
 def test_benchmark_prints_a_ratio(capsys):

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from danq_keras.data.targets import Targets
+from danq_keras.draw import panels, style
 from danq_keras.draw import panels as plots
 from danq_keras.evaluation import auc_tables, comparison_text, report
 from danq_keras.evaluation.calibration import calibrate, calibration_summary
@@ -368,8 +369,8 @@ def test_no_run_folder(tmp_path: Path) -> None:
 
 
 def test_groups_keep_their_colours() -> None:
-    colours = plots.group_colours(["histone", "mine", "TF", "", "yours"])
-    assert colours["TF"] == plots.group_colours(["TF"])["TF"]
+    colours = style.group_colours(["histone", "mine", "TF", "", "yours"])
+    assert colours["TF"] == style.group_colours(["TF"])["TF"]
     assert len(set(colours.values())) == 5
 
 
@@ -377,9 +378,9 @@ def test_one_target_can_be_plotted() -> None:
     """No range, one box, a group without a name."""
     table = auc_table().iloc[[3]]
     for svg in (
-        plots.scatter(table, "auroc", "auprc", xlabel="x", ylabel="y"),
-        plots.by_group(table, "auroc", xlabel="x"),
-        plots.by_positives(table, "auroc", ylabel="y"),
+        panels.scatter(table, "auroc", "auprc", xlabel="x", ylabel="y"),
+        panels.by_group(table, "auroc", xlabel="x"),
+        panels.by_positives(table, "auroc", ylabel="y"),
     ):
         assert svg.startswith("<svg")
         assert "#010203" not in svg.lower()

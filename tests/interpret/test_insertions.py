@@ -12,7 +12,7 @@ from danq_keras.interpret.insertions import (
     parse_spacing,
     places_of,
     put_in,
-    spacing_response,
+    response_table,
 )
 from danq_keras.motifs.files import danq_jaspar_motifs
 from danq_keras.system.errors import InputError
@@ -48,7 +48,7 @@ def test_iupac_letters_unless_they_are_a_motif_s_name():
 
 @pytest.mark.parametrize("text", ["", "N", "nnnn"])
 def test_nothing_to_put_in(text):
-    with pytest.raises(InputError, match=r"--insert: a motif has a letter other than N"):
+    with pytest.raises(InputError, match=r"`insert`: a motif has a letter other than N"):
         find_insert(text)
 
 
@@ -99,7 +99,7 @@ def test_spacings(text, n, expected):
 
 @pytest.mark.parametrize("text", ["", "5", "a:b", "4:3", "0:9:0", "0:9:1:1", "1.5:3"])
 def test_spacings_of_another_form(text):
-    with pytest.raises(InputError, match=r"--spacing: A:B or A:B:STEP"):
+    with pytest.raises(InputError, match=r"`spacing`: A:B or A:B:STEP"):
         parse_spacing(text, n_inserts=2)
 
 
@@ -133,7 +133,7 @@ def test_the_wanted_spacing_is_the_highest(rng):
     explainer = Explainer(toys.trained(network, ["wants 5"]), [0], window=WINDOW)
     backgrounds = rng.integers(0, 4, (6, WINDOW), dtype=np.uint8)
     inserts = [insert("GATTACA"), insert("CTGCAT")]
-    table = spacing_response(
+    table = response_table(
         explainer, backgrounds, inserts=inserts, spacings=range(0, 11), names=["wants 5"]
     )
     assert table["spacing"].tolist() == list(range(11))
@@ -153,7 +153,7 @@ def test_one_motif_responds_by_its_place():
     weights[0, 30, 0] = 2.0
     explainer = Explainer(toys.trained(toys.linear(weights)), [0], window=WINDOW, strands="forward")
     backgrounds = np.full((3, WINDOW), 1, np.uint8)
-    table = spacing_response(
+    table = response_table(
         explainer, backgrounds, inserts=[insert("A")], spacings=range(-2, 3), names=["t0"]
     )
     assert table["response"].tolist() == [0, 0, 2, 0, 0]

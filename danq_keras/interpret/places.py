@@ -1,0 +1,467 @@
+"""Places of a genome explained into a folder, and motifs put into them; loads Keras.
+
+What `explain_danq.py` does: one locus or the intervals of a BED file, any number of them, as the
+arrays are written while they are made and a stopped explanation goes on where it was.
+"""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from danq_keras.data.sequence_inputs import Intervals, Skipped
+from danq_keras.genome.bed import CHROM_NAMES, rename_chrom
+from danq_keras.genome.dna import UNKNOWN, pack_codes
+from danq_keras.genome.fasta import Genome
+from danq_keras.genome.regions import Region
+from danq_keras.interpret.explainer import Explainer, contributions, hypothetical, of_the_base
+from danq_keras.interpret.files import (
+    Locus,
+    create_arrays,
+    table_rows,
+    write_contributions,
+    write_onehot,
+    write_summary,
+)
+from danq_keras.interpret.insertions import find_insert, parse_spacing, places_of, response_table
+from danq_keras.interpret.pictures import LocusPicture, half_height, locus_png, spacing_png
+from danq_keras.models.trained import TrainedModel, weights_digest, window_of
+from danq_keras.prediction.growing import Contents, GrowingFile, growing_output, move_complete
+from danq_keras.prediction.outputs import track_names
+from danq_keras.system.errors import InputError, shorten
+from danq_keras.system.files import atomic_output
+from danq_keras.system.terminal import log, progress
+
+_LABELS = {"effects": "ism", "gradients": "gradient"}
+
+
+@dataclass(frozen=True)
+class PlacesRequest:
+    """What is explained, and how it is shown.
+
+    Args:
+        out: folder to write.
+        targets: numbers of the model's targets.
+        method: "ism" (every change of a base), "gradient" or "both"; None for both at a locus and
+            gradient for intervals.
+        width: bases in the middle of each interval's window that are explained; None for all.
+        limit: number of intervals, from the first; None for all.
+        table: "tsv" or "h5"; None for tsv at a locus and h5 for intervals.
+        pictures: pictures a target, of the intervals with the highest scores.
+        zoom: bases of the stretch whose logo is drawn.
+        strands: "both" for the mean of both strands, "forward" for the window as it is.
+        batch_size: windows at once; None for what fits.
+        resume: whether to go on with a stopped explanation in `out`.
+        overwrite: whether an explanation in `out` is replaced.
+    """
+
+    out: Path
+    targets: tuple[int, ...]
+    method: str | None = None
+    width: int | None = None
+    limit: int | None = None
+    table: str | None = None
+    pictures: int = 5
+    zoom: int = 100
+    strands: str = "both"
+    batch_size: int | None = None
+    resume: bool = False
+    overwrite: bool = False
+
+
+def explain_places(
+    model: TrainedModel, genome: Genome, place: Region | Intervals, request: PlacesRequest
+) -> tuple[list[str], list[Skipped]]:
+    """Explain a region or intervals of a genome into a folder.
+
+    Args:
+        model: the network.
+        genome: open FASTA file.
+        place: one region, or the intervals of a BED file.
+        request: what is explained, and how it is shown.
+
+    Returns:
+        Lines that say what was explained, and the intervals that have no window.
+
+    Raises:
+        InputError: a place has no window, or the folder is in use.
+    """
+    return _Session(request, genome, place, model).explain()
+
+
+def insert_motifs(
+    model: TrainedModel,
+    genome: Genome,
+    intervals: Intervals,
+    request: PlacesRequest,
+    *,
+    motifs: Sequence[str],
+    spacing: str,
+    motif_file: Path | None = None,
+) -> tuple[list[str], list[Skipped]]:
+    """Put one or two motifs into the windows of intervals, and write the responses to a folder.
+
+    Args:
+        model: the network.
+        genome: open FASTA file.
+        intervals: where the background windows are.
+        request: targets, limit, strands and folder.
+        motifs: one or two, see `insertions.find_insert`.
+        spacing: A:B or A:B:STEP, see `insertions.parse_spacing`.
+        motif_file: JASPAR or MEME file of named motifs; None for JASPAR 2016 vertebrates.
+
+    Returns:
+        Lines that say where the responses are highest, and the intervals that have no window.
+
+    Raises:
+        InputError: see `explain_places`; or the motifs are unknown or do not fit.
+    """
+    return _Session(request, genome, intervals, model).insert(motifs, spacing, motif_file)
+
+
+def _logistic(score: float) -> float:
+    return float(1 / (1 + np.exp(-np.float64(score))))
+
+
+@dataclass
+class _Session:
+    """The model, its targets, and what is read."""
+
+    request: PlacesRequest
+    genome: Genome
+    place: Region | Intervals
+    model: TrainedModel
+    window: int = field(init=False)
+    names: tuple[str, ...] = field(init=False)
+    files: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.window = window_of(self.model)
+        self.names = self.model.targets.subset(list(self.request.targets)).names
+        self.files = track_names(self.names)
+        self.explainer = Explainer(
+            self.model,
+            self.request.targets,
+            window=self.window,
+            strands=self.request.strands,
+            batch_size=self.request.batch_size,
+        )
+
+    @property
+    def is_locus(self) -> bool:
+        """Whether a single region is explained."""
+        return isinstance(self.place, Region)
+
+    # ---- places
+
+    def _loci(self) -> tuple[list[Locus], list[Skipped]]:
+        if isinstance(self.place, Region):
+            return [locus_of(self.place, self.genome, self.window)], []
+        bed = self.place.bed
+        kept, skipped, starts = self.place.centred(self.window)
+        width = self.request.width or self.window
+        if width > self.window:
+            raise InputError(
+                f"`width`: at most the window of {self.window} bases. Received: {width}."
+            )
+        if self.request.limit is not None and len(kept) > self.request.limit:
+            log.info(
+                "--limit: %d of %d intervals are left out.",
+                len(kept) - self.request.limit,
+                len(kept),
+            )
+            kept, starts = kept[: self.request.limit], starts[: self.request.limit]
+        begin = (self.window - width) // 2
+        loci = [
+            Locus(bed.names[bed.chrom[i]], int(start), begin, begin + width)
+            for i, start in zip(kept, starts, strict=True)
+        ]
+        return loci, skipped
+
+    def _codes(self, locus: Locus) -> Any:
+        return self.genome.fetch(locus.chrom, locus.start, locus.start + self.window)
+
+    # ---- explanation
+
+    def explain(self) -> tuple[list[str], list[Skipped]]:
+        """Explain every locus into the folder; lines for the user, and what was skipped."""
+        request = self.request
+        loci, skipped = self._loci()
+        method = request.method or ("both" if self.is_locus else "gradient")
+        values = [name for name, label in _LABELS.items() if method in (label, "both")]
+        with growing_output(
+            request.out,
+            self._contents(loci, values),
+            create=lambda file: create_arrays(file, loci, self.names, values),
+            publish=lambda file: self._publish(file, loci, values, method),
+            resume=request.resume,
+            overwrite=request.overwrite,
+        ) as growing:
+            self._fill(growing, loci, values)
+            scores = growing["scores"][:]
+        return self._lines(loci, scores, method), skipped
+
+    def _contents(self, loci: Sequence[Locus], values: Sequence[str]) -> Contents:
+        """What decides the values, so that only the same explanation is continued."""
+        stat = self.genome.path.stat()
+        request = {
+            "model": str(self.model.path),
+            "weights": weights_digest(self.model.network),
+            "genome": [str(self.genome.path.resolve()), stat.st_size, stat.st_mtime_ns],
+            "intervals": [self.window, *map(str, loci)],
+            "targets": self.names,
+            "strands": self.request.strands,
+            "method": list(values),
+        }
+        return Contents(("codes", "scores", *values), self.names, request)
+
+    def _publish(
+        self, file: h5py.File, loci: Sequence[Locus], values: Sequence[str], method: str
+    ) -> None:
+        request = self.request
+        with atomic_output(request.out, overwrite=request.overwrite or request.resume) as folder:
+            folder.mkdir()
+            pictures = self._pictures(folder, file, loci, values)
+            if not self.is_locus:
+                self._write_modisco(folder, file, values)
+            self._summarise(folder, loci, pictures, method)
+            if (request.table or ("tsv" if self.is_locus else "h5")) == "tsv":
+                self._write_table(folder / "contributions.tsv", file, loci, values)
+            else:
+                move_complete(file, folder / "contributions.h5")
+
+    def _fill(self, growing: GrowingFile, loci: Sequence[Locus], values: Sequence[str]) -> None:
+        """Explain the loci that are still to do; without mutagenesis in batches."""
+        mutating = "effects" in values
+        size = 1 if mutating else self.explainer.gradient_rows
+        each = 3 * (loci[0].end - loci[0].begin) if mutating else 1
+        unit, done = "changes" if mutating else "loci", growing.rows_done
+        with progress(
+            total=len(loci) * each, desc="explain", unit=unit, initial=done * each
+        ) as bar:
+            for at in range(done, len(loci), size):
+                some = loci[at : at + size]
+                codes = np.stack([self._codes(locus) for locus in some])
+                region = some[0].begin, some[0].end
+                part = slice(*region)
+                found = {
+                    "codes": codes[:, part],
+                    "scores": self.explainer.scores(pack_codes(codes)),
+                }
+                if mutating:
+                    effects = self.explainer.effects(codes[0], region, advance=bar.update)
+                    found["effects"] = effects[None]
+                if "gradients" in values:
+                    found["gradients"] = self.explainer.gradients(codes)[:, :, part]
+                growing.append(found, {})
+                if not mutating:
+                    bar.update(len(some))
+
+    def _pictured(self, scores: Any) -> list[list[int]]:
+        """For each target the loci that get a picture, highest score first."""
+        most = 1 if self.is_locus else self.request.pictures
+        return [np.argsort(-column, kind="stable")[:most].tolist() for column in scores.T]
+
+    def _pictures(
+        self,
+        folder: Path,
+        file: h5py.File,
+        loci: Sequence[Locus],
+        values: Sequence[str],
+    ) -> list[dict[str, str]]:
+        pictures = []
+        chosen = self._pictured(file["scores"][:])
+        with progress(total=sum(map(len, chosen)), desc="draw", unit="pictures") as bar:
+            # The first of every target, then the second: a report shows those that come first.
+            for rank, rows in enumerate(zip(*chosen, strict=True), start=1):
+                for number, row in enumerate(rows):
+                    target, stem = self.names[number], self.files[number]
+                    score = float(file["scores"][row, number])
+                    picture = _picture(file, values, row, number, locus=loci[row])
+                    subtitle = self._subtitle(score)
+                    name = f"{stem}.png" if self.is_locus else f"{stem}.{rank}.png"
+                    title = f"{target} at {loci[row]}"
+                    drawn = LocusPicture(title=title, subtitle=subtitle, **picture)
+                    locus_png(folder / name, drawn, zoom=self.request.zoom)
+                    pictures.append({"file": name, "caption": f"{title}, {subtitle}"})
+                    bar.update()
+        return pictures
+
+    def _subtitle(self, score: float) -> str:
+        strands = "both strands" if self.request.strands == "both" else "forward strand"
+        return (
+            f"{self.model.path.resolve().name}: logit {score:.2f} (probability "
+            f"{_logistic(score):.3f}), {strands}"
+        )
+
+    def _write_modisco(self, folder: Path, file: h5py.File, values: Sequence[str]) -> None:
+        write_onehot(folder / "onehot.npz", file["codes"][:])
+        for number, stem in enumerate(self.files):
+            for name in values:
+                each = hypothetical(file[name][:, number])
+                write_contributions(folder / f"{stem}.{_LABELS[name]}.npz", each)
+
+    def _write_table(
+        self, path: Path, file: h5py.File, loci: Sequence[Locus], values: Sequence[str]
+    ) -> None:
+        header = True
+        for row, locus in enumerate(loci):
+            for number, target in enumerate(self.names):
+                found = _picture(file, values, row, number, locus=locus)
+                table = table_rows(
+                    locus,
+                    target,
+                    found["codes"],
+                    effects=found["effects"],
+                    contribution=found["contributions"],
+                    gradient_x_input=found["gradient_x_input"],
+                )
+                table.to_csv(
+                    path, sep="\t", index=False, mode="a", header=header, float_format="%.6g"
+                )
+                header = False
+
+    def _summarise(
+        self, folder: Path, loci: Sequence[Locus], pictures: list[dict[str, str]], method: str
+    ) -> None:
+        places = str(loci[0]) if self.is_locus else f"{len(loci):,} intervals"
+        source = "" if isinstance(self.place, Region) else f" of {self.place.bed.path.name}"
+        write_summary(
+            folder,
+            {
+                "title": f"{', '.join(self.names)}: {places}{source}",
+                "method": method,
+                "strands": self.request.strands,
+                "model": str(self.model.path),
+                "genome": str(self.genome.path),
+                "targets": list(self.names),
+                "pictures": pictures,
+            },
+        )
+
+    def _lines(self, loci: Sequence[Locus], scores: Any, method: str) -> list[str]:
+        width = loci[0].end - loci[0].begin
+        what = str(loci[0]) if self.is_locus else f"{len(loci):,} intervals"
+        lines = [f"{what}, {width:,} bases, {method}, window {self.window}, {self.request.strands}"]
+        for number, name in enumerate(self.names):
+            low, high = (float(f(scores[:, number])) for f in (np.min, np.max))
+            span = f"{high:.3f}" if len(scores) == 1 else f"{low:.3f} to {high:.3f}"
+            lines.append(f"  {name}: logit {span}")
+        return lines
+
+    # ---- inserted motifs
+
+    def insert(
+        self, motifs: Sequence[str], spacing: str, motif_file: Path | None
+    ) -> tuple[list[str], list[Skipped]]:
+        """Put motifs into backgrounds; lines for the user, and what was skipped."""
+        request, source = self.request, self.place
+        assert isinstance(source, Intervals)
+        inserts = [find_insert(text, motif_file) for text in motifs]
+        spacings = parse_spacing(spacing, n_inserts=len(inserts))
+        for edge in (spacings[0], spacings[-1]):
+            places_of(inserts, edge, self.window)
+        loci, skipped = self._loci()
+        backgrounds = np.stack([self._codes(locus) for locus in loci])
+        if not (backgrounds < UNKNOWN).any():
+            raise InputError(
+                f"{source.bed.path}: its windows hold no known base. Give other intervals."
+            )
+        table = response_table(
+            self.explainer, backgrounds, inserts=inserts, spacings=spacings, names=self.names
+        )
+        names = [insert.name for insert in inserts]
+        with atomic_output(request.out, overwrite=request.overwrite) as folder:
+            folder.mkdir()
+            table.to_csv(folder / "spacing.tsv", sep="\t", index=False, float_format="%.6g")
+            spacing_png(folder / "spacing.png", table, inserts=names, windows=len(loci))
+            title = f"{' and '.join(names)} in {len(loci):,} windows of {source.bed.path.name}"
+            caption = f"{title}: response of {', '.join(self.names)}, 95 % bands over windows; "
+            caption += "shaded: at least half-way up from the lowest to the highest, around it"
+            write_summary(
+                folder,
+                {
+                    "title": title,
+                    "strands": request.strands,
+                    "model": str(self.model.path),
+                    "genome": str(self.genome.path),
+                    "targets": list(self.names),
+                    "pictures": [{"file": "spacing.png", "caption": caption}],
+                },
+            )
+        return _peaks(table, self.names), skipped
+
+
+def locus_of(region: Region, genome: Genome, window: int) -> Locus:
+    """The window centred on a region, and the part of it that the region is.
+
+    Of a region longer than the window the window is explained, which is said.
+
+    Raises:
+        InputError: the chromosome is unknown, or the window reaches beyond it.
+    """
+    if region.chrom not in genome.lengths:
+        twins = [rename_chrom(region.chrom, how, genome.lengths) for how in CHROM_NAMES]
+        near = [name for name in twins if name in genome.lengths]
+        near += difflib.get_close_matches(region.chrom, list(genome.lengths), n=1)
+        raise InputError(
+            f"`locus`: {region.chrom} is not in {genome.path}, which has "
+            f"{shorten(list(genome.lengths), 5)}. "
+            + (f"Is it {near[0]}?" if near else "Name one of those.")
+        )
+    assert region.end is not None
+    length = genome.lengths[region.chrom]
+    start = (region.start + region.end) // 2 - window // 2
+    if region.end > length or start < 0 or start + window > length:
+        raise InputError(
+            f"`locus`: the window of {window} bases around it, {region.chrom}:{start + 1}-"
+            f"{start + window}, is not inside {region.chrom} (1-{length}). Move the locus."
+        )
+    begin, end = max(0, region.start - start), min(window, region.end - start)
+    locus = Locus(region.chrom, start, begin, end)
+    if end - begin < region.end - region.start:
+        log.info(
+            "--locus has %d bases, the model's window %d: %s is explained.",
+            region.end - region.start,
+            window,
+            locus,
+        )
+    return locus
+
+
+def _picture(
+    file: h5py.File, values: Sequence[str], row: int, number: int, *, locus: Locus
+) -> dict[str, Any]:
+    """What there is of a locus for one target: see `LocusPicture`."""
+    codes = file["codes"][row]
+    effects = file["effects"][row, number] if "effects" in values else None
+    gradients = file["gradients"][row, number] if "gradients" in values else None
+    return {
+        "start": locus.start + locus.begin,
+        "codes": codes,
+        "effects": effects,
+        "contributions": None if effects is None else contributions(effects, codes),
+        "gradients": gradients,
+        "gradient_x_input": None if gradients is None else of_the_base(gradients, codes),
+    }
+
+
+def _peaks(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    lines = []
+    for name in names:
+        rows = table[table["target"] == name].set_index("spacing")
+        responses = rows["response"]
+        best, first, last = half_height(responses.index.tolist(), responses.tolist())
+        line = f"{name}: highest at {best} bases, logit {responses[best]:+.2f}"
+        if len(responses) > 1:
+            line += f"; at {first} to {last} at least half-way up from {responses.min():+.2f}"
+        if "first" in rows:
+            alone = rows["first"][best] + rows["second"][best]
+            line += f" (each alone, in sum: {alone:+.2f})"
+        lines.append(line)
+    return lines

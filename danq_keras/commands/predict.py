@@ -3,21 +3,35 @@
 import argparse
 import contextlib
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from danq_keras import __version__
+from danq_keras.commands.options import add_target_names
 from danq_keras.data.inputs import Windows, open_windows
-from danq_keras.data.sequence_inputs import Intervals, is_fasta
+from danq_keras.data.sequence_inputs import (
+    Intervals,
+    Skipped,
+    is_fasta,
+    record_windows,
+    tiled_windows,
+    write_skipped,
+)
 from danq_keras.genome.bed import CHROM_NAMES
 from danq_keras.genome.fasta import Genome
 from danq_keras.prediction.growing import partial_path
-from danq_keras.prediction.outputs import kind_of
+from danq_keras.prediction.outputs import coverage, kind_of
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import refuse_existing
 from danq_keras.system.tensorflow import start_tensorflow
-from danq_keras.system.terminal import set_up_logging
+from danq_keras.system.terminal import log, set_up_logging
 
+_STRANDS = {
+    "forward": "forward strand, rows as given",
+    "both": "both strands, mean with the reverse complement",
+}
 _EPILOG = """\
 INPUT is one of
   a FASTA file, plain or gzip: each record of the model's window length, or --tile STEP along all
@@ -74,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
         "--resume", action="store_true", help="go on with an OUTPUT that was stopped"
     )
     existing.add_argument("--overwrite", action="store_true", help="replace OUTPUT")
+    add_target_names(parser)
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
 
@@ -163,7 +178,7 @@ def _check_options(args: argparse.Namespace) -> None:
         )
 
 
-@command(parser)
+@command(parser, output="--output", tile="--tile")
 def main(argv: list[str] | None = None) -> int:
     """Predict and write.
 
@@ -180,9 +195,62 @@ def main(argv: list[str] | None = None) -> int:
     with contextlib.ExitStack() as stack:
         source = _open_source(args, stack)  # before TensorFlow starts, which takes seconds
         start_tensorflow()
-        from danq_keras.prediction import predict as predict_session
+        return _predict(args, source)
 
-        return predict_session.predict(args, source)
+
+def _predict(args: argparse.Namespace, source: Windows | Intervals | Genome) -> int:
+    """Load the models, predict, say what was done."""
+    from danq_keras.models.trained import load_model, window_of
+    from danq_keras.prediction.stream import EMBEDDING, Request, check_window, write_predictions
+
+    begin = time.monotonic()
+    models = [load_model(path, targets=args.target_names) for path in (args.model, *args.ensemble)]
+    targets = None
+    if args.targets is not None:
+        targets = tuple(models[0].targets.find(args.targets.split(",")))
+    windows, skipped = _cut(args, source, lambda: window_of(models[0]))
+    check_window(models[0], windows)
+    windows.check()
+    strands = args.strands or ("both" if windows.both_strands else "forward")
+    n_unknown = write_predictions(
+        models,
+        windows,
+        out=args.output,
+        request=Request(strands, args.values, targets, args.batch_size),
+        resume=args.resume,
+        overwrite=args.overwrite,
+    )
+    what = "records" if isinstance(source, Genome) else "intervals"
+    if (line := write_skipped(args.output, skipped, what)) is not None:
+        log.info(line)
+    if n_unknown:
+        log.info(
+            f"{args.output}: {n_unknown:,} windows have more unknown bases (not A, C, G, T) than "
+            "known ones: their predictions say little"
+        )
+    n_targets = len(models[0].targets) if targets is None else len(targets)
+    values = "embeddings" if args.values == EMBEDDING else f"{n_targets:,} targets"
+    parts = [f"{windows.n_windows:,} windows × {values}", _STRANDS[strands]]
+    if len(models) > 1:
+        parts.append(f"mean and spread of {len(models)} models")
+    if windows.tiling is not None:
+        parts.append(coverage(windows.tiling))
+    print(f"{args.output}: {', '.join(parts)}, {time.monotonic() - begin:.1f} s")
+    return 0
+
+
+def _cut(
+    args: argparse.Namespace, source: Windows | Intervals | Genome, window: Callable[[], int]
+) -> tuple[Windows, list[Skipped]]:
+    """The windows of what was opened, and what has none."""
+    if isinstance(source, Windows):
+        return source, []
+    if isinstance(source, Intervals):
+        return source.windows(window())
+    if args.tile is None:
+        return record_windows(source, window())
+    chroms = None if args.chroms is None else args.chroms.split(",")
+    return tiled_windows(source, window(), step=args.tile, chroms=chroms)
 
 
 def _open_source(

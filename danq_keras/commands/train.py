@@ -179,7 +179,8 @@ def main(argv: list[str] | None = None) -> int:
     settings = _settings(args)
     several = _is_set(args)
     start_tensorflow()
-    from danq_keras.training.run import TrainRequest, check_request, run_request
+    from danq_keras.training.plan import TrainRequest, check_request
+    from danq_keras.training.run import run_request
 
     request = TrainRequest(
         settings=settings,

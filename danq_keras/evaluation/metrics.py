@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from danq_keras.recipes.config import PROBABILITY_CLIP
 from danq_keras.system.terminal import progress
 from danq_keras.system.threads import n_threads
 
@@ -28,7 +29,6 @@ Ints: TypeAlias = npt.NDArray[np.int64]
 Flags: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.bool_]
 Scores: TypeAlias = npt.NDArray[np.floating[Any]]  # float32 or float64
 
-PROBABILITY_CLIP = 1e-7  # Source: Keras 0.2.0, epsilon of its cross-entropy
 _COLUMNS = 16  # 16 float32 are one cache line of a row: fewer would read lines twice
 _ROWS = 1 << 12
 

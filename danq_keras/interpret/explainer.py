@@ -24,10 +24,9 @@ from danq_keras.genome.dna import UNKNOWN, Bytes, onehot_from_codes, pack_codes
 from danq_keras.models.backend import without_tf32
 from danq_keras.models.networks import logits_model
 from danq_keras.models.trained import TrainedModel
-from danq_keras.prediction.predictor import AdaptiveBatches, Floats, WindowPredictor
+from danq_keras.prediction.predictor import Floats, Predictor
+from danq_keras.recipes.config import PROBABILITY_CLIP
 from danq_keras.system.errors import InputError
-
-_CLIP = 1e-7  # Source: the old stack's clipping of probabilities
 
 
 def hypothetical(values: Floats) -> Floats:
@@ -53,7 +52,9 @@ def score_model(network: keras.Model) -> keras.Model:
     """The network up to its logits; one without a layer `logits` gets them from probabilities."""
     if any(layer.name == "logits" for layer in network.layers):
         return logits_model(network)
-    probs = keras.ops.clip(keras.ops.cast(network.output, "float32"), _CLIP, 1 - _CLIP)
+    probs = keras.ops.clip(
+        keras.ops.cast(network.output, "float32"), PROBABILITY_CLIP, 1 - PROBABILITY_CLIP
+    )
     return keras.Model(network.input, keras.ops.log(probs) - keras.ops.log1p(-probs))
 
 
@@ -83,11 +84,7 @@ class Explainer:
         self._targets = list(targets)
         network = score_model(model.network)
         self._both = strands == "both"
-        self._predict = AdaptiveBatches(
-            WindowPredictor(network, window=window, strands=strands),
-            batch_size=batch_size,
-            network=network,
-        )
+        self._predict = Predictor(network, window=window, strands=strands, batch_size=batch_size)
         # Of a gradient the layers' outputs stay in memory, and so do their derivatives.
         self.gradient_rows = max(1, self._predict.batch_size // 4)
         self._network = network

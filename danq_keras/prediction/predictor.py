@@ -5,6 +5,7 @@ float32, in the split's order.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +19,16 @@ from danq_keras.genome.dna import Bytes, unpack_labels
 from danq_keras.models.backend import without_tf32
 from danq_keras.models.layers import unpack_windows
 from danq_keras.models.networks import logits_model
+from danq_keras.recipes.config import PROBABILITY_CLIP
 from danq_keras.system.errors import InputError
 from danq_keras.system.signals import signals_deferred
 from danq_keras.system.terminal import log, progress
 
 Floats = npt.NDArray[np.float32]
+
+STRANDS = ("forward", "both")
+_MOST_ROWS = 2048
+_CPU_BYTES, _GPU_BYTES = 1 << 28, 1 << 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +43,21 @@ class SplitPrediction:
     labels: Bytes
     ignore: Bytes | None
     loss: float
+
+
+def mean_of_strands(packed: tf.Tensor, values: Callable[[tf.Tensor], Any], *, both: bool) -> Any:
+    """What `values` gives for one-hot windows, or the mean of that and of the other strand's.
+
+    Args:
+        packed: (n, L/2) uint8 windows.
+        values: one-hot (n, L, 4) float32 → a tensor, or a tuple of them.
+        both: whether the reverse complement counts too.
+    """
+    onehot = unpack_windows(packed)
+    if not both:
+        return values(onehot)
+    each = values(onehot), values(onehot[:, ::-1, ::-1])
+    return tf.nest.map_structure(lambda forward, reverse: (forward + reverse) / 2, *each)
 
 
 class SplitPredictor:
@@ -62,22 +83,20 @@ class SplitPredictor:
         self, packed: tf.Tensor, labels: tf.Tensor, valid: tf.Tensor, both: bool
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Strand-mean probabilities of a batch, and its summed loss over strands."""
-        onehot = unpack_windows(packed)
-        strands = [onehot, onehot[:, ::-1, ::-1]] if both else [onehot]
-        probs, losses = [], []
-        for strand in strands:
-            prob, loss = self._probabilities(strand, labels)
-            probs.append(prob)
-            losses.append(tf.reduce_sum(loss * valid))
-        return tf.add_n(probs) / len(probs), tf.add_n(losses) / len(losses)
+
+        def values(onehot: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            probs, loss = self._probabilities(onehot, labels)
+            return probs, tf.reduce_sum(loss * valid)
+
+        probs, loss = mean_of_strands(packed, values, both=both)
+        return probs, loss
 
     def _probabilities(self, onehot: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         outputs = tf.cast(self._network(onehot, training=False), tf.float32)
         if self._has_logits:
             loss = tf.nn.sigmoid_cross_entropy_with_logits(labels, outputs)
             return tf.sigmoid(outputs), loss
-        # Source: the old stack's clipping of probabilities.
-        clipped = tf.clip_by_value(outputs, 1e-7, 1 - 1e-7)
+        clipped = tf.clip_by_value(outputs, PROBABILITY_CLIP, 1 - PROBABILITY_CLIP)
         return outputs, -labels * tf.math.log(clipped) - (1 - labels) * tf.math.log1p(-clipped)
 
     def __call__(self, split: Split, *, desc: str) -> SplitPrediction:
@@ -108,61 +127,6 @@ class SplitPredictor:
         return SplitPrediction(probs, labels, ignore, total / max(1, n_counted))
 
 
-STRANDS = ("forward", "both")
-
-
-_MOST_ROWS = 2048
-
-
-_CPU_BYTES, _GPU_BYTES = 1 << 28, 1 << 32
-
-
-class WindowPredictor:
-    """Probabilities of packed windows; compiled once.
-
-    Args:
-        network: one-hot (N, L, 4), A,G,C,T → probabilities (N, T), or other values.
-        window: L.
-        strands: "forward": the rows as they are; "both": the mean of the probabilities of a row
-            and of its reverse complement.
-    """
-
-    def __init__(self, network: keras.Model, *, window: int, strands: str) -> None:
-        if strands not in STRANDS:
-            raise ValueError(f"strands is one of {', '.join(STRANDS)}. Received: {strands!r}.")
-        self._network = network
-        self._both = strands == "both"
-        signature = tf.TensorSpec((None, window // 2), tf.uint8)
-        self._step = tf.function(self._predict, input_signature=[signature], autograph=False)
-
-    def _predict(self, packed: tf.Tensor) -> tf.Tensor:
-        onehot = unpack_windows(packed)
-        probs = tf.cast(self._network(onehot, training=False), tf.float32)
-        if not self._both:
-            return probs
-        reverse = self._network(onehot[:, ::-1, ::-1], training=False)
-        return (probs + tf.cast(reverse, tf.float32)) / 2
-
-    def __call__(self, packed: Bytes) -> Floats:
-        """Probabilities (n, T) float32 of packed rows (n, L/2), in float32 without TF32.
-
-        Raises:
-            InputError: the device has no memory for so many rows at once.
-        """
-        try:
-            return self.unguarded(packed)
-        except tf.errors.ResourceExhaustedError as error:
-            raise InputError(
-                f"--batch-size: no memory for {len(packed)} windows at once. Make it smaller."
-            ) from error
-
-    def unguarded(self, packed: Bytes) -> Floats:
-        """As a call, but a device without memory for so many rows raises TensorFlow's error."""
-        # Deferred: TensorFlow makes other errors of a stop that comes while it traces.
-        with without_tf32(), signals_deferred():
-            return np.asarray(self._step(tf.constant(packed)).numpy(), np.float32)
-
-
 def automatic_batch_size(network: keras.Model) -> int:
     """Windows at once, a power of two, whose layer outputs fit a share of the device's memory."""
     window = network.input_shape[1] or 1000
@@ -175,37 +139,70 @@ def automatic_batch_size(network: keras.Model) -> int:
     return int(min(_MOST_ROWS, 1 << (most.bit_length() - 1)))
 
 
-class AdaptiveBatches:
-    """Predicts rows in batches of a size that is halved when the device has no memory for it.
+class Predictor:
+    """Values of packed windows from one network; compiled once.
 
     Args:
-        predictor: of packed windows.
-        batch_size: windows at once, which are then not halved; None for an automatic size.
-        network: what the automatic size is fitted to.
+        network: one-hot (N, L, 4), A,G,C,T → probabilities (N, T), or other values (N, K).
+        window: bases L of a window.
+        strands: "forward": the rows as they are; "both": the mean of the values of a row and of its
+            reverse complement.
+        batch_size: windows at once; None for what fits the device, which is halved where its
+            memory does not suffice.
     """
 
     def __init__(
-        self, predictor: WindowPredictor, *, batch_size: int | None, network: keras.Model
+        self, network: keras.Model, *, window: int, strands: str, batch_size: int | None = None
     ) -> None:
-        self._predictor = predictor
+        if strands not in STRANDS:
+            raise InputError(f"`strands`: one of {', '.join(STRANDS)}. Received: {strands!r}.")
+        self._network = network
+        self._both = strands == "both"
         self._automatic = batch_size is None
         self.batch_size = batch_size or automatic_batch_size(network)
+        signature = tf.TensorSpec((None, window // 2), tf.uint8)
+        self._step = tf.function(self._predict, input_signature=[signature], autograph=False)
+
+    def _predict(self, packed: tf.Tensor) -> tf.Tensor:
+        return mean_of_strands(packed, self._values, both=self._both)
+
+    def _values(self, onehot: tf.Tensor) -> tf.Tensor:
+        return tf.cast(self._network(onehot, training=False), tf.float32)
 
     def __call__(self, packed: Bytes) -> Floats:
-        """Values (n, K) float32 of packed rows (n, L/2).
+        """Values (n, K) float32 of packed rows (n, L/2), in batches.
 
         Raises:
             InputError: the device has no memory for a batch of the size that was asked for.
         """
         while self._automatic and self.batch_size > 1:
             try:
-                return self._in_batches(packed, self._predictor.unguarded)
+                return self._in_batches(packed, self._unguarded)
             except tf.errors.ResourceExhaustedError:
                 self.batch_size //= 2
                 log.info("No memory for so many windows at once: now %d.", self.batch_size)
-        return self._in_batches(packed, self._predictor)
+        return self._in_batches(packed, self.at_once)
 
-    def _in_batches(self, packed: Bytes, predict: Any) -> Floats:
+    def at_once(self, packed: Bytes) -> Floats:
+        """Values (n, K) float32 of packed rows (n, L/2), in a single batch.
+
+        Raises:
+            InputError: the device has no memory for so many rows.
+        """
+        try:
+            return self._unguarded(packed)
+        except tf.errors.ResourceExhaustedError as error:
+            raise InputError(
+                f"`batch_size`: no memory for {len(packed)} windows at once. Make it smaller."
+            ) from error
+
+    def _unguarded(self, packed: Bytes) -> Floats:
+        """In float32 without TF32; no memory for so many rows raises TensorFlow's error."""
+        # Deferred: TensorFlow makes other errors of a stop that comes while it traces.
+        with without_tf32(), signals_deferred():
+            return np.asarray(self._step(tf.constant(packed)).numpy(), np.float32)
+
+    def _in_batches(self, packed: Bytes, predict: Callable[[Bytes], Floats]) -> Floats:
         size = self.batch_size
         parts = [predict(packed[at : at + size]) for at in range(0, len(packed), size)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)

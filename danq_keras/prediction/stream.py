@@ -21,7 +21,7 @@ from danq_keras.genome.dna import Bytes
 from danq_keras.models.trained import TrainedModel, check_ensemble, embedding_model, weights_digest
 from danq_keras.prediction.growing import Contents
 from danq_keras.prediction.outputs import growing_file, kind_of
-from danq_keras.prediction.predictor import AdaptiveBatches, Floats, WindowPredictor
+from danq_keras.prediction.predictor import Floats, Predictor
 from danq_keras.system.errors import InputError
 from danq_keras.system.terminal import progress
 
@@ -32,7 +32,7 @@ PROBABILITIES, EMBEDDING = "probabilities", "embedding"
 class Request:
     """What is predicted.
 
-    `strands`: see `WindowPredictor`; `output`: `PROBABILITIES`, or `EMBEDDING` for the units of
+    `strands`: see `Predictor`; `output`: `PROBABILITIES`, or `EMBEDDING` for the units of
     the layer `dense`; `targets`: their numbers, None for all; `batch_size`: windows at once, None
     for what fits the network and the device.
     """
@@ -57,10 +57,11 @@ def check_window(model: TrainedModel, windows: Windows) -> None:
         )
 
 
-class _Values:
+class Values:
     """Everything that one request asks for of a batch of rows."""
 
     def __init__(self, models: Sequence[TrainedModel], window: int, request: Request) -> None:
+        self.models = models
         self._orders = check_ensemble(models)
         networks = [model.network for model in models]
         self.names = ("pred",) if len(models) == 1 else ("pred", "spread")
@@ -73,10 +74,8 @@ class _Values:
             self.names, self.columns = (EMBEDDING,), tuple(f"unit{i}" for i in range(units))
             self._numbers = [list(range(units))]
         self._predictors = [
-            AdaptiveBatches(
-                WindowPredictor(network, window=window, strands=request.strands),
-                batch_size=request.batch_size,
-                network=network,
+            Predictor(
+                network, window=window, strands=request.strands, batch_size=request.batch_size
             )
             for network in networks
         ]
@@ -124,7 +123,7 @@ def write_predictions(
             prediction is not a finite number.
     """
     check_window(models[0], windows)
-    values = _Values(models, windows.window, request)
+    values = Values(models, windows.window, request)
     check_output(out, windows, values.names, n_targets=len(values.columns))
     described = {
         **_describe(models, windows),
@@ -137,16 +136,33 @@ def write_predictions(
         with progress(
             total=windows.n_windows, desc="predict", unit="windows", initial=begin
         ) as bar:
-            for packed in _batches(windows.blocks(begin), values.batch_size):
-                batch = values(packed)
-                _check_finite(batch, windows, begin)
-                file.n_unknown += _mostly_unknown(packed)
-                file.append(batch, windows.columns(begin, begin + len(packed)))
-                begin += len(packed)
-                bar.update(len(packed))
+            for batch, n_unknown in predicted_batches(values, windows, begin):
+                n_rows = len(next(iter(batch.values())))
+                file.n_unknown += n_unknown
+                file.append(batch, windows.columns(begin, begin + n_rows))
+                begin += n_rows
+                bar.update(n_rows)
     if begin != windows.n_windows:
         raise ValueError(f"{begin} rows predicted, {windows.n_windows} announced.")
     return file.n_unknown
+
+
+def predicted_batches(
+    values: Values, windows: Windows, begin: int = 0
+) -> Iterator[tuple[dict[str, Floats], int]]:
+    """The values of windows from row `begin` on, batch by batch.
+
+    Yields:
+        Name → (n, K) float32, and how many of the rows have more unknown bases than known ones.
+
+    Raises:
+        InputError: a value is not a finite number.
+    """
+    for packed in _batches(windows.blocks(begin), values.batch_size):
+        batch = values(packed)
+        _check_finite(batch, windows, begin)
+        yield batch, _mostly_unknown(packed)
+        begin += len(packed)
 
 
 def check_output(out: Path, windows: Windows, values: Sequence[str], *, n_targets: int) -> None:
@@ -161,18 +177,18 @@ def check_output(out: Path, windows: Windows, values: Sequence[str], *, n_target
         return
     if windows.tiling is None or EMBEDDING in values:
         raise InputError(
-            f"{out}: bigWig tracks are of probabilities along a FASTA with --tile STEP. Add that, "
+            f"{out}: bigWig tracks are of probabilities along a FASTA with `tile=STEP`. Add that, "
             "or choose a name that ends in .h5 or .tsv."
         )
     if windows.tiling.step > windows.window:
         raise InputError(
-            f"--tile: at most the window of {windows.window} bases for bigWig tracks. Received: "
+            f"`tile`: at most the window of {windows.window} bases for bigWig tracks. Received: "
             f"{windows.tiling.step}. Choose a smaller step."
         )
     if kind == "track" and (n_targets > 1 or len(values) > 1):
         raise InputError(
             f"{out}: a .bw file is one track; {n_targets} targets × {len(values)} values were "
-            "asked for. Choose one with --targets, or give a folder (a name without ending)."
+            "asked for. Choose one with `targets`, or give a folder (a name without ending)."
         )
 
 

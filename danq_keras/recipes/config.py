@@ -8,6 +8,10 @@ from danq_keras.system.errors import InputError
 
 Rate: TypeAlias = float | tuple[float, float]
 
+# A probability is kept this far from 0 and 1 before its logarithm is taken.
+# Source: Keras 0.2.0, the epsilon of its cross-entropy.
+PROBABILITY_CLIP = 1e-7
+
 
 @dataclass(frozen=True)
 class ModelConfig:

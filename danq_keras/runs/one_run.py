@@ -14,7 +14,7 @@ from danq_keras.system.tensorflow import start_tensorflow
 from danq_keras.system.terminal import set_up_logging
 
 if TYPE_CHECKING:
-    from danq_keras.training.run import TrainRequest
+    from danq_keras.training.plan import TrainRequest
 
 
 @command(None, settings="--set", freeze_conv_epochs="--freeze-conv")
@@ -24,7 +24,8 @@ def main(argv: list[str] | None = None) -> int:
     content = json.loads(Path(plan).read_text(encoding="utf-8"))
     set_up_logging()
     start_tensorflow()
-    from danq_keras.training.run import TrainRequest, run_request
+    from danq_keras.training.plan import TrainRequest
+    from danq_keras.training.run import run_request
 
     request = TrainRequest.from_json(json.dumps(content["request"]))
     run = run_request(request, command=command_line(request))

@@ -29,7 +29,7 @@ _POLL_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class RunOrder:
-    """A run to make: its folder, and its request as JSON (see `training.run.TrainRequest`).
+    """A run to make: its folder, and its request as JSON (see `training.plan.TrainRequest`).
 
     `predict_test` asks for the predictions of the test split too.
     """

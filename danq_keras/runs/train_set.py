@@ -35,9 +35,8 @@ from danq_keras.runs.statistics import DEFAULT_UNTIL, Until
 from danq_keras.system.errors import ChildFailedError, InputError
 from danq_keras.system.files import PathLike, claimed_folder, refuse_existing, write_json
 from danq_keras.system.terminal import log, set_up_logging
-from danq_keras.training.run import (
+from danq_keras.training.plan import (
     Plan,
-    Run,
     TrainRequest,
     check_request,
     is_used,
@@ -45,6 +44,7 @@ from danq_keras.training.run import (
     request_of,
     run_folder,
 )
+from danq_keras.training.run import Run
 from danq_keras.training.run_folder import clear_run, is_complete
 from danq_keras.training.step import TrainingStep
 from danq_keras.training.trainer import Trainer

@@ -1,7 +1,7 @@
 """Effects of variants: what two predictions say of one allele against another.
 
 In: strand-mean probabilities of the reference and the alternative window, (V, T) float32, a row an
-alternative allele. Out: (V, T) float64, computed from probabilities clipped to `CLIP`, so that a
+alternative allele. Out: (V, T) float64, computed from probabilities clipped to `PROBABILITY_CLIP`, so that a
 log-odds is finite. Nothing here knows files, windows or networks.
 
 Source: Zhou & Troyanskaya 2015, doi 10.1038/nmeth.3547, for the two differences.
@@ -12,16 +12,17 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from danq_keras.recipes.config import PROBABILITY_CLIP
+
 Probs: TypeAlias = npt.NDArray[np.floating[Any]]
 Doubles: TypeAlias = npt.NDArray[np.float64]
 
-CLIP = 1e-7
 EFFECTS = ("absdiff", "logodds", "product")
 """Names of the sizes of an effect: |difference|, |log-odds difference|, and their product."""
 
 
 def _clipped(probs: Probs) -> Doubles:
-    return np.clip(probs.astype(np.float64), CLIP, 1 - CLIP)
+    return np.clip(probs.astype(np.float64), PROBABILITY_CLIP, 1 - PROBABILITY_CLIP)
 
 
 def difference(ref: Probs, alt: Probs) -> Doubles:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from danq_keras.models.trained import TrainedModel
-from danq_keras.prediction.predictor import WindowPredictor
+from danq_keras.prediction.predictor import Predictor
 from danq_keras.system.errors import InputError
 from danq_keras.system.threads import ahead
 from danq_keras.variants.background import Background
@@ -49,7 +49,8 @@ class VariantScorer:
     def __init__(
         self, model: TrainedModel, *, strands: str = "both", background: Background | None = None
     ) -> None:
-        self._predictor = WindowPredictor(model.network, window=window_of(model), strands=strands)
+        window = window_of(model)
+        self._predictor = Predictor(model.network, window=window, strands=strands, batch_size=1)
         self._path = model.path
         self.targets = model.targets
         self._background = background
@@ -71,7 +72,7 @@ class VariantScorer:
         """
         begin = time.perf_counter()
         probs = (
-            self._predictor(block.packed)
+            self._predictor.at_once(block.packed)
             if block.alleles
             else np.empty((0, len(self.targets)), np.float32)
         )

@@ -24,9 +24,9 @@ from danq_keras.data.targets import Targets
 from danq_keras.genome import dna
 from danq_keras.models.networks import build_network
 from danq_keras.models.trained import TrainedModel, save_model
-from danq_keras.prediction.predictor import WindowPredictor
+from danq_keras.prediction.predictor import Predictor
 from danq_keras.prediction.stream import Request, write_predictions
-from danq_keras.system import command as console
+from danq_keras.system import errors
 
 BIN = Path(__file__).resolve().parents[2] / "bin"
 TOLERANCE = 2e-6  # of float32 probabilities
@@ -405,14 +405,14 @@ def test_outputs_that_cannot_be(model_path, h5, tmp_path, command):
 def test_no_memory_is_one_line(network):
     import tensorflow as tf
 
-    predictor = WindowPredictor(network, window=tiny.WINDOW, strands="forward")
+    predictor = Predictor(network, window=tiny.WINDOW, strands="forward")
 
     def refuse(_packed):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM")
 
     predictor._step = refuse
-    with pytest.raises(console.InputError, match="--batch-size: no memory for 2 windows"):
-        predictor(np.zeros((2, tiny.WINDOW // 2), np.uint8))
+    with pytest.raises(errors.InputError, match="`batch_size`: no memory for 2 windows"):
+        predictor.at_once(np.zeros((2, tiny.WINDOW // 2), np.uint8))
 
 
 def test_a_full_disk_is_found_before_the_first_batch(network, h5, tmp_path, monkeypatch):
@@ -420,7 +420,7 @@ def test_a_full_disk_is_found_before_the_first_batch(network, h5, tmp_path, monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    monkeypatch.setattr(WindowPredictor, "__call__", lambda *_: pytest.fail("predicted"))
+    monkeypatch.setattr(Predictor, "__call__", lambda *_: pytest.fail("predicted"))
     model = TrainedModel(network, Targets(("a", "b", "c")), tmp_path / "m", {})
     with pytest.raises(OSError, match="No space left") as caught:
         write_predictions(

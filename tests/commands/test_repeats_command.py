@@ -25,6 +25,7 @@ from danq_keras.runs import train_set as repeats_session
 from danq_keras.runs.pooling import PREDICTIONS
 from danq_keras.system import errors, files, terminal
 from danq_keras.system.tables import read_text_table
+from danq_keras.training.plan import TrainRequest
 
 BIN = Path(__file__).resolve().parents[2] / "bin"
 SETTINGS = [f"{key}={value}" for key, value in tiny.SETTINGS.items()]
@@ -44,8 +45,9 @@ def made(monkeypatch):
     def run_all(orders, *, at_once):
         for order in orders:
             names.append(order.name)
-            monkeypatch.setattr(sys, "argv", ["one_run.py", *order.words])
-            assert one_run.main() == 0
+            order.write_plan()
+            assert one_run.main([str(order.plan)]) == 0
+            order.plan.unlink()
         assert at_once >= 1
         return 0
 
@@ -60,7 +62,7 @@ def copied(monkeypatch, repeats):
 
     def run_all(orders, **_):
         for order in orders:
-            names.append((order.name, "--resume" in order.words))
+            names.append((order.name, json.loads(order.request)["resume"]))
             shutil.copytree(repeats / "seed-3", order.folder, dirs_exist_ok=True)
             path = order.folder / "config.json"
             config = json.loads(path.read_text())
@@ -73,8 +75,8 @@ def copied(monkeypatch, repeats):
 
 
 def setting(order, key):
-    """A number among the settings of a run's command line."""
-    return int(dict(word.split("=", 1) for word in order.words if "=" in word)[key])
+    """A number among the settings of a run's request."""
+    return int(json.loads(order.request)["settings"][key])
 
 
 @pytest.fixture
@@ -337,8 +339,9 @@ def test_overwrite_replaces_only_a_set(repeats, data, tmp_path, copied, command)
 
 def order(data, out, *settings):
     """A run as the session orders it."""
-    words = ("--data", str(data), "--out", str(out), "--set", *SETTINGS, *settings)
-    return several_runs.RunOrder(out, words)
+    pairs = dict(pair.split("=", 1) for pair in (*SETTINGS, *settings))
+    request = TrainRequest(data=data, out=out, settings=pairs)
+    return several_runs.RunOrder(out, request.to_json())
 
 
 @pytest.mark.slow
@@ -351,7 +354,9 @@ def test_runs_in_processes_of_their_own(data, tmp_path, capsys):
     assert "a: epoch 1: loss" in err
     assert "b: epoch 1: loss" in err
     environment = json.loads((tmp_path / "a" / "environment.json").read_text())
-    assert environment["command"] == ["train_danq.py", *orders[0].words]
+    words = ["--data", str(data), "--out", str(tmp_path / "a"), "--set", *SETTINGS]
+    assert environment["command"][: len(words) + 1] == ["train_danq.py", *words]
+    assert not list(tmp_path.glob(".*.plan.json"))
 
 
 @pytest.mark.slow
@@ -409,7 +414,7 @@ def test_a_stopped_set_is_saved_and_continues(data, tmp_path, number, status):
 def test_a_killed_run_is_told(data, tmp_path, monkeypatch):
     process = several_runs._Process
     monkeypatch.setattr(several_runs, "_Process", killed(process))
-    with pytest.raises(errors.InputError, match=r"run was killed by SIGKILL. Continue with --re"):
+    with pytest.raises(errors.InputError, match=r"run was killed by SIGKILL. Continue with `re"):
         several_runs.run_all([order(data, tmp_path / "a")], at_once=1)
 
 

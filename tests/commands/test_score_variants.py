@@ -19,7 +19,7 @@ from danq_keras.data.targets import Targets
 from danq_keras.genome import dna
 from danq_keras.genome.fasta import Genome
 from danq_keras.models.trained import TrainedModel, fingerprint, load_model
-from danq_keras.system import command as console
+from danq_keras.system import errors
 from danq_keras.system.threads import ahead
 from danq_keras.variants.effects import difference, log_odds_difference
 from danq_keras.variants.scorer import VariantScorer
@@ -243,7 +243,7 @@ def test_damaged_weights_are_named(blocks):
     network = counting_network()
     network.layers[-1].set_weights([np.full((4, 4), np.nan, np.float32), np.zeros(4)])
     scorer = VariantScorer(TrainedModel(network, Targets(tuple("AGCT")), Path("m"), {}))
-    with pytest.raises(console.InputError, match="not finite numbers"):
+    with pytest.raises(errors.InputError, match="not finite numbers"):
         list(scorer(iter(blocks)))
 
 
@@ -572,5 +572,5 @@ def test_the_benchmark_prints_a_ratio(capsys):
     assert "6 SNVs × " in out
     assert "% of the time inside the network" in out
     assert "\nratio  " in out
-    with pytest.raises(console.InputError, match="--genome-length: at least"):
+    with pytest.raises(errors.InputError, match="--genome-length: at least"):
         benchmark.main(["variants", "--preset", "demo", "--genome-length", "10"])

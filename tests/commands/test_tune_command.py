@@ -18,7 +18,8 @@ import tiny
 from optuna.trial import TrialState
 
 from danq_keras.commands import train, tune
-from danq_keras.system import command as console
+from danq_keras.system import errors, files, terminal
+from danq_keras.system.command import run_command
 from danq_keras.training.trainer import Trainer
 from danq_keras.tuning import search as tune_session
 from danq_keras.tuning import study
@@ -53,11 +54,11 @@ class InProcess:
     pid = 1
 
     def __init__(self, out, n_trials, number, _jobs):
-        previous, level = signal.getsignal(signal.SIGTERM), console.log.level
+        previous, level = signal.getsignal(signal.SIGTERM), terminal.log.level
         arguments = [str(out), str(n_trials), str(number)]
-        self.returncode = console.run_command(lambda _: tune_worker.main(arguments))
+        self.returncode = run_command(lambda _: tune_worker.main(arguments))
         signal.signal(signal.SIGTERM, previous)
-        console.log.setLevel(level)  # the session has another
+        terminal.log.setLevel(level)  # the session has another
 
     def poll(self):
         return self.returncode
@@ -258,7 +259,7 @@ def test_an_interrupted_trial_continues_at_its_step(new_worker, monkeypatch, num
         original(self)
 
     monkeypatch.setattr(Trainer, "_set_learning_rate", interrupt_at_step_12)
-    expected = KeyboardInterrupt if number == signal.SIGINT else console.Terminated
+    expected = KeyboardInterrupt if number == signal.SIGINT else errors.Terminated
     with pytest.raises(expected):
         worker.work(1)
     assert states(worker) == ["interrupted", "waiting"]
@@ -364,8 +365,8 @@ def test_a_folder_in_use_ends_the_worker_and_keeps_the_trial(worker):
     folder = worker.out / "trials/0000"
     folder.mkdir(parents=True)
     with (
-        console.claimed_folder(folder),
-        pytest.raises(console.InputError, match="another process is at work"),
+        files.claimed_folder(folder),
+        pytest.raises(errors.InputError, match="another process is at work"),
     ):
         worker.work(1)
     assert states(worker) == ["interrupted", "waiting"]

@@ -11,7 +11,6 @@ from sklearn.linear_model import LogisticRegression
 from danq_keras.data import store
 from danq_keras.data.targets import Targets
 from danq_keras.evaluation import baselines, kmers, metrics
-from danq_keras.evaluation import baselines as baseline
 from danq_keras.genome import dna
 
 WINDOW = 60
@@ -113,15 +112,15 @@ def test_features_of_both_strands(rng):
 def test_features_do_not_depend_on_blocks(rng, monkeypatch):
     packed = dna.pack_codes(random_codes(rng, 11))
     whole = kmers.kmer_features(packed, both_strands=True)
-    monkeypatch.setattr(baseline, "_ROWS", 4)
+    monkeypatch.setattr(kmers, "_ROWS", 4)
     assert np.array_equal(whole, kmers.kmer_features(packed, both_strands=True))
     assert kmers.kmer_features(packed[:0], both_strands=True).shape == (0, 692)
 
 
 @pytest.mark.parametrize("with_ignore", [False, True])
 def test_regression_equals_scikit_learn(rng, monkeypatch, with_ignore):
-    monkeypatch.setattr(baseline, "_ITERATIONS", 500)
-    monkeypatch.setattr(baseline, "_TOLERANCE", 1e-12)
+    monkeypatch.setattr(kmers, "_ITERATIONS", 500)
+    monkeypatch.setattr(kmers, "_TOLERANCE", 1e-12)
     n, penalty = 300, 0.05
     mixing = rng.normal(size=(12, 12))
     features = (rng.normal(size=(n, 12)) @ mixing + 5).astype(np.float32)
@@ -237,18 +236,18 @@ def test_computed_once_per_dataset(dataset, tmp_path, monkeypatch):
     assert baselines.cache_path(dataset).is_file()
     assert not cache.exists()
     json.loads(baselines.cache_path(dataset).read_text(), parse_constant=refuse)  # no NaN
-    monkeypatch.setattr(baseline, "compute_baselines", refuse)
+    monkeypatch.setattr(baselines, "compute_baselines", refuse)
     assert same(baselines.load_or_compute(dataset, cache), first)
     assert first.figures["kmer"].positives.dtype == np.int64
 
 
 def test_read_only_dataset_uses_the_cache(dataset, tmp_path, monkeypatch):
     cache = tmp_path / "run" / "baselines.json"
-    monkeypatch.setattr(baseline.os, "access", lambda *_: False)
+    monkeypatch.setattr(baselines.os, "access", lambda *_: False)
     first = baselines.load_or_compute(dataset, cache)
     assert cache.is_file()
     assert not baselines.cache_path(dataset).exists()
-    monkeypatch.setattr(baseline, "compute_baselines", refuse)
+    monkeypatch.setattr(baselines, "compute_baselines", refuse)
     assert same(baselines.load_or_compute(dataset, cache), first)
 
 

@@ -229,7 +229,7 @@ def test_different_sets_need_common() -> None:
     with pytest.raises(InputError) as error:
         compare(ours, reference)
     assert "2 only in ours (c, d) and 1 only in reference (z)" in str(error.value)
-    assert "--common to compare the 2" in str(error.value)
+    assert "`common=True` to compare the 2" in str(error.value)
     found = compare(ours, reference, common=True)
     assert list(found.rows["name"]) == ["a", "b"]
     assert found.left_out == {"only in ours": 2, "only in reference": 1}

@@ -218,7 +218,7 @@ def test_genome_blocks():
 @pytest.mark.parametrize("with_ignore", [False, True])
 def test_bootstrap_equals_gathering_the_rows(rng, monkeypatch, with_ignore):
     """The oracle draws the same blocks, gathers their rows and asks scikit-learn."""
-    monkeypatch.setattr(metrics, "_BOOTSTRAP_VALUES", 1000)  # several blocks of resamples
+    monkeypatch.setattr(bootstrap, "_BOOTSTRAP_VALUES", 1000)  # several blocks of resamples
     labels, probs = simulate(rng, n_windows=150, n_targets=3, digits=1)
     ignore = (rng.random(labels.shape) < 0.2) if with_ignore else None
     blocks = np.sort(rng.integers(0, 12, 150))

@@ -11,7 +11,6 @@ import pytest
 
 from danq_keras.data.targets import Targets
 from danq_keras.draw import panels, style
-from danq_keras.draw import panels as plots
 from danq_keras.evaluation import auc_tables, comparison_text, report
 from danq_keras.evaluation.calibration import calibrate, calibration_summary
 from danq_keras.evaluation.comparison import AucTable, compare
@@ -145,7 +144,7 @@ def rendered(whole_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
 @pytest.fixture
 def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a test does not look at plots, drawing them only takes time."""
-    monkeypatch.setattr(plots, "_svg", lambda _draw: "<svg></svg>")
+    monkeypatch.setattr(panels, "svg_text", lambda _draw: "<svg></svg>")
 
 
 def render(run: Path) -> tuple[str, Page]:

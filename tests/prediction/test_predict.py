@@ -211,9 +211,10 @@ def test_bare_file_has_numbers_for_names(tmp_path: Path) -> None:
     assert trained.config == {}
 
 
-def test_919_outputs_are_deepseas(tmp_path: Path) -> None:
-    trained = load_model(save_run(tmp_path / "run", 919))
-    assert trained.targets == deepsea_targets()
+def test_919_outputs_are_deepseas_when_told(tmp_path: Path) -> None:
+    run = save_run(tmp_path / "run", 919)
+    assert load_model(run).targets.names == tuple(map(str, range(919)))
+    assert load_model(run, targets="deepsea").targets == deepsea_targets()
 
 
 def test_names_of_another_number_are_not_believed(tmp_path: Path) -> None:

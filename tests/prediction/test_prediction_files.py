@@ -18,10 +18,11 @@ from danq_keras.commands import predict
 from danq_keras.data import inputs
 from danq_keras.models.networks import build_network
 from danq_keras.prediction import growing as prediction_files
+from danq_keras.prediction import outputs
 from danq_keras.prediction import stream as predict_stream
 from danq_keras.prediction.outputs import kind_of, track_names
-from danq_keras.prediction.predictor import AdaptiveBatches, WindowPredictor, automatic_batch_size
-from danq_keras.system import command as console
+from danq_keras.prediction.predictor import Predictor, automatic_batch_size
+from danq_keras.system import errors
 
 WINDOW, STEP = 20, 6
 TOLERANCE = 1e-6
@@ -96,7 +97,7 @@ def test_tiles_as_hdf5(files, records, tmp_path, command):
 
 @pytest.mark.parametrize("ending", [".tsv", ".tsv.gz"])
 def test_tables_of_chosen_targets(ending, files, records, tmp_path, command, monkeypatch):
-    monkeypatch.setattr(prediction_files, "_ROWS", 7)
+    monkeypatch.setattr(outputs, "ROWS_AT_ONCE", 7)
     out = tmp_path / f"p{ending}"
     flags = ("--tile", STEP, "--targets", "1", "--strands", "forward")
     assert command(files / "run", files / "g.fa", out, *flags)[0] == 0
@@ -353,9 +354,9 @@ def test_stopped_and_resumed_is_as_uninterrupted(name, files, tmp_path, command,
     message = refused(command(*flags, out, *other, "--resume"))
     assert "was begun with another targets" in message
     seen = []
-    real = WindowPredictor.unguarded
+    real = Predictor._unguarded
     monkeypatch.setattr(
-        WindowPredictor, "__call__", lambda self, rows: seen.append(len(rows)) or real(self, rows)
+        Predictor, "at_once", lambda self, rows: seen.append(len(rows)) or real(self, rows)
     )
     assert command(*flags, out, *more, "--resume")[0] == 0
     assert sum(seen) == 35
@@ -377,7 +378,7 @@ def test_stopped_and_resumed_is_as_uninterrupted(name, files, tmp_path, command,
 
 _KILLED = """
 import os, signal, sys
-from danq_keras import prediction_files
+from danq_keras.prediction import growing as prediction_files
 from danq_keras.commands import predict
 prediction_files.SAVE_SECONDS = -1
 append = prediction_files.GrowingFile.append
@@ -397,9 +398,9 @@ def test_killed_and_resumed(files, records, tmp_path, command, monkeypatch):
     killed = subprocess.run(words, capture_output=True, timeout=120, check=False)
     assert killed.returncode == -signal.SIGKILL
     seen = []
-    real = WindowPredictor.unguarded
+    real = Predictor._unguarded
     monkeypatch.setattr(
-        WindowPredictor, "__call__", lambda self, rows: seen.append(len(rows)) or real(self, rows)
+        Predictor, "at_once", lambda self, rows: seen.append(len(rows)) or real(self, rows)
     )
     assert command(*flags, "--resume")[0] == 0
     expected = np.array([shares(text) for _, _, text in tiles(records)])
@@ -443,23 +444,22 @@ def test_a_batch_that_does_not_fit_is_halved(monkeypatch):
     import tensorflow as tf
 
     network = toys.composition(WINDOW)
-    predictor = WindowPredictor(network, window=WINDOW, strands="forward")
-    real, sizes = predictor.unguarded, []
+    real, sizes = Predictor._unguarded, []
 
-    def small(packed):
+    def small(self, packed):
         sizes.append(len(packed))
         if len(packed) > 3:
             raise tf.errors.ResourceExhaustedError(None, None, "OOM")
-        return real(packed)
+        return real(self, packed)
 
-    monkeypatch.setattr(predictor, "unguarded", small)
-    batches = AdaptiveBatches(predictor, batch_size=None, network=network)
+    monkeypatch.setattr(Predictor, "_unguarded", small)
+    batches = Predictor(network, window=WINDOW, strands="forward")
     batches.batch_size = 8
     packed = np.random.default_rng(0).integers(0, 256, (11, WINDOW // 2)).astype(np.uint8)
-    np.testing.assert_array_equal(batches(packed), real(packed))
+    np.testing.assert_array_equal(batches(packed), real(batches, packed))
     assert sizes == [8, 4, 2, 2, 2, 2, 2, 1]
-    fixed = AdaptiveBatches(predictor, batch_size=8, network=network)
-    with pytest.raises(console.InputError, match="--batch-size: no memory for 8 windows"):
+    fixed = Predictor(network, window=WINDOW, strands="forward", batch_size=8)
+    with pytest.raises(errors.InputError, match="`batch_size`: no memory for 8 windows"):
         fixed(packed)
 
 

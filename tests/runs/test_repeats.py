@@ -58,7 +58,7 @@ def test_epochs_until_a_loss(text, column, expected):
 
 @pytest.mark.parametrize("text", ["x", "", "%", "-1", "0", "nan", "inf", "-2%", "1 % 2"])
 def test_a_wrong_loss_is_one_line(text):
-    with pytest.raises(InputError, match=r"^--until-loss: a loss above zero[^\n]*Received: '"):
+    with pytest.raises(InputError, match=r"^`until_loss`: a loss above zero[^\n]*Received: '"):
         Until.parse(text)
 
 

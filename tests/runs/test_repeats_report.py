@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import sets
 
-from danq_keras.draw import panels as plots
+from danq_keras.draw import panels
 from danq_keras.evaluation.auc_tables import read_auc_table, summarise
 from danq_keras.runs import page as repeats_report
 from danq_keras.runs import sets as run_sets
@@ -79,7 +79,7 @@ def test_labels(figure, label):
 
 def test_curves_of_runs_of_different_length():
     histories = [pd.DataFrame({"epoch": range(1, n + 1), "loss": [1.0] * n}) for n in (2, 4)]
-    svg = plots.curves_of_runs(histories, "loss", ylabel="loss")
+    svg = panels.curves_of_runs(histories, "loss", ylabel="loss")
     assert svg.startswith("<svg")
     assert "runs (2)" in svg
     assert "mean" in svg

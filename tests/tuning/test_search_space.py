@@ -217,7 +217,7 @@ def test_deepsea_is_another_kind_of_network():
         ('{"filters": {"low": 1, "high": 2, "log": 1}}', "has low, high and log"),
         ('{"filters": {"low": 1.5, "high": 2}}', "whole numbers, low below high"),
         ('{"filters": {"low": 1, "high": true}}', "whole numbers, low below high"),
-        ('{"filters": {"low": 2, "high": 2}}', "low below high (fix a setting with --set)"),
+        ('{"filters": {"low": 2, "high": 2}}', "low below high (fix a setting with `settings`)"),
         ('{"learning_rate": {"low": "a", "high": 2}}', "are numbers, low below high"),
         ('{"learning_rate": {"low": 0, "high": 1, "log": true}}', "begins above 0"),
         ('{"gates": {"choices": ["hard"]}}', "a list of two or more"),

@@ -12,11 +12,10 @@ import pytest
 import tiny
 from optuna.trial import TrialState
 
-from danq_keras.draw import panels as plots
 from danq_keras.recipes.settings import apply_settings
 from danq_keras.system.errors import InputError
 from danq_keras.training.run_folder import preset_from_config
-from danq_keras.tuning import study
+from danq_keras.tuning import plot, study
 from danq_keras.tuning.space import Dimension, apply_values
 from danq_keras.tuning.study import Search
 
@@ -240,7 +239,7 @@ def test_plots_are_drawn_for_any_number_of_trials(filled, tmp_path, n):
     path = tmp_path / "search.png"
     table = study.trials_table(search, trials[:n])
     shares = {} if n == 1 else {"filters": 0.8, "dropout_pool_low": 0.2}
-    plots.search_png(path, table, shares, objective="val_loss")
+    plot.search_png(path, table, shares, objective="val_loss")
     assert path.read_bytes().startswith(b"\x89PNG")
 
 

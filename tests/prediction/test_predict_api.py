@@ -1,0 +1,114 @@
+"""`predict` as a notebook calls it."""
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+from toys import WINDOW, composition, motif_finder
+
+import danq_keras as dq
+from danq_keras.data.targets import Targets
+from danq_keras.genome.dna import encode, onehot_from_codes
+from danq_keras.models.trained import TrainedModel
+from danq_keras.system.errors import InputError
+
+SEQUENCES = ["ACGT" * 5, "TTTTTTGATTACATTTTTTT", "NNNNNNNNNNNNACGTACGT"]
+
+
+@pytest.fixture
+def model(tmp_path):
+    return TrainedModel(motif_finder(), Targets(("finder",)), tmp_path / "m.keras", {})
+
+
+def test_strings_codes_onehot_are_the_same(model):
+    codes = np.stack([encode(each) for each in SEQUENCES])
+    found = dq.predict(model, SEQUENCES)
+    assert found.values.shape == (3, 1)
+    assert found.values.dtype == np.float32
+    assert found.values[1, 0] > 0.5 >= found.values[0, 0]
+    assert found.n_unknown == 1
+    for windows in (codes, onehot_from_codes(codes).astype("f4"), onehot_from_codes(codes)):
+        np.testing.assert_array_equal(dq.predict(model, windows).values, found.values)
+    half = np.where(codes[..., None] == 4, 0.25, onehot_from_codes(codes)).astype("f4")
+    np.testing.assert_array_equal(dq.predict(model, half).values, found.values)
+
+
+def test_a_split_is_what_its_rows_are(tmp_path):
+    data = tiny.make_dataset(tmp_path / "data")
+    network = dq.build_model(
+        window=data.window, n_targets=3, filters=4, lstm_units=3, dense_units=4, pool_size=4
+    )
+    of_split = dq.predict(network, data.test)
+    onehot = np.unpackbits(np.asarray(data.test.sequence), axis=1).reshape(-1, data.window, 4)
+    of_array = dq.predict(network, onehot, strands="both" if data.test.both_strands else "forward")
+    np.testing.assert_array_equal(of_split.values, of_array.values)
+    folder = dq.predict(network, str(tmp_path / "data" / "test.h5"))
+    np.testing.assert_array_equal(of_split.values, folder.values)
+    assert of_split.targets == ("0", "1", "2")
+
+
+def test_the_windows_of_a_genome(model, tmp_path):
+    fasta = tmp_path / "g.fa"
+    fasta.write_text(">chr1\n" + "T" * 46 + "GATTACA" + "T" * 47 + "\n")
+    table = pd.DataFrame(
+        {"chrom": ["chr1", "chr1", "chr9"], "start": [49, 2, 1], "end": [50, 3, 9]}
+    )
+    found = dq.predict(model, dq.windows(fasta, table))
+    assert found.to_frame()["chrom"].tolist() == ["chr1"]
+    assert (found.places.loc[0, "start"], found.places.loc[0, "end"]) == (39, 59)
+    assert sorted(found.skipped["reason"]) == [
+        "its chromosome is not in the FASTA",
+        "its window begins before the chromosome",
+    ]
+    bed = tmp_path / "p.bed"
+    table.to_csv(bed, sep="\t", header=False, index=False)
+    np.testing.assert_array_equal(dq.predict(model, dq.windows(fasta, bed)).values, found.values)
+    tiles = dq.predict(model, dq.windows(fasta, tile=10), strands="forward")
+    assert tiles.places["start"].tolist() == list(range(0, 81, 10))
+    assert tiles.values.argmax() in (3, 4)
+    with pytest.raises(InputError, match="`tile`: a BED file has its own windows"):
+        dq.windows(fasta, bed, tile=5)
+    with pytest.raises(InputError, match="columns chrom, start, end"):
+        dq.windows(fasta, table.rename(columns={"chrom": "chromosome"}))
+
+
+def test_several_models_are_an_ensemble(model):
+    pair = [model, TrainedModel(motif_finder(spare=1.5), model.targets, model.path, {})]
+    found = dq.predict(pair, SEQUENCES)
+    each = [dq.predict(one, SEQUENCES).values for one in pair]
+    np.testing.assert_allclose(found.values, np.mean(each, axis=0), rtol=1e-6)
+    np.testing.assert_allclose(found.spread, np.std(each, axis=0, ddof=1), rtol=1e-4)
+
+
+def test_chosen_targets_and_files(tmp_path):
+    plain = composition(WINDOW, n_targets=4)
+    network = TrainedModel(plain, Targets(("A", "G", "C", "T")), tmp_path / "m.keras", {})
+    found = dq.predict(network, SEQUENCES, targets=["T", 0])
+    assert found.targets == ("T", "A")
+    np.testing.assert_array_equal(found.values, dq.predict(network, SEQUENCES).values[:, [3, 0]])
+    found.save(tmp_path / "p.tsv")
+    table = pd.read_csv(tmp_path / "p.tsv", sep="\t")
+    np.testing.assert_allclose(table[["T", "A"]].to_numpy(), found.values, atol=1e-6)
+    with pytest.raises(InputError, match="already exists"):
+        found.save(tmp_path / "p.tsv")
+
+
+def test_what_does_not_go_together_is_said(model):
+    with pytest.raises(InputError, match="the network reads 20 bases, number 1 has 3"):
+        dq.predict(model, ["ACGT" * 5, "ACG"])
+    with pytest.raises(InputError, match="`strands`: forward or both"):
+        dq.predict(model, SEQUENCES, strands="reverse")
+    with pytest.raises(InputError, match="`output`: probabilities or embedding"):
+        dq.predict(model, SEQUENCES, output="logits")
+    with pytest.raises(InputError, match="`output=embedding`: has no targets"):
+        dq.predict(model, SEQUENCES, output="embedding", targets=[0])
+    with pytest.raises(InputError, match="`model`: none"):
+        dq.predict([], SEQUENCES)
+
+
+def test_a_plain_keras_model_will_do():
+    inputs = keras.Input((8, 4))
+    outputs = keras.layers.Dense(2, activation="sigmoid")(keras.layers.Flatten()(inputs))
+    found = dq.predict(keras.Model(inputs, outputs), ["ACGTACGT"])
+    assert found.targets == ("0", "1")

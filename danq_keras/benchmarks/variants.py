@@ -60,7 +60,7 @@ def run(options: Options) -> int:
         with Genome(fasta) as genome:
             cutter = WindowCutter(genome, preset.model.window)
             with VcfFile(vcf) as records:
-                blocks = list(cutter.blocks(records, options.batch_size))
+                blocks = list(cutter.blocks(records.records(), options.batch_size))
             alone = _network_alone(scorer, blocks)
             scorer.seconds = 0.0
             seconds = _through(scorer, cutter, vcf, Path(folder) / "effects.h5", options)
@@ -122,6 +122,6 @@ def _through(
     )
     begin = time.perf_counter()
     with VcfFile(vcf) as records, effects_writer(out, ".h5", header) as effects:
-        for scored in scorer(cutter.blocks(records, options.batch_size)):
+        for scored in scorer(cutter.blocks(records.records(), options.batch_size)):
             effects.write(scored)
     return time.perf_counter() - begin

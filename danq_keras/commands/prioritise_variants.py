@@ -3,12 +3,16 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from danq_keras import __version__
 from danq_keras.system.command import command, run_command
-from danq_keras.system.errors import InputError
+from danq_keras.system.errors import InputError, require_library
 from danq_keras.system.files import refuse_existing
 from danq_keras.system.terminal import set_up_logging
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _EPILOG = """\
 All effects are .h5 files of score_variants.py, made with the same model. Features are the log-odds
@@ -88,9 +92,55 @@ def main(argv: list[str] | None = None) -> int:
     tables = [f"{args.out.name}.{name}.tsv" for name in TABLES] if args.part == "fit" else []
     for path in (args.out, *(args.out.with_name(name) for name in tables)):
         refuse_existing(path, overwrite=args.overwrite)
-    from danq_keras.variants import prioritise as prioritise_session
+    require_library("xgboost", "XGBoost", program="prioritise_variants.py", extra="variants")
+    if args.part == "fit":
+        _fit(args)
+    else:
+        _apply(args)
+    return 0
 
-    return prioritise_session.fit(args) if args.part == "fit" else prioritise_session.apply(args)
+
+def _fit(args: argparse.Namespace) -> None:
+    """Cross-validate on labelled variants, keep the fold models, print how well they did."""
+    from danq_keras.variants.boosted_trees import BoostingOptions
+    from danq_keras.variants.prioritise import fit_prioritiser
+
+    fitted = fit_prioritiser(
+        args.positives,
+        args.negatives,
+        extra=args.extra,
+        folds=args.folds,
+        options=BoostingOptions(args.trees, args.max_leaves, args.learning_rate, args.seed),
+    )
+    fitted.save(args.out, overwrite=args.overwrite)
+    n_positive = int(fitted.heldout["label"].sum())
+    print(
+        f"{args.out}: {n_positive:,} positives, {len(fitted.heldout) - n_positive:,} negatives, "
+        f"{fitted.n_features:,} features; ROC AUC of held-out folds "
+        f"{_spread(fitted.folds['auroc'])}"
+    )
+    if "auroc_extra" in fitted.folds:
+        names = ", ".join(fitted.prioritiser.extra)
+        print(f"extra columns alone ({names}): ROC AUC {_spread(fitted.folds['auroc_extra'])}")
+
+
+def _apply(args: argparse.Namespace) -> None:
+    """Score variants with the mean of the fold models."""
+    from danq_keras.system.files import atomic_output
+    from danq_keras.variants.prioritise import prioritise
+
+    table = prioritise(args.prioritiser, args.effects, extra=args.extra)
+    packed = "gzip" if args.out.name.endswith(".gz") else None
+    with atomic_output(args.out, overwrite=args.overwrite) as temporary:
+        table.to_csv(temporary, sep="\t", index=False, float_format="%.9g", compression=packed)
+    print(
+        f"{args.out}: {len(table):,} variants, scores {table['score'].min():.3f} to "
+        f"{table['score'].max():.3f}"
+    )
+
+
+def _spread(auroc: "pd.Series[float]") -> str:
+    return f"{auroc.mean():.3f} ± {auroc.std(ddof=1):.3f} (mean ± sd of {len(auroc)})"
 
 
 def _check_numbers(args: argparse.Namespace) -> None:

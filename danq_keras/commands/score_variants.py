@@ -3,8 +3,10 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from danq_keras import __version__
+from danq_keras.commands.options import add_target_names
 from danq_keras.genome.bed import CHROM_NAMES
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import InputError, require_library
@@ -12,6 +14,11 @@ from danq_keras.system.files import refuse_existing
 from danq_keras.system.tensorflow import start_tensorflow
 from danq_keras.system.terminal import set_up_logging
 from danq_keras.variants.effects import EFFECTS
+
+if TYPE_CHECKING:
+    from danq_keras.genome.fasta import Genome
+    from danq_keras.variants.score import ScoreSummary
+    from danq_keras.variants.vcf import VcfFile
 
 _EPILOG = """\
 POS, the first base of REF, stands at index L/2 - 1 of the window (499 of 1000); ALT takes the place
@@ -99,6 +106,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="windows at once (default: %(default)s)",
     )
+    add_target_names(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace what is written")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
@@ -146,11 +154,87 @@ def main(argv: list[str] | None = None) -> int:
     from danq_keras.genome.fasta import Genome
     from danq_keras.variants.vcf import VcfFile
 
-    with VcfFile(args.vcf), Genome(args.genome) as genome:  # before TensorFlow starts
+    with VcfFile(args.vcf) as vcf, Genome(args.genome) as genome:  # before TensorFlow starts
         start_tensorflow()
-        from danq_keras.commands import score_session
+        _score(args, vcf, genome)
+    return 0
 
-        return score_session.run(args, genome)
+
+def _score(args: argparse.Namespace, vcf: "VcfFile", genome: "Genome") -> None:
+    """Score the variants, say what was done."""
+    from h5py import is_hdf5
+
+    from danq_keras.models.trained import load_model
+    from danq_keras.variants.background import write_background
+    from danq_keras.variants.score import (
+        DEFAULT_EFFECT,
+        ScoreOptions,
+        background_for,
+        describe_background,
+        make_background,
+        score_to_file,
+        survey_variants,
+    )
+    from danq_keras.variants.scorer import window_of
+    from danq_keras.variants.windows import WindowCutter
+
+    model = load_model(args.model, targets=args.target_names)
+    cutter = WindowCutter(genome, window_of(model), chrom_names=args.chrom_names)
+    chosen = None if args.targets is None else model.targets.find(args.targets.split(","))
+    options = ScoreOptions(
+        strands=args.strands,
+        on_mismatch=args.on_mismatch,
+        batch_size=args.batch_size,
+        chosen=None if chosen is None else tuple(chosen),
+        with_probs=args.with_probs,
+        overwrite=args.overwrite,
+    )
+    if args.save_background is not None:
+        effect = args.effect or DEFAULT_EFFECT
+        made = make_background(model, vcf, cutter, effect=effect, options=options)
+        write_background(args.save_background, made[0], overwrite=args.overwrite)
+        print(f"{args.save_background}: {describe_background(*made)}")
+        return
+    background, survey = None, None
+    if args.background is not None:
+        if args.background.is_file() and not is_hdf5(args.background):  # long work: check first
+            survey = survey_variants(vcf, cutter, on_mismatch=args.on_mismatch)
+        background, _ = background_for(
+            args.background, model, cutter, effect=args.effect, options=options
+        )
+    done = score_to_file(
+        model, vcf, cutter, args.out, options=options, background=background, survey=survey
+    )
+    _report(args, len(model.targets), done)
+
+
+def _report(args: argparse.Namespace, n_targets: int, done: "ScoreSummary") -> None:
+    from danq_keras.variants.files import skipped_path
+    from danq_keras.variants.score import left_out
+
+    survey = done.survey
+    strands = "both strands" if args.strands == "both" else "forward strand"
+    seconds = max(done.seconds, 1e-9)
+    print(
+        f"{args.out}: {survey.n_alleles:,} alleles of {survey.n_records:,} records × "
+        f"{n_targets:,} targets, {strands}, {seconds:.1f} s "
+        f"({survey.n_alleles / seconds:,.0f} alleles/s, network "
+        f"{100 * done.seconds_in_network / seconds:.0f} % of the time)"
+    )
+    if survey.n_skipped:
+        print(f"{skipped_path(args.out)}: {left_out(survey)}")
+    if survey.first_unsorted:
+        print(
+            f"{args.vcf}: not in order of position, first at {survey.first_unsorted}; scored in "
+            "the file's order"
+        )
+    if survey.n_cut:
+        print(f"{survey.n_cut:,} alleles reach past the right end of the window and were cut there")
+    if done.n_without_evalue:
+        print(
+            f"{done.n_without_evalue:,} alleles have no E-value: the background has none of their "
+            "kind"
+        )
 
 
 def cli() -> None:

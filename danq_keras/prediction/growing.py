@@ -186,8 +186,8 @@ def _open(
     if path.exists() and not overwrite:
         if not resume:
             raise InputError(
-                f"{path}: an unfinished prediction is there. Pass --resume to go on with it, or "
-                "--overwrite to begin anew."
+                f"{path}: an unfinished prediction is there. Pass `resume=True` to go on with "
+                "it, or `overwrite=True` to begin anew."
             )
         return _reopen(path, contents)
     try:
@@ -222,7 +222,8 @@ def _reopen(path: Path, contents: Contents) -> h5py.File:
         raise InputError(f"{path}: another process is writing it. Wait for its end.") from error
     except OSError as error:
         raise InputError(
-            f"{path}: not readable as an unfinished prediction. Pass --overwrite to begin anew."
+            f"{path}: not readable as an unfinished prediction. Pass `overwrite=True` to "
+            "begin anew."
         ) from error
     before = json.loads(file.attrs.get("request", "{}"))
     now = json.loads(contents.fingerprint())
@@ -231,7 +232,7 @@ def _reopen(path: Path, contents: Contents) -> h5py.File:
         file.close()
         raise InputError(
             f"{path}: was begun with another {', '.join(differing)}. Repeat the first command with "
-            "--resume, or pass --overwrite to begin anew."
+            "`resume`, or pass `overwrite=True` to begin anew."
         )
     return file
 

@@ -167,9 +167,7 @@ def _opened(windows: AnyWindows, model: TrainedModel) -> Iterator[tuple[Windows,
     elif isinstance(windows, GenomeWindows):
         with windows.cut(window_of(model)) as found:
             yield found
-    elif isinstance(windows, Path) or hasattr(windows, "__fspath__"):
-        yield open_windows(Path(windows)), []
-    elif isinstance(windows, str) and Path(windows).exists():
+    elif isinstance(windows, str) or hasattr(windows, "__fspath__"):
         yield open_windows(Path(windows)), []
     else:
         both = not isinstance(windows, Split) or windows.both_strands

@@ -63,7 +63,7 @@ class Origin:
     def __post_init__(self) -> None:
         if self.effect not in EFFECTS:
             raise InputError(
-                f"--effect: one of {', '.join(EFFECTS)}. Received: {self.effect!r}. Choose one."
+                f"`effect`: one of {', '.join(EFFECTS)}. Received: {self.effect!r}. Choose one."
             )
 
 
@@ -144,7 +144,7 @@ class Background:
                 shown = f": {here}, not {there}" if name in ("strands", "effect") else ""
                 raise InputError(
                     f"{path}: this background was made {difference}{shown}. Make one for this "
-                    "model with --save-background, or use the model and options that it is of."
+                    "model with `save_background`, or use the model and options that it is of."
                 )
 
 
@@ -191,7 +191,7 @@ def read_background(path: Path) -> Background:
             if attributes.get("format") != FORMAT:
                 raise InputError(
                     f"{path}: neither a VCF file nor a background of score_variants.py "
-                    "--save-background. Check --background."
+                    "`save_background`. Check `background`."
                 )
             if attributes["format_version"] != FORMAT_VERSION:
                 raise InputError(
@@ -209,6 +209,6 @@ def read_background(path: Path) -> Background:
     except HDF5_DAMAGE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"{path}: not a readable background ({reason}). Make it again with --save-background."
+            f"{path}: not a readable background ({reason}). Make it again with `save_background`."
         ) from error
     return Background(origin, n, counts)

@@ -1,11 +1,9 @@
-"""Boosted trees without scikit-learn: its fitted classifiers as plain arrays.
+"""Boosted trees with XGBoost, the engine of DeepSEA's own prioritisation.
 
-A `Forest` holds what scikit-learn's `HistGradientBoostingClassifier` has learned for two classes,
-and predicts what that would, to the last bit. Its arrays go into a file that runs no code when it
-is read, as a pickle does, and that does not depend on scikit-learn's version, as its own objects
-do.
+Its models are written as JSON, which runs no code when it is read and which later versions of
+XGBoost read; nothing of its internals is used. XGBoost belongs to the extra `variants`.
 
-Nodes of all trees stand in one array, each field (N,); `roots` are the first nodes of the trees.
+Source: Chen & Guestrin 2016, doi 10.1145/2939672.2939785.
 """
 
 from dataclasses import dataclass
@@ -13,85 +11,75 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.ensemble import HistGradientBoostingClassifier
 
+from danq_keras.system.errors import InputError, one_line, optional_module
+from danq_keras.system.threads import n_threads
 from danq_keras.variants.effects import Doubles
 
-Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
-NODE_FIELDS = ("feature", "threshold", "left", "right", "missing_left", "is_leaf", "value")
+
+
+@dataclass(frozen=True)
+class BoostingOptions:
+    """`n_trees` of at most `max_leaves` leaves a fold, `learning_rate` of each; `seed`."""
+
+    n_trees: int = 100
+    max_leaves: int = 31
+    learning_rate: float = 0.1
+    seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class Forest:
-    """Trees whose leaves add up to the log-odds of the positive class.
+    """Trees whose leaves add up to the log-odds of the positive class."""
 
-    `baseline` log-odds before the first tree; `roots` (n_trees,) int64; then fields of the nodes
-    (N,): `feature` int64, `threshold` float64 (a value up to it goes left), `left` and `right`
-    int64 nodes, `missing_left` bool (where NaN goes), `is_leaf` bool, `value` float64 of a leaf.
-    """
-
-    baseline: float
-    roots: Integers
-    feature: Integers
-    threshold: Doubles
-    left: Integers
-    right: Integers
-    missing_left: Flags
-    is_leaf: Flags
-    value: Doubles
+    booster: Any
 
     @classmethod
-    def of(cls, fitted: HistGradientBoostingClassifier, features: Doubles) -> Self:
-        """Take the arrays out of a fitted classifier.
+    def fit(cls, features: Doubles, positive: Flags, options: BoostingOptions) -> Self:
+        """Learn to tell two classes apart, each weighing as much as the other.
 
         Args:
-            fitted: of two classes, without categorical features.
-            features: (V, F) on which both are compared, since scikit-learn keeps its trees in
-                attributes that it may change.
-
-        Raises:
-            RuntimeError: the forest predicts anything else than the classifier.
+            features: (V, F) float64, NaN where one is missing.
+            positive: (V,) labels.
+            options: number and size of the trees.
         """
-        trees: list[Any] = [predictors[0].nodes for predictors in fitted._predictors]
-        sizes = [len(tree) for tree in trees]
-        roots = np.cumsum([0, *sizes[:-1]]).astype(np.int64)
-        first = np.repeat(roots, sizes)
-        nodes = np.concatenate(trees)
-        forest = cls(
-            baseline=float(np.ravel(fitted._baseline_prediction)[0]),
-            roots=roots,
-            feature=nodes["feature_idx"].astype(np.int64),
-            threshold=nodes["num_threshold"].astype(np.float64),
-            left=first + nodes["left"],
-            right=first + nodes["right"],
-            missing_left=nodes["missing_go_to_left"].astype(bool),
-            is_leaf=nodes["is_leaf"].astype(bool),
-            value=nodes["value"].astype(np.float64),
-        )
-        if not np.array_equal(forest.log_odds(features), fitted.decision_function(features)):
-            raise RuntimeError(
-                "The trees of this version of scikit-learn are not laid out as expected: what was "
-                "read from them predicts something else. Use scikit-learn 1.5 to 1.9."
-            )
-        return forest
-
-    def log_odds(self, features: Doubles) -> Doubles:
-        """Log-odds (V,) of the positive class for features (V, F), NaN where one is missing."""
-        total = np.full(len(features), self.baseline)
-        rows = np.arange(len(features))
-        for root in self.roots.tolist():
-            at = np.full(len(features), root)
-            while not self.is_leaf[at].all():
-                # A leaf's own children are not looked at.
-                values = features[rows, self.feature[at]]
-                missing = np.isnan(values)
-                goes_left = np.where(missing, self.missing_left[at], values <= self.threshold[at])
-                below = np.where(goes_left, self.left[at], self.right[at])
-                at = np.where(self.is_leaf[at], at, below)
-            total += self.value[at]
-        return total
+        xgboost = optional_module("xgboost", "variants")
+        n_positive = int(positive.sum())
+        weights = np.where(positive, 0.5 / n_positive, 0.5 / (len(positive) - n_positive))
+        data = xgboost.DMatrix(features, label=positive, weight=weights * len(positive))
+        settings = {
+            "objective": "binary:logistic",
+            "tree_method": "hist",
+            "grow_policy": "lossguide",
+            "max_leaves": options.max_leaves,
+            "max_depth": 0,
+            "eta": options.learning_rate,
+            "seed": options.seed,
+            "nthread": n_threads(),
+        }
+        return cls(xgboost.train(settings, data, options.n_trees))
 
     def probabilities(self, features: Doubles) -> Doubles:
         """Probabilities (V,) of the positive class for features (V, F)."""
-        return 1 / (1 + np.exp(-self.log_odds(features)))
+        xgboost = optional_module("xgboost", "variants")
+        return np.asarray(self.booster.predict(xgboost.DMatrix(features)), np.float64)
+
+    def to_json(self) -> bytes:
+        """The model as XGBoost's JSON."""
+        return bytes(self.booster.save_raw("json"))
+
+    @classmethod
+    def from_json(cls, content: bytes) -> Self:
+        """The model that `to_json` gave.
+
+        Raises:
+            InputError: the text is not one.
+        """
+        xgboost = optional_module("xgboost", "variants")
+        booster = xgboost.Booster()
+        try:
+            booster.load_model(bytearray(content))
+        except xgboost.core.XGBoostError as error:
+            raise InputError(f"not a model of XGBoost ({one_line(error)[:80]})") from error
+        return cls(booster)

@@ -1,8 +1,8 @@
 """Effects of variants: what two predictions say of one allele against another.
 
 In: strand-mean probabilities of the reference and the alternative window, (V, T) float32, a row an
-alternative allele. Out: (V, T) float64, computed from probabilities clipped to `PROBABILITY_CLIP`, so that a
-log-odds is finite. Nothing here knows files, windows or networks.
+alternative allele. Out: (V, T) float64, computed from probabilities clipped to `PROBABILITY_CLIP`,
+so that a log-odds is finite. Nothing here knows files, windows or networks.
 
 Source: Zhou & Troyanskaya 2015, doi 10.1038/nmeth.3547, for the two differences.
 """

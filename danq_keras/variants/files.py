@@ -34,7 +34,7 @@ from danq_keras.system.hdf5 import reserve_space
 from danq_keras.system.signals import signals_deferred
 from danq_keras.variants.effects import Doubles, Probs, difference, log_odds_difference
 from danq_keras.variants.reader import FORMAT
-from danq_keras.variants.vcf import MISSING, Record, VcfFile, text_output
+from danq_keras.variants.vcf import MISSING, Record, text_output
 from danq_keras.variants.windows import Allele, VariantBlock
 
 KINDS = (".h5", ".hdf5", ".tsv", ".tsv.gz", ".vcf", ".vcf.gz")
@@ -65,6 +65,7 @@ class EffectsHeader:
     with_evalues: bool
     with_probs: bool
     attributes: dict[str, str]
+    vcf_header: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,13 +180,11 @@ class _TsvWriter:
 class _VcfWriter:
     def __init__(self, file: BinaryIO, header: EffectsHeader) -> None:
         self._file, self._header = file, header
-        source = Path(header.attributes["source"])
-        with VcfFile(source) as vcf:
-            *lines, columns = vcf.header.splitlines(keepends=True)
+        *lines, columns = header.vcf_header.splitlines(keepends=True)
         if any(line.startswith(f"##INFO=<ID={_INFO_PREFIX}") for line in lines):
             raise InputError(
-                f"{source}: it has {_INFO_PREFIX} fields of an earlier scoring. Give the VCF file "
-                "without them."
+                f"{header.attributes['source']}: it has {_INFO_PREFIX} fields of an earlier "
+                "scoring. Give the VCF file without them."
             )
         file.write("".join([*lines, *self._definitions(), columns]).encode())
 

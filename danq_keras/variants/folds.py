@@ -6,8 +6,8 @@ balance. Folds are contiguous stretches of the genome, so that a negative is in 
 positive nearest to it; scaler and trees of a fold learn from the other folds alone. What is applied
 is the mean of the folds' probabilities. Nothing here knows networks.
 
-Source: Zhou & Troyanskaya 2015, doi 10.1038/nmeth.3547. DIFFERS: histogram gradient boosting in
-place of a boosted linear model.
+Source: Zhou & Troyanskaya 2015, doi 10.1038/nmeth.3547. DIFFERS: boosted trees in place of
+a boosted linear model.
 """
 
 from collections.abc import Sequence
@@ -17,31 +17,19 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from danq_keras.genome.fasta import Positions
 from danq_keras.system.errors import InputError, one_line
 from danq_keras.system.terminal import progress
-from danq_keras.variants.boosted_trees import Forest
+from danq_keras.variants.boosted_trees import BoostingOptions, Flags, Forest
 from danq_keras.variants.effects import Doubles, difference, log_odds_difference
 from danq_keras.variants.reader import Effects
 
 KEYS = ("chrom", "pos", "ref", "alt")
 _LARGEST = 1e38  # whose square is a number
 _CHROM_STRIDE = 1 << 40  # no chromosome is as long
-Flags = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class BoostingOptions:
-    """`n_trees` of at most `max_leaves` leaves a fold, `learning_rate` of each; `seed`."""
-
-    n_trees: int = 100
-    max_leaves: int = 31
-    learning_rate: float = 0.1
-    seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +42,8 @@ class FoldModel:
 
     def probabilities(self, features: Doubles) -> Doubles:
         """Probabilities (V,) that a variant with features (V, F) is functional."""
-        return self.forest.probabilities((features - self.mean) / self.scale)
+        scaled = (features - self.mean) / self.scale
+        return self.forest.probabilities(np.clip(scaled, -_LARGEST, _LARGEST))
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +83,7 @@ def read_extra(path: Path, effects: Effects) -> tuple[tuple[str, ...], Doubles]:
         InputError: columns are missing or not numbers, or a variant has no row or several.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file. Check --extra.")
+        raise InputError(f"{path}: no such file. Check `extra`.")
     try:
         table = pd.read_csv(path, sep="\t", dtype=dict.fromkeys(KEYS, str), na_filter=False)
     except (ValueError, pd.errors.ParserError) as error:
@@ -159,7 +148,7 @@ def contiguous_folds(
     centres = np.unique(places[positive])
     if n_folds < 2 or len(centres) < n_folds:
         raise InputError(
-            f"--folds: at least 2 and at most the places with a positive variant, {len(centres)}. "
+            f"`folds`: at least 2 and at most the places with a positive variant, {len(centres)}. "
             f"Received: {n_folds}. Choose a number between, or give more positives."
         )
     after = np.searchsorted(centres, places).clip(1, len(centres) - 1)
@@ -169,8 +158,8 @@ def contiguous_folds(
     without = sorted(set(range(n_folds)) - set(folds[~positive].tolist()))
     if without:
         raise InputError(
-            f"--folds: each fold needs a negative variant. Received: {len(without)} of {n_folds} "
-            "without one. Make --folds smaller, or give negatives near all positives."
+            f"`folds`: each fold needs a negative variant. Received: {len(without)} of {n_folds} "
+            "without one. Make `folds` smaller, or give negatives near all positives."
         )
     return folds
 
@@ -204,16 +193,8 @@ def _fit(features: Doubles, positive: Flags, options: BoostingOptions) -> FoldMo
     # A column may have no value in the other folds: a constant, so that no tree looks at it.
     features = np.where(np.isnan(features).all(axis=0), 0.0, features)
     scaler = StandardScaler().fit(features)
-    scaled = (features - scaler.mean_) / scaler.scale_
-    classifier = HistGradientBoostingClassifier(
-        max_iter=options.n_trees,
-        max_leaf_nodes=options.max_leaves,
-        learning_rate=options.learning_rate,
-        class_weight="balanced",
-        early_stopping=False,  # it would hold out neighbours of what it learns from
-        random_state=options.seed,
-    ).fit(scaled, positive)
-    return FoldModel(scaler.mean_, scaler.scale_, Forest.of(classifier, scaled))
+    forest = Forest.fit((features - scaler.mean_) / scaler.scale_, positive, options)
+    return FoldModel(scaler.mean_, scaler.scale_, forest)
 
 
 def mean_probabilities(models: Sequence[FoldModel], features: Doubles) -> Doubles:

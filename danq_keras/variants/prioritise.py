@@ -1,20 +1,19 @@
-"""What `prioritise_variants.py` does; loads scikit-learn."""
+"""Functional variants: a prioritiser fitted to labelled variants, and applied to new ones."""
 
-import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from danq_keras.system.errors import InputError
-from danq_keras.system.files import atomic_output
+from danq_keras.system.files import PathLike, atomic_output
+from danq_keras.variants.boosted_trees import BoostingOptions, Flags
 from danq_keras.variants.effects import Doubles
 from danq_keras.variants.folds import (
     KEYS,
-    BoostingOptions,
     CrossValidation,
-    Flags,
     contiguous_folds,
     cross_validate,
     features_of,
@@ -30,9 +29,61 @@ from danq_keras.variants.prioritiser import (
 from danq_keras.variants.reader import Effects, read_effects
 
 
-def fit(args: argparse.Namespace) -> int:
-    """Cross-validate on labelled variants, keep the fold models, print how well they did."""
-    effects = [read_effects(path) for path in (*args.positives, *args.negatives)]
+@dataclass(frozen=True, eq=False)
+class FittedPrioritiser:
+    """A prioritiser, and how well its folds tell variants that they did not learn from.
+
+    `prioritiser` is applied to new variants. `heldout` has one row a labelled variant: label, fold
+    and score by the model of its fold; `folds` one row a fold: counts and ROC AUC, also of the
+    extra columns alone where there are some. `n_features` is F.
+    """
+
+    prioritiser: Prioritiser
+    heldout: pd.DataFrame
+    folds: pd.DataFrame
+    n_features: int
+
+    def to_frame(self) -> pd.DataFrame:
+        """The labelled variants with their held-out scores."""
+        return self.heldout
+
+    def save(self, path: PathLike, *, overwrite: bool = False) -> None:
+        """Write the prioritiser (.h5), and beside it the tables of folds and held-out scores.
+
+        Raises:
+            InputError: it exists.
+        """
+        out = Path(path)
+        for name, rows in zip(TABLES, (self.folds, self.heldout), strict=True):
+            table = out.with_name(f"{out.name}.{name}.tsv")
+            with atomic_output(table, overwrite=overwrite) as temporary:
+                rows.to_csv(temporary, sep="\t", index=False, float_format="%.9g")
+        write_prioritiser(out, self.prioritiser, overwrite=overwrite)
+
+
+def fit_prioritiser(
+    positives: Sequence[PathLike],
+    negatives: Sequence[PathLike],
+    *,
+    extra: PathLike | None = None,
+    folds: int = 10,
+    options: BoostingOptions | None = None,
+) -> FittedPrioritiser:
+    """Learn from labelled variants which are functional, and judge that by cross-validation.
+
+    Args:
+        positives: effect files (.h5) of functional variants, see `score_variants.py`.
+        negatives: effect files of other variants, near the positives.
+        extra: table with chrom, pos, ref, alt and further columns of numbers, such as
+            conservation; None for none.
+        folds: contiguous stretches of the genome, each held out once.
+        options: number and size of the trees; None for the usual ones.
+
+    Raises:
+        InputError: the files are of different models, a variant is on both sides, or there are
+            too few.
+    """
+    effects = [read_effects(Path(path)) for path in (*positives, *negatives)]
     first = effects[0]
     for other in effects[1:]:
         same_as(
@@ -41,58 +92,59 @@ def fit(args: argparse.Namespace) -> int:
             f"{first.path}: it holds",
         )
     table = pd.concat([_keys(one) for one in effects], ignore_index=True)
-    n_positive = sum(len(one.pos) for one in effects[: len(args.positives)])
+    n_positive = sum(len(one.pos) for one in effects[: len(positives)])
     positive = np.arange(len(table)) < n_positive
     _refuse_both(table, positive)
-    names, extras = _extra(args.extra, effects)
-    folds = contiguous_folds(
-        table["chrom"].to_numpy(object), table["pos"].to_numpy(), positive, args.folds
+    names, extras = _extra(None if extra is None else Path(extra), effects)
+    numbers = contiguous_folds(
+        table["chrom"].to_numpy(object), table["pos"].to_numpy(), positive, folds
     )
-    options = BoostingOptions(args.trees, args.max_leaves, args.learning_rate, args.seed)
+    how = options or BoostingOptions()
     features = np.vstack([features_of(*pair) for pair in zip(effects, extras, strict=True)])
-    result = cross_validate(features, positive, folds, options=options, desc="fit")
+    result = cross_validate(features, positive, numbers, options=how, desc="fit")
     baseline = None
     if names:
         baseline = cross_validate(
-            np.vstack(extras), positive, folds, options=options, desc="fit extra columns alone"
+            np.vstack(extras), positive, numbers, options=how, desc="fit extra columns alone"
         )
-    table = table.assign(label=positive.astype(int), fold=folds, score=result.score)
-    _write_tables(args, table, result, baseline)
-    write_prioritiser(
-        args.out,
+    table = table.assign(label=positive.astype(int), fold=numbers, score=result.score)
+    return FittedPrioritiser(
         Prioritiser(first.targets, first.model, first.strands, names, result.models, result.auroc),
-        overwrite=args.overwrite,
+        table,
+        _fold_table(table, result, baseline),
+        features.shape[1],
     )
-    print(
-        f"{args.out}: {n_positive:,} positives, {len(table) - n_positive:,} negatives, "
-        f"{features.shape[1]:,} features; ROC AUC of held-out folds {_spread(result.auroc)}"
-    )
-    if baseline is not None:
-        print(f"extra columns alone ({', '.join(names)}): ROC AUC {_spread(baseline.auroc)}")
-    return 0
 
 
-def apply(args: argparse.Namespace) -> int:
-    """Score variants with the mean of the fold models."""
-    prioritiser = read_prioritiser(args.prioritiser)
-    effects = read_effects(args.effects)
-    prioritiser.check(effects, args.prioritiser)
-    names, extras = _extra(args.extra, [effects])
-    if names != prioritiser.extra:
+def prioritise(
+    prioritiser: PathLike, effects: PathLike, *, extra: PathLike | None = None
+) -> pd.DataFrame:
+    """Score variants with the mean of the fold models.
+
+    Args:
+        prioritiser: file of `fit_prioritiser`.
+        effects: effect file (.h5) of the variants, by the same model.
+        extra: table of the further columns that the prioritiser was fitted with.
+
+    Returns:
+        One row a variant: chrom, pos, id, ref, alt, and `score`, the probability that it is
+        functional.
+
+    Raises:
+        InputError: the effects or the columns are others than those of the fit.
+    """
+    fitted = read_prioritiser(Path(prioritiser))
+    read = read_effects(Path(effects))
+    fitted.check(read, Path(prioritiser))
+    names, extras = _extra(None if extra is None else Path(extra), [read])
+    if names != fitted.extra:
         raise InputError(
-            f"--extra: the prioritiser was fitted with {_listed(prioritiser.extra)}. Received: "
+            f"`extra`: the prioritiser was fitted with {_listed(fitted.extra)}. Received: "
             f"{_listed(names)}. Give the same columns in the same order."
         )
-    table = _keys(effects).assign(score=prioritiser.score(features_of(effects, extras[0])))
-    table.insert(2, "id", effects.id)
-    packed = "gzip" if args.out.name.endswith(".gz") else None
-    with atomic_output(args.out, overwrite=args.overwrite) as temporary:
-        table.to_csv(temporary, sep="\t", index=False, float_format="%.9g", compression=packed)
-    print(
-        f"{args.out}: {len(table):,} variants, scores {table['score'].min():.3f} to "
-        f"{table['score'].max():.3f}"
-    )
-    return 0
+    table = _keys(read).assign(score=fitted.score(features_of(read, extras[0])))
+    table.insert(2, "id", read.id)
+    return table
 
 
 def _keys(effects: Effects) -> pd.DataFrame:
@@ -106,7 +158,7 @@ def _refuse_both(table: pd.DataFrame, positive: Flags) -> None:
     if len(both):
         first = ":".join(str(part) for part in both.index[0])
         raise InputError(
-            f"--negatives: a variant is positive or negative. Received {len(both):,} as both, "
+            f"`negatives`: a variant is positive or negative. Received {len(both):,} as both, "
             f"first {first}. Remove them from one side."
         )
 
@@ -119,25 +171,15 @@ def _extra(path: Path | None, effects: Sequence[Effects]) -> tuple[tuple[str, ..
     return read[0][0], [values for _, values in read]
 
 
-def _write_tables(
-    args: argparse.Namespace,
-    table: pd.DataFrame,
-    result: CrossValidation,
-    baseline: CrossValidation | None,
-) -> None:
+def _fold_table(
+    table: pd.DataFrame, result: CrossValidation, baseline: CrossValidation | None
+) -> pd.DataFrame:
     folds = table.groupby("fold")["label"].agg(positives="sum", variants="size").reset_index()
     folds["negatives"] = folds.pop("variants") - folds["positives"]
     folds["auroc"] = result.auroc
     if baseline is not None:
         folds["auroc_extra"] = baseline.auroc
-    for name, rows in zip(TABLES, (folds, table), strict=True):
-        path = args.out.with_name(f"{args.out.name}.{name}.tsv")
-        with atomic_output(path, overwrite=args.overwrite) as temporary:
-            rows.to_csv(temporary, sep="\t", index=False, float_format="%.9g")
-
-
-def _spread(auroc: Doubles) -> str:
-    return f"{auroc.mean():.3f} ± {auroc.std(ddof=1):.3f} (mean ± sd of {len(auroc)})"
+    return folds
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,12 +1,11 @@
 """The prioritiser: fold models with what they were made of, in one HDF5 file.
 
 It holds `targets` (T,) and `extra` (E,) names; for each fold a group `fold_<k>` with `mean` and
-`scale` (F,) and the arrays of its `Forest`; attributes: the network's fingerprint, the strands, and
-how well the folds did. Nothing in it is executed when it is read. Beside it stand the tables
-`<file>.folds.tsv` and `<file>.heldout.tsv`.
+`scale` (F,) and `trees`, its forest as XGBoost's JSON; attributes: the network's fingerprint, the
+strands, and how well the folds did. Nothing in it is executed when it is read. Beside it stand the
+tables `<file>.folds.tsv` and `<file>.heldout.tsv`.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from danq_keras.variants.folds import FoldModel, mean_probabilities
 from danq_keras.variants.reader import Effects
 
 FORMAT = "danq_keras prioritiser"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1: trees of scikit-learn, in arrays
 TABLES = ("folds", "heldout")
 
 
@@ -113,8 +112,7 @@ def write_prioritiser(path: Path, prioritiser: Prioritiser, *, overwrite: bool =
             for number, fold in enumerate(prioritiser.folds):
                 group = file.create_group(f"fold_{number}")
                 group["mean"], group["scale"] = fold.mean, fold.scale
-                for field in dataclasses.fields(Forest):
-                    group[field.name] = getattr(fold.forest, field.name)
+                group["trees"] = np.frombuffer(fold.forest.to_json(), np.uint8)
 
 
 def read_prioritiser(path: Path) -> Prioritiser:
@@ -135,7 +133,8 @@ def read_prioritiser(path: Path) -> Prioritiser:
             if attributes["format_version"] != FORMAT_VERSION:
                 raise InputError(
                     f"{path}: prioritiser format version {attributes['format_version']}, this "
-                    f"package reads version {FORMAT_VERSION}. Make it again."
+                    f"package reads version {FORMAT_VERSION}. Make it again with "
+                    "prioritise_variants.py fit."
                 )
             return Prioritiser(
                 targets=tuple(file["targets"].asstr()[:].tolist()),
@@ -147,8 +146,10 @@ def read_prioritiser(path: Path) -> Prioritiser:
                 ),
                 auroc=file["auroc"][:],
             )
-    except InputError:
-        raise
+    except InputError as error:
+        if str(path) in str(error):
+            raise
+        raise InputError(f"{path}: {error}. Make it again.") from error
     except HDF5_DAMAGE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
@@ -157,6 +158,5 @@ def read_prioritiser(path: Path) -> Prioritiser:
 
 
 def _fold(group: h5py.Group) -> FoldModel:
-    arrays = {field.name: group[field.name][()] for field in dataclasses.fields(Forest)}
-    forest = Forest(**{**arrays, "baseline": float(arrays["baseline"])})
+    forest = Forest.from_json(group["trees"][:].tobytes())
     return FoldModel(group["mean"][:], group["scale"][:], forest)

@@ -42,11 +42,13 @@ def read_effects(path: Path) -> Effects:
         InputError: no such file, not one, without rows, damaged, or without probabilities.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file. Make it with score_variants.py --out.")
+        raise InputError(f"{path}: no such file. Make it with score_variants.py.")
     try:
         with h5py.File(path, "r") as file:
             if file.attrs.get("format") != FORMAT:
-                raise InputError(f"{path}: not effects of score_variants.py --out FILE.h5.")
+                raise InputError(
+                    f"{path}: not effects that score_variants.py wrote into an .h5 file."
+                )
             if not len(file["pos"]):
                 raise InputError(f"{path}: there are no variants in it. Give a file that has some.")
             texts = {name: file[name].asstr()[:] for name in ("chrom", "id", "ref", "alt")}

@@ -1,24 +1,30 @@
-"""A VCF file of any length → a file of effects, or a background; streamed in constant memory.
+"""Variants scored: into arrays for a notebook, into a file of effects, or into a background.
 
-The file is read twice: once to check every allele against the genome, so that a wrong genome is
-found before anything is scored, and once to cut windows and score them.
+The variants are read twice: once to check every allele against the genome, so that a wrong genome
+is found before anything is scored, and once to cut windows and score them. A file of any length is
+scored in constant memory.
 """
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import h5py
 import numpy as np
+import pandas as pd
 from tqdm.auto import tqdm
 
 from danq_keras.genome.bed import CHROM_NAMES, rename_chrom
-from danq_keras.models.trained import TrainedModel, fingerprint
+from danq_keras.genome.fasta import Genome
+from danq_keras.models.trained import TrainedModel, fingerprint, load_model
 from danq_keras.system.errors import InputError, shorten
-from danq_keras.system.files import atomic_output
-from danq_keras.system.terminal import progress
-from danq_keras.variants.background import Background, Origin
+from danq_keras.system.files import PathLike, atomic_output
+from danq_keras.system.terminal import log, progress
+from danq_keras.variants.background import Background, Origin, read_background
+from danq_keras.variants.effects import Doubles, Probs, difference, log_odds_difference
 from danq_keras.variants.files import (
     EffectsHeader,
     ScoredBlock,
@@ -27,9 +33,13 @@ from danq_keras.variants.files import (
     skipped_path,
     skipped_writer,
 )
-from danq_keras.variants.scorer import VariantScorer
+from danq_keras.variants.scorer import VariantScorer, window_of
+from danq_keras.variants.table import VariantTable
 from danq_keras.variants.vcf import VcfFile
-from danq_keras.variants.windows import Reason, Survey, WindowCutter
+from danq_keras.variants.windows import Allele, Reason, Survey, WindowCutter
+
+DEFAULT_EFFECT = "absdiff"
+Variants: TypeAlias = VcfFile | VariantTable
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,7 @@ class ScoreOptions:
 
 @dataclass(frozen=True)
 class ScoreSummary:
-    """What was done: the survey of the VCF file, alleles without E-value, and times in seconds."""
+    """What was done: the survey of the variants, alleles without E-value, and times in seconds."""
 
     survey: Survey
     n_without_evalue: int
@@ -59,22 +69,211 @@ class ScoreSummary:
     seconds_in_network: float
 
 
-def survey_file(path: Path, cutter: WindowCutter, *, on_mismatch: str) -> Survey:
-    """Look through a VCF file before anything is scored.
+@dataclass(frozen=True, eq=False)
+class VariantEffects:
+    """What a network says of V alleles for T targets.
+
+    `ref` and `alt` (V, T) float32 are the probabilities of both alleles; `evalue` (V, T) float64
+    the shares of the background's alleles with at least such an effect, None without a background.
+    `alleles` has one row an allele: chrom, pos (1-based), id, ref, alt; `skipped` one row for each
+    allele that was left out, with the reason.
+    """
+
+    ref: Probs
+    alt: Probs
+    evalue: Doubles | None
+    alleles: pd.DataFrame
+    skipped: pd.DataFrame
+    targets: tuple[str, ...]
+
+    @property
+    def difference(self) -> Doubles:
+        """P(ALT) - P(REF), (V, T) float64."""
+        return difference(self.ref, self.alt)
+
+    @property
+    def log_odds(self) -> Doubles:
+        """Difference of the logits of P(ALT) and P(REF), (V, T) float64."""
+        return log_odds_difference(self.ref, self.alt)
+
+    def to_frame(self, values: str = "difference") -> pd.DataFrame:
+        """One row an allele, then one column a target.
+
+        Args:
+            values: "difference", "log_odds", "ref", "alt" or "evalue".
+        """
+        table = pd.DataFrame(getattr(self, values), columns=list(self.targets))
+        return pd.concat([self.alleles, table], axis=1)
+
+
+def score_variants(
+    model: TrainedModel | PathLike,
+    variants: PathLike | pd.DataFrame,
+    genome: Genome | PathLike,
+    *,
+    strands: str = "both",
+    background: Background | PathLike | None = None,
+    on_mismatch: str = "error",
+    chrom_names: str | None = None,
+    batch_size: int = 200,
+) -> VariantEffects:
+    """Predict both alleles of variants.
+
+    Args:
+        model: the network, or its run folder or .keras file.
+        variants: VCF file (plain, bgzip, gzip, BCF), or a table with the columns chrom, pos
+            (1-based, as in a VCF file), ref, alt and, if wanted, id; alt may name several alleles
+            with commas.
+        genome: FASTA file that the variants were called against, or an open `Genome`.
+        strands: "both" for the mean of both strands, "forward" for the forward strand.
+        background: file of a saved background, or one, for E-values; None for none.
+        on_mismatch: "error" to refuse variants whose REF the genome has not, "skip" to leave them
+            out.
+        chrom_names: "strip" or "add" the leading chr of the variants' chromosomes; None for as is.
+        batch_size: windows at once, at least 2.
+
+    Returns:
+        Probabilities, differences and what was left out.
+
+    Raises:
+        InputError: the variants do not fit the genome, or the background is of another model.
+
+    Example:
+        >>> effects = dq.score_variants("runs/mine", "variants.vcf.gz", "genome.fa")
+        >>> effects.to_frame("log_odds")
+    """
+    for name, value, allowed in (
+        ("strands", strands, ("both", "forward")),
+        ("on_mismatch", on_mismatch, ("error", "skip")),
+        ("chrom_names", chrom_names, (None, *CHROM_NAMES)),
+    ):
+        if value not in allowed:
+            raise InputError(f"`{name}`: one of {allowed}. Received: {value!r}.")
+    if batch_size < 2:
+        raise InputError(
+            f"`batch_size`: at least 2, the windows of an SNV. Received: {batch_size}."
+        )
+    trained = model if isinstance(model, TrainedModel) else load_model(model)
+    options = ScoreOptions(strands=strands, on_mismatch=on_mismatch, batch_size=batch_size)
+    with ExitStack() as stack:
+        fasta = genome if isinstance(genome, Genome) else Genome(Path(genome))
+        if fasta is not genome:
+            stack.enter_context(fasta)
+        source: Variants
+        if isinstance(variants, pd.DataFrame):
+            source = VariantTable(variants)
+        else:
+            source = stack.enter_context(VcfFile(Path(variants)))
+        cutter = WindowCutter(fasta, window_of(trained), chrom_names=chrom_names)
+        if background is not None and not isinstance(background, Background):
+            background = saved_background(Path(background), trained, strands=strands)
+        return _collected(trained, source, cutter, options=options, background=background)
+
+
+def _collected(
+    model: TrainedModel,
+    source: Variants,
+    cutter: WindowCutter,
+    *,
+    options: ScoreOptions,
+    background: Background | None,
+) -> VariantEffects:
+    survey = survey_variants(source, cutter, on_mismatch=options.on_mismatch)
+    scorer = VariantScorer(model, strands=options.strands, background=background)
+    blocks: list[ScoredBlock] = []
+    with _bar(source, survey) as bar:
+        blocks += _scored(scorer, source, cutter, options=options, bar=bar)
+    empty = np.empty((0, len(model.targets)), np.float32)
+    evalues = [each.evalue for each in blocks if each.evalue is not None]
+    alleles = [allele for each in blocks for allele in each.block.alleles]
+    skipped = [(*each.allele, str(each)) for block in blocks for each in block.block.skipped]
+    return VariantEffects(
+        ref=np.concatenate([empty, *(each.ref for each in blocks)]),
+        alt=np.concatenate([empty, *(each.alt for each in blocks)]),
+        evalue=None if background is None else np.concatenate([empty[:, :], *evalues]),
+        alleles=pd.DataFrame(alleles, columns=list(Allele._fields)),
+        skipped=pd.DataFrame(skipped, columns=[*Allele._fields, "reason"]),
+        targets=model.targets.names,
+    )
+
+
+def saved_background(
+    path: Path, model: TrainedModel, *, strands: str, effect: str | None = None
+) -> Background:
+    """Read a saved background, and make sure that it is this model's.
+
+    Args:
+        path: .h5 file of `score_variants.py --save-background`.
+        model: the network that scores the variants.
+        strands: how they are scored.
+        effect: the effect that is wanted, one of `effects.EFFECTS`; None for the file's.
+
+    Raises:
+        InputError: no background, or one of another model, strands or effect.
+    """
+    saved = read_background(path)
+    wanted = effect or saved.origin.effect
+    saved.check(origin_of(model, effect=wanted, strands=strands, source=path), path)
+    return saved
+
+
+def background_for(
+    path: Path,
+    model: TrainedModel,
+    cutter: WindowCutter,
+    *,
+    effect: str | None,
+    options: ScoreOptions,
+) -> tuple[Background, Survey | None]:
+    """A saved background, or one made of a VCF file.
+
+    Args:
+        path: .h5 file of a background, or a VCF file.
+        model: the network that scores the variants.
+        cutter: cuts windows of the network's length out of the genome.
+        effect: one of `effects.EFFECTS`; None for the file's, or the usual one.
+        options: strands, mismatches and batch size.
+
+    Returns:
+        The background, and the survey of the VCF file that it was made of, if it was.
+
+    Raises:
+        InputError: no such file, or see `saved_background` and `make_background`.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file. Check `background`.")
+    if h5py.is_hdf5(path):
+        return saved_background(path, model, strands=options.strands, effect=effect), None
+    with VcfFile(path) as vcf:
+        made = make_background(model, vcf, cutter, effect=effect or DEFAULT_EFFECT, options=options)
+    log.info("%s: %s", path, describe_background(*made))
+    return made
+
+
+def describe_background(background: Background, survey: Survey) -> str:
+    """How many alleles a background has, and what was left out."""
+    n = background.n
+    effect = background.origin.effect
+    text = f"background of {n['snv']:,} SNVs and {n['other']:,} other alleles, {effect}"
+    return f"{text}; {left_out(survey)}" if survey.n_skipped else text
+
+
+def survey_variants(source: Variants, cutter: WindowCutter, *, on_mismatch: str) -> Survey:
+    """Look through variants before anything is scored.
 
     Raises:
         InputError: no variants, none on a chromosome of the genome, or (unless `on_mismatch` is
             "skip") a REF that the genome has not.
     """
-    with VcfFile(path) as vcf:
-        survey = cutter.survey(vcf, desc=f"check {path.name}")
+    path = source.path
+    survey = cutter.survey(source.records(), desc=f"check {path.name}")
     if not survey.n_records:
         raise InputError(f"{path}: no variants after the header. Give a VCF file that has some.")
     n_alleles = survey.n_alleles + survey.n_skipped.total()
     lengths = cutter.genome.lengths
     if survey.n_skipped[Reason.CHROMOSOME] == n_alleles:
         fitting = [
-            f"Pass --chrom-names {how}"
+            f"Pass `chrom_names={how}`"
             for how in CHROM_NAMES
             if any(rename_chrom(name, how, lengths) in lengths for name in survey.unknown_chroms)
         ]
@@ -89,7 +288,7 @@ def survey_file(path: Path, cutter: WindowCutter, *, on_mismatch: str) -> Survey
         advice = (
             "The file was made with another genome: give that one."
             if survey.is_of_another_genome
-            else "Use the genome that the file was made with, or pass --on-mismatch skip."
+            else "Use the genome that the file was made with, or pass `on_mismatch=skip`."
         )
         raise InputError(
             f"{path}: REF differs from the genome in {survey.n_skipped[Reason.MISMATCH]:,} of "
@@ -111,55 +310,63 @@ def origin_of(model: TrainedModel, *, effect: str, strands: str, source: Path) -
 
 
 def make_background(
-    model: TrainedModel, vcf: Path, cutter: WindowCutter, *, effect: str, options: ScoreOptions
+    model: TrainedModel,
+    source: Variants,
+    cutter: WindowCutter,
+    *,
+    effect: str,
+    options: ScoreOptions,
 ) -> tuple[Background, Survey]:
     """Score a VCF file into a background.
 
     Args:
         model: the network and the names of its targets.
-        vcf: the background's variants.
+        source: the background's variants.
         cutter: of the network's window length.
         effect: one of `effects.EFFECTS`.
         options: strands, mismatches and batch size.
 
     Raises:
-        InputError: see `survey_file`; or no allele can be scored.
+        InputError: see `survey_variants`; or no allele can be scored.
     """
-    survey = survey_file(vcf, cutter, on_mismatch=options.on_mismatch)
+    survey = survey_variants(source, cutter, on_mismatch=options.on_mismatch)
     if not survey.n_alleles:
-        raise InputError(f"{vcf}: none of its alleles can be scored. {left_out(survey)}.")
-    origin = origin_of(model, effect=effect, strands=options.strands, source=vcf)
+        raise InputError(f"{source.path}: none of its alleles can be scored. {left_out(survey)}.")
+    origin = origin_of(model, effect=effect, strands=options.strands, source=source.path)
     background = Background(origin)
     scorer = VariantScorer(model, strands=options.strands)
-    with VcfFile(vcf) as records, _bar(vcf, survey) as bar:
-        for scored in _scored(scorer, records, cutter, options=options, bar=bar):
+    with _bar(source, survey) as bar:
+        for scored in _scored(scorer, source, cutter, options=options, bar=bar):
             background.add(scored.ref, scored.alt, scored.block.is_snv)
     return background, survey
 
 
-def score_vcf(
+def score_to_file(
     model: TrainedModel,
-    vcf: Path,
+    source: Variants,
     cutter: WindowCutter,
     out: Path,
     *,
     options: ScoreOptions,
     background: Background | None = None,
+    survey: Survey | None = None,
 ) -> ScoreSummary:
-    """Score a VCF file into a file of effects, which appears complete or not at all.
+    """Score variants into a file of effects, which appears complete or not at all.
 
     Args:
         model: the network and the names of its targets.
-        vcf: the variants.
+        source: the variants.
         cutter: of the network's window length.
-        out: the file, see `effects_files`; its list of left-out alleles stands beside it.
+        out: the file, see `files`; its list of left-out alleles stands beside it.
         options: strands, targets and the like.
         background: for E-values; made with this model (see `Background.check`).
+        survey: of these variants, where it was made already.
 
     Raises:
-        InputError: see `survey_file`; or an output exists.
+        InputError: see `survey_variants`; or an output exists.
     """
-    survey = survey_file(vcf, cutter, on_mismatch=options.on_mismatch)
+    if survey is None:
+        survey = survey_variants(source, cutter, on_mismatch=options.on_mismatch)
     kind, overwrite = output_kind(out), options.overwrite
     header = EffectsHeader(
         targets=model.targets,
@@ -167,7 +374,8 @@ def score_vcf(
         n_alleles=survey.n_alleles,
         with_evalues=background is not None,
         with_probs=options.with_probs,
-        attributes=_attributes(model, vcf, cutter, options=options, background=background),
+        attributes=_attributes(model, source, cutter, options=options, background=background),
+        vcf_header=source.header,
     )
     scorer = VariantScorer(model, strands=options.strands, background=background)
     n_without, begin = 0, time.perf_counter()
@@ -176,10 +384,10 @@ def score_vcf(
         atomic_output(skipped_path(out), overwrite=overwrite) as list_path,
         effects_writer(effects_path, kind, header) as effects,
         skipped_writer(list_path) as skipped,
-        VcfFile(vcf, with_lines=kind.startswith(".vcf")) as records,
-        _bar(vcf, survey) as bar,
+        _bar(source, survey) as bar,
     ):
-        for scored in _scored(scorer, records, cutter, options=options, bar=bar):
+        lines = kind.startswith(".vcf")
+        for scored in _scored(scorer, source, cutter, options=options, bar=bar, with_lines=lines):
             effects.write(scored)
             skipped.write(scored)
             if scored.evalue is not None:
@@ -187,18 +395,20 @@ def score_vcf(
     return ScoreSummary(survey, n_without, time.perf_counter() - begin, scorer.seconds)
 
 
-def _bar(vcf: Path, survey: Survey) -> "tqdm[Any]":
-    return progress(total=survey.n_alleles, desc=f"score {vcf.name}", unit="alleles")
+def _bar(source: Variants, survey: Survey) -> "tqdm[Any]":
+    return progress(total=survey.n_alleles, desc=f"score {source.path.name}", unit="alleles")
 
 
 def _scored(
     scorer: VariantScorer,
-    records: VcfFile,
+    source: Variants,
     cutter: WindowCutter,
     *,
     options: ScoreOptions,
     bar: "tqdm[Any]",
+    with_lines: bool = False,
 ) -> Iterator[ScoredBlock]:
+    records = source.records(with_lines=with_lines)
     for scored in scorer(cutter.blocks(records, options.batch_size)):
         yield scored
         bar.update(len(scored.block.alleles))
@@ -212,7 +422,7 @@ def _chosen(model: TrainedModel, kind: str, options: ScoreOptions) -> tuple[int,
 
 def _attributes(
     model: TrainedModel,
-    vcf: Path,
+    source: Variants,
     cutter: WindowCutter,
     *,
     options: ScoreOptions,
@@ -221,7 +431,7 @@ def _attributes(
     attributes = {
         "model": str(model.path),
         "model_fingerprint": fingerprint(model),
-        "source": str(vcf),
+        "source": str(source.path),
         "genome": str(cutter.genome.path),
         "strands": options.strands,
     }

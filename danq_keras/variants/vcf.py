@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, NamedTuple, Self
+from typing import Any, BinaryIO, NamedTuple, Self
 
 import pysam
 
@@ -39,7 +39,10 @@ class Record(NamedTuple):
 
 
 class VcfFile:
-    """A VCF file; use as a context manager, and iterate over it once.
+    """An open VCF file; use as a context manager. It is unpacked at most once.
+
+    Args:
+        path: plain, bgzip or gzip text, or BCF.
 
     Attributes:
         path: the file.
@@ -49,16 +52,16 @@ class VcfFile:
         InputError: no such file, no VCF header, or damaged.
     """
 
-    def __init__(self, path: Path, *, with_lines: bool = False) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._with_lines = with_lines
         self._cleanup = contextlib.ExitStack()
         try:
-            self._file = self._cleanup.enter_context(self._open(self._seekable()))
+            self._readable = self._seekable()
+            with self._open() as file:
+                self.header = str(file.header)
         except BaseException:
             self._cleanup.close()
             raise
-        self.header = str(self._file.header)
 
     def _seekable(self) -> Path:
         """The file, or a temporary copy of what ordinary gzip packed: pysam cannot read that."""
@@ -76,10 +79,10 @@ class VcfFile:
                 shutil.copyfileobj(content, unpacked)
             return plain
 
-    def _open(self, path: Path) -> pysam.VariantFile:
+    def _open(self) -> pysam.VariantFile:
         try:
             with _silent():
-                return pysam.VariantFile(str(path))
+                return pysam.VariantFile(str(self._readable))
         except _DAMAGED as error:
             if "truncated" in str(error):
                 raise InputError(
@@ -90,19 +93,25 @@ class VcfFile:
                 "#CHROM line. Put the header back, or check the path."
             ) from error
 
-    def __iter__(self) -> Iterator[Record]:
-        """The records.
+    def records(self, *, with_lines: bool = False) -> Iterator[Record]:
+        """The records from the first on; each call is a pass of its own.
+
+        Args:
+            with_lines: whether a record has its whole line too.
 
         Raises:
             InputError: a line is malformed, or the file is truncated.
         """
+        with self._open() as file:
+            yield from self._read(iter(file), with_lines=with_lines)
+
+    def _read(self, records: Iterator[Any], *, with_lines: bool) -> Iterator[Record]:
         n_read, last = 0, ""
-        records = iter(self._file)
         while True:
             try:
                 with _silent():
                     record = next(records)
-                    text = str(record).rstrip("\r\n") if self._with_lines else ""
+                    text = str(record).rstrip("\r\n") if with_lines else ""
             except StopIteration:
                 return
             except _DAMAGED as error:

@@ -2,6 +2,7 @@
 
 import gzip
 import importlib.util
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import pandas as pd
 import pysam
 import pytest
 
+import danq_keras as dq
 from danq_keras.commands import benchmark, score_variants
 from danq_keras.data.targets import Targets
 from danq_keras.genome import dna
@@ -229,9 +231,9 @@ def test_reverse_complementing_both_windows_changes_no_score(blocks):
 def test_a_shared_reference_window_is_predicted_once(blocks, monkeypatch):
     model = TrainedModel(counting_network(), Targets(tuple("AGCT")), Path("m"), {})
     scorer, seen = VariantScorer(model), []
-    predictor = scorer._predictor
+    predict = scorer._predictor.at_once
     monkeypatch.setattr(
-        scorer, "_predictor", lambda packed: seen.append(packed) or predictor(packed)
+        scorer._predictor, "at_once", lambda packed: seen.append(packed) or predict(packed)
     )
     list(scorer(iter(blocks)))
     # four alleles and their reference; two records at one place; one more
@@ -574,3 +576,71 @@ def test_the_benchmark_prints_a_ratio(capsys):
     assert "\nratio  " in out
     with pytest.raises(errors.InputError, match="--genome-length: at least"):
         benchmark.main(["variants", "--preset", "demo", "--genome-length", "10"])
+
+
+# ---- as a notebook calls it
+
+
+def frame(variants=VARIANTS):
+    rows = [
+        {"chrom": "chr1", "pos": pos, "id": f"v{i}", "ref": ref, "alt": ",".join(alts)}
+        for i, (pos, ref, alts) in enumerate(variants)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_a_table_is_scored_as_the_file_and_as_the_command_does(models, genome, tmp_path, command):
+    vcf = write_vcf(tmp_path / "v.vcf")
+    assert command(vcf, "--out", tmp_path / "e.h5")[0] == 0
+    with h5py.File(tmp_path / "e.h5") as file:
+        expected = {name: file[name][:] for name in ("ref_pred", "alt_pred", "diff", "logodds")}
+    for variants in (vcf, frame()):
+        found = dq.score_variants(models / "count.keras", variants, genome)
+        np.testing.assert_array_equal(found.ref, expected["ref_pred"])
+        np.testing.assert_array_equal(found.alt, expected["alt_pred"])
+        np.testing.assert_allclose(found.difference, expected["diff"], atol=TOLERANCE)
+        np.testing.assert_allclose(found.log_odds, expected["logodds"], rtol=1e-5, atol=1e-6)
+        assert found.evalue is None
+        assert found.skipped["reason"].tolist() == ["symbolic allele or breakend"]
+        assert found.to_frame()["pos"].tolist() == [60, 60, 60, 30, 30, 4, 95]
+    _, alt = windows_by_hand(60, CHR1[59], "A")
+    at_60 = found.alleles.query("pos == 60 and alt == 'A'").index
+    np.testing.assert_allclose(found.alt[at_60], [count_by_hand(alt)] * len(at_60), atol=TOLERANCE)
+
+
+def test_evalues_of_a_saved_background(models, genome, tmp_path, command):
+    vcf = write_vcf(tmp_path / "v.vcf")
+    assert command(vcf, "--save-background", tmp_path / "b.h5")[0] == 0
+    found = dq.score_variants(models / "count.keras", vcf, genome, background=tmp_path / "b.h5")
+    assert found.evalue.shape == found.ref.shape
+    assert (found.evalue > 0).all()
+    with pytest.raises(errors.InputError, match="made for other targets"):
+        dq.score_variants(models / "motif.keras", vcf, genome, background=tmp_path / "b.h5")
+
+
+def test_tables_that_are_none_and_genomes_that_are_others(models, genome):
+    model = models / "count.keras"
+    with pytest.raises(errors.InputError, match="Missing: ref"):
+        dq.score_variants(model, frame().drop(columns="ref"), genome)
+    with pytest.raises(errors.InputError, match=r"pos is a whole number.*'x' in row 1"):
+        dq.score_variants(model, frame().assign(pos=["60", "x", "30", "4", "95"]), genome)
+    wrong = frame([(60, "ACGT"[CHR1[59] == "A"], ("G",))])
+    with pytest.raises(errors.InputError, match=r"REF differs from the genome in 1 of 1"):
+        dq.score_variants(model, wrong, genome)
+    found = dq.score_variants(model, wrong, genome, on_mismatch="skip")
+    assert len(found.alleles) == 0
+    assert found.ref.shape == (0, 4)
+    assert found.skipped["reason"].str.startswith("REF differs from the genome").all()
+    with pytest.raises(errors.InputError, match="`strands`: one of"):
+        dq.score_variants(model, frame(), genome, strands="reverse")
+
+
+def test_a_gzip_file_is_unpacked_once(tmp_path, command, monkeypatch):
+    """Ordinary gzip cannot be read by pysam: checking and scoring share one copy."""
+    packed = tmp_path / "v.vcf.gz"
+    packed.write_bytes(gzip.compress(write_vcf(tmp_path / "v.vcf").read_bytes()))
+    copies = []
+    real = shutil.copyfileobj
+    monkeypatch.setattr(shutil, "copyfileobj", lambda *pair: copies.append(1) or real(*pair))
+    assert command(packed, "--out", tmp_path / "e.vcf")[0] == 0
+    assert len(copies) == 1

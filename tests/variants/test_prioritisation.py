@@ -11,39 +11,46 @@ from danq_keras.system.errors import InputError
 from danq_keras.variants import boosted_trees, prioritiser
 from danq_keras.variants import folds as prioritisation
 
-FEW = prioritisation.BoostingOptions(n_trees=5, max_leaves=4, learning_rate=0.3)
+FEW = boosted_trees.BoostingOptions(n_trees=5, max_leaves=4, learning_rate=0.3)
 
 
-def fitted(rng, n=300, n_trees=20, **options):
+def examples(rng, n):
+    """Six features, of which the sum of two decides, a tenth missing."""
     features = rng.normal(size=(n, 6))
+    labels = features[:, :2].sum(axis=1) + rng.normal(0, 0.5, n) > 0.5
     features[rng.random(features.shape) < 0.1] = np.nan
-    labels = np.nansum(features[:, :2], axis=1) + rng.normal(0, 0.5, n) > 0.5
-    classifier = HistGradientBoostingClassifier(max_iter=n_trees, random_state=0, **options)
-    return classifier.fit(features, labels), features
+    return features, labels
 
 
-@pytest.mark.parametrize("options", [{}, {"class_weight": "balanced", "max_leaf_nodes": 3}])
-def test_a_forest_predicts_what_scikit_learn_does(options, rng):
-    classifier, features = fitted(rng, **options)
-    forest = boosted_trees.Forest.of(classifier, features)
+def test_a_forest_is_the_same_from_its_json(rng):
+    forest = boosted_trees.Forest.fit(*examples(rng, 300), FEW)
     new = rng.normal(0, 3, (200, 6))
     new[::3, 1] = np.nan
-    new[5] = np.inf
-    new[6] = -np.inf
-    new[7:40] = features[:33]  # values that are thresholds of the bins
-    np.testing.assert_array_equal(forest.log_odds(new), classifier.decision_function(new))
-    np.testing.assert_allclose(
-        forest.probabilities(new), classifier.predict_proba(new)[:, 1], rtol=1e-14
-    )
-    assert len(np.unique(forest.log_odds(new))) > 20
+    again = boosted_trees.Forest.from_json(forest.to_json())
+    np.testing.assert_array_equal(again.probabilities(new), forest.probabilities(new))
+    assert len(np.unique(forest.probabilities(new))) > 10
+    with pytest.raises(InputError, match="not a model of XGBoost"):
+        boosted_trees.Forest.from_json(b"{}")
 
 
-def test_a_forest_that_differs_is_not_kept(rng, monkeypatch):
-    classifier, features = fitted(rng)
-    wrong = classifier.decision_function(features) + 1e-9
-    monkeypatch.setattr(classifier, "decision_function", lambda _: wrong)
-    with pytest.raises(RuntimeError, match="scikit-learn"):
-        boosted_trees.Forest.of(classifier, features)
+def test_a_forest_ranks_as_scikit_learns_trees_do(rng):
+    features, labels = examples(rng, 2000)
+    new, truth = examples(rng, 2000)
+    options = boosted_trees.BoostingOptions()
+    ours = boosted_trees.Forest.fit(features, labels, options).probabilities(new)
+    theirs = HistGradientBoostingClassifier(
+        max_iter=options.n_trees, max_leaf_nodes=options.max_leaves, class_weight="balanced"
+    ).fit(features, labels)
+    reference = roc_auc_score(truth, theirs.predict_proba(new)[:, 1])
+    assert reference > 0.85
+    assert abs(roc_auc_score(truth, ours) - reference) < 0.01
+
+
+def test_both_classes_weigh_the_same():
+    """Where nothing can be told apart, the rare class is as likely as the other."""
+    labels = np.arange(1000) < 50
+    forest = boosted_trees.Forest.fit(np.zeros((1000, 2)), labels, FEW)
+    np.testing.assert_allclose(forest.probabilities(np.zeros((1, 2))), 0.5, atol=1e-3)
 
 
 def test_folds_by_hand():

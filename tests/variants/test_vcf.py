@@ -28,8 +28,8 @@ TEXT = HEADER + "".join(f"{line}\n" for line in LINES)
 
 
 def read(path, **options):
-    with VcfFile(path, **options) as vcf:
-        return list(vcf)
+    with VcfFile(path) as vcf:
+        return list(vcf.records(**options))
 
 
 @pytest.mark.parametrize("packing", ["plain", "windows", "gzip", "bgzip", "bcf"])

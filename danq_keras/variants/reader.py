@@ -47,7 +47,7 @@ def read_effects(path: Path) -> Effects:
         with h5py.File(path, "r") as file:
             if file.attrs.get("format") != FORMAT:
                 raise InputError(
-                    f"{path}: not effects that score_variants.py wrote into an .h5 file."
+                    f"{path}: not effects of score_variants.py in an .h5 file."
                 )
             if not len(file["pos"]):
                 raise InputError(f"{path}: there are no variants in it. Give a file that has some.")

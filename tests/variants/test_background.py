@@ -116,7 +116,7 @@ def test_the_source_does_not_matter(tmp_path):
 
 
 def test_an_unknown_effect():
-    with pytest.raises(InputError, match="--effect: one of absdiff, logodds, product"):
+    with pytest.raises(InputError, match="`effect`: one of absdiff, logodds, product"):
         bg.Origin("big", "m", (), "both", "x")
 
 

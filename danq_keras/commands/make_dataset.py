@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from danq_keras import __version__
-from danq_keras.system.command import command, run_command
+from danq_keras.system.command import command, name_flags, run_command
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import refuse_existing
 from danq_keras.system.terminal import set_up_logging
@@ -357,7 +357,7 @@ def _genome(args: argparse.Namespace) -> None:
         if name in GenomeSpec.__dataclass_fields__
     }
     summary = build_from_spec(args.out, GenomeSpec(**choices), overwrite=args.overwrite)
-    print(summary.describe())
+    print(name_flags(summary.describe(), parser()))
     print(f"Written: {args.out}")
 
 

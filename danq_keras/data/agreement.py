@@ -176,7 +176,7 @@ def _join_targets(a: Dataset, b: Dataset, *, by_number: bool) -> Rows:
     if by_number:
         if len(names_a) != len(names_b):
             raise InputError(
-                f"--by-number: both datasets must have as many targets. Received: {len(names_a)} "
+                f"`by_number`: both datasets must have as many targets. Received: {len(names_a)} "
                 f"and {len(names_b)}. Leave the option out to join them by name."
             )
         return np.arange(len(names_a))
@@ -184,7 +184,7 @@ def _join_targets(a: Dataset, b: Dataset, *, by_number: bool) -> Rows:
     if only:
         raise InputError(
             f"Datasets to compare must have the same targets. Received {len(only)} names that only "
-            f"one has: {shorten(only, 5)}. Pass --by-number if they only are named differently."
+            f"one has: {shorten(only, 5)}. Pass `by_number=True` if they only are named differently."
         )
     number = {name: i for i, name in enumerate(names_b)}
     return np.array([number[name] for name in names_a])

@@ -54,22 +54,22 @@ from danq_keras.system.files import refuse_existing
 from danq_keras.system.terminal import log, progress
 
 # Why a bin is left out, in the order of the tests: the first reason counts.
-TWICE = "listed twice in --bins"
+TWICE = "listed twice in `bins`"
 FOREIGN = "on a chromosome that the FASTA lacks"
 NOT_CHOSEN = "on a chromosome that was not chosen"
 SHORT = "short last bin of a chromosome"
 PAST_END = "window reaches past an end of its chromosome"
 EXCLUDED = "overlaps an excluded region"
 UNLABELLED = "no peak"
-UNWANTED = "no peak of the --keep-if targets"
+UNWANTED = "no peak of the `keep_if` targets"
 BORDER = "across a border between splits"
 SPLITLESS = "in no split"
 UNKNOWN_BASES = "too many unknown bases"
 ADJACENT = "training window overlaps a validation or test bin"
-BEYOND_FIRST = "after the first --max-train training windows"
+BEYOND_FIRST = "after the first `max_train` training windows"
 # Why a peak gave no bin a label.
 NO_BIN = "covers too little of every bin"
-IGNORED = "its bins do not count for its target (--ignore)"
+IGNORED = "its bins do not count for its target (`ignore`)"
 BINS_LEFT_OUT = "its bins were left out"
 
 
@@ -163,7 +163,7 @@ def _check_counts(spec: GenomeSpec, n_windows: dict[str, int], counts: _Counts) 
     if spec.expect_windows is not None and spec.expect_windows != tuple(n_windows.values()):
         expected = dict(zip(SPLITS, spec.expect_windows, strict=True))
         raise InputError(
-            f"--expect-windows: expected {_listed(expected)}. Received {_listed(n_windows)}. "
+            f"`expect_windows`: expected {_listed(expected)}. Received {_listed(n_windows)}. "
             "Check the bins and the splits; nothing was written."
         )
 
@@ -189,7 +189,7 @@ def _make_plan(spec: GenomeSpec, genome: Genome, files: PeakFiles) -> _Plan:
     outside = [chrom for chrom in splits.by_chrom if chrom not in chroms]
     if outside:
         raise InputError(
-            f"The splits name chromosomes that are not in --chroms: {shorten(outside)}. "
+            f"The splits name chromosomes that are not in `chroms`: {shorten(outside)}. "
             "Add them there, or leave them out here."
         )
     ignore = None
@@ -212,7 +212,7 @@ def _check_bins(bins: Bed | None, spec: GenomeSpec) -> Bed | None:
         if len(wrong):
             raise InputError(
                 f"{bins.path}: every bin must have {spec.bin} bases. Received "
-                f"{bins.describe(int(wrong[0]))}. Correct the file, or change --bin."
+                f"{bins.describe(int(wrong[0]))}. Correct the file, or change `bin`."
             )
         if np.count_nonzero(np.diff(bins.chrom)) >= len(bins.names):
             log.warning(
@@ -223,9 +223,9 @@ def _check_bins(bins: Bed | None, spec: GenomeSpec) -> Bed | None:
 
 
 def _chosen_chroms(spec: GenomeSpec, genome: Genome, bins: Bed | None) -> list[str]:
-    """The chromosomes in row order: as chosen, else as in --bins, else as in the FASTA."""
+    """The chromosomes in row order: as chosen, else as in `bins`, else as in the FASTA."""
     chroms = spec.chroms or tuple(genome.lengths)
-    require_chroms(chroms, genome, "--chroms")
+    require_chroms(chroms, genome, "`chroms`")
     if bins is not None and not spec.chroms:
         listed = [bins.names[code] for code in dict.fromkeys(bins.chrom.tolist())]
         chroms = (*(chrom for chrom in listed if chrom in genome.lengths), *chroms)
@@ -233,7 +233,7 @@ def _chosen_chroms(spec: GenomeSpec, genome: Genome, bins: Bed | None) -> list[s
 
 
 def _keep_targets(spec: GenomeSpec, targets: Targets) -> list[int]:
-    """Numbers of the targets that keep a bin: those of --keep-if, else all."""
+    """Numbers of the targets that keep a bin: those of `keep_if`, else all."""
     if not spec.keep_if:
         return list(range(len(targets)))
     groups = targets.column("group")

@@ -69,7 +69,7 @@ class BuildSummary:
         rows.append(f"  {self.positive_share:.2%} of the labels are positive.")
         if self.ignored:
             rows.append(
-                f"  {self.ignored:,} labels do not count (--ignore); "
+                f"  {self.ignored:,} labels do not count (`ignore`); "
                 f"{self.ignored_positives:,} of them would be positive."
             )
         rows += self._by_target()

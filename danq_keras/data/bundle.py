@@ -240,7 +240,7 @@ def open_or_convert(data: Path, store_dir: Path | None = None) -> Path:
     elif known["bundle"] != record["bundle"]:
         raise InputError(
             f"{store}: holds the dataset of another bundle, {known['bundle']}. Choose another "
-            "place with --store."
+            "place with `store`."
         )
     else:
         log.info("%s: the bundle has changed, converting it again", data)
@@ -250,7 +250,7 @@ def open_or_convert(data: Path, store_dir: Path | None = None) -> Path:
         if store_dir is None and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise InputError(
                 f"{store}: cannot be written, and the converted dataset belongs there. Choose "
-                "another place with --store DIR."
+                "another place with `store=DIR`."
             ) from error
         raise
     return store
@@ -274,7 +274,7 @@ def _known_record(store: Path) -> dict[str, Any] | None:
         record = json.loads(path.read_text("utf-8"))
         return {"bundle": str(record["bundle"]), "files": dict(record["files"])}
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a readable record. Delete {store}, or pass --store.") from (
+        raise InputError(f"{path}: not a readable record. Delete {store}, or pass `store`.") from (
             error
         )
 

@@ -47,12 +47,12 @@ def deal_chromosomes(counts: Mapping[str, int], n_folds: int) -> list[Fold]:
     """
     if n_folds < MINIMUM_FOLDS:
         raise InputError(
-            f"--folds: at least {MINIMUM_FOLDS} (to test, to validate, to train). Received: "
+            f"`folds`: at least {MINIMUM_FOLDS} (to test, to validate, to train). Received: "
             f"{n_folds}."
         )
     if len(counts) < n_folds:
         raise InputError(
-            f"--folds {n_folds}: the dataset has windows on {len(counts)} chromosomes, and a "
+            f"`folds={n_folds}`: the dataset has windows on {len(counts)} chromosomes, and a "
             "chromosome is in one fold only. Give a smaller number."
         )
     dealt: list[list[str]] = [[] for _ in range(n_folds)]
@@ -86,13 +86,13 @@ def deal_dataset(dataset: Dataset, n_folds: int) -> list[Fold]:
     for split in used:
         if split.chrom is None:
             raise InputError(
-                f"{split.path}: --folds deals windows by chromosome, and this split has no "
+                f"{split.path}: `folds` deals windows by chromosome, and this split has no "
                 "coordinates. Use a dataset built from a genome."
             )
         if split.header.strands != used[0].header.strands:
             raise InputError(
                 f"{split.path}: strands are {split.header.strands!r}, those of {used[0].path.name} "
-                f"{used[0].header.strands!r}: --folds would mix them. Build the dataset again."
+                f"{used[0].header.strands!r}: `folds` would mix them. Build the dataset again."
             )
     chroms = np.concatenate([_chroms(split) for split in used]) if used else np.zeros(0, np.str_)
     names, counts = np.unique(chroms, return_counts=True)

@@ -28,7 +28,7 @@ _PEAK_SUFFIXES = (".gz", ".bed", ".narrowpeak", ".broadpeak")
 
 NOT_IN_GENOME = "on a chromosome that the FASTA lacks"
 NOT_CHOSEN = "on a chromosome that was not chosen"
-WEAK = "signal below --min-signal"
+WEAK = "signal below `min_signal`"
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def name_targets(peaks: Sequence[Path], table: Path | None = None) -> PeakFiles:
     else:
         files = _join(peaks, table)
     if not files.paths:
-        raise InputError("No peak file was given. Name one BED file a target with --peaks.")
+        raise InputError("No peak file was given. Name one BED file a target with `peaks`.")
     return files
 
 
@@ -107,7 +107,7 @@ def _join(peaks: Sequence[Path], table: Path) -> PeakFiles:
         by_name = {Path(file).name: row for row, file in enumerate(rows["file"])}
         if len(by_name) < len(rows):
             raise InputError(
-                f"{table}: a file is listed twice. With --peaks list each file name once."
+                f"{table}: a file is listed twice. With `peaks` list each file name once."
             )
         missing = [path.name for path in peaks if path.name not in by_name]
         if missing:
@@ -132,7 +132,7 @@ def _unique_targets(peaks: Sequence[Path], names: list[str], **columns: tuple[st
         if name in first:
             raise InputError(
                 f"Target names must be unique. Received {name!r} for {first[name]} and {path}. "
-                "Rename a file, or name the targets with --targets."
+                "Rename a file, or name the targets with `targets`."
             )
         first[name] = path
     return Targets(tuple(names), **columns)

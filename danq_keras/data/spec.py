@@ -75,27 +75,27 @@ class GenomeSpec:
 
     def __post_init__(self) -> None:
         if self.bin < 1:
-            raise InputError(f"--bin: must be above zero. Received: {self.bin}.")
+            raise InputError(f"`bin`: must be above zero. Received: {self.bin}.")
         if self.window % 2 or self.window < self.bin or (self.window - self.bin) % 2:
             raise InputError(
-                "--window: must be even, not below the bin, and leave as many bases on either side "
+                "`window`: must be even, not below the bin, and leave as many bases on either side "
                 f"of it. Received: window {self.window}, bin {self.bin}."
             )
         if not 0 <= self.min_overlap < 1:
-            raise InputError(f"--min-overlap: must be in [0, 1). Received: {self.min_overlap}.")
+            raise InputError(f"`min_overlap`: must be in [0, 1). Received: {self.min_overlap}.")
         if not 0 <= self.max_unknown <= 1:
-            raise InputError(f"--max-unknown: must be in [0, 1]. Received: {self.max_unknown}.")
+            raise InputError(f"`max_unknown`: must be in [0, 1]. Received: {self.max_unknown}.")
         if self.resize_peaks is not None and self.resize_peaks < 1:
-            raise InputError(f"--resize-peaks: must be above zero. Received: {self.resize_peaks}.")
+            raise InputError(f"`resize_peaks`: must be above zero. Received: {self.resize_peaks}.")
         if self.max_train is not None and self.max_train < 1:
-            raise InputError(f"--max-train: must be above zero. Received: {self.max_train}.")
+            raise InputError(f"`max_train`: must be above zero. Received: {self.max_train}.")
         if self.min_signal is not None and not math.isfinite(self.min_signal):
-            raise InputError(f"--min-signal: must be a finite number. Received: {self.min_signal}.")
+            raise InputError(f"`min_signal`: must be a finite number. Received: {self.min_signal}.")
         if self.keep_if and self.keep_unlabelled:
-            raise InputError("--keep-if and --keep-unlabelled exclude each other. Give one.")
+            raise InputError("`keep_if` and `keep_unlabelled` exclude each other. Give one.")
         if self.split_table and (self.test_chroms or self.valid_region):
             raise InputError(
-                "--split-table takes the place of --test-chroms and --valid-region. Give one kind."
+                "`split_table` takes the place of `test_chroms` and `valid_region`. Give one kind."
             )
 
     @property

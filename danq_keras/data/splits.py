@@ -61,11 +61,11 @@ def split_by_options(
         InputError: one of them is not in the genome, or they overlap.
     """
     located = [
-        ("test", _locate(Region(chrom), genome, "--test-chroms"))
+        ("test", _locate(Region(chrom), genome, "`test_chroms`"))
         for chrom in dict.fromkeys(test_chroms)
     ]
     if valid_region:
-        located.append(("valid", _locate(Region.parse(valid_region), genome, "--valid-region")))
+        located.append(("valid", _locate(Region.parse(valid_region), genome, "`valid_region`")))
     return SplitMap(_by_chrom(located), TRAIN)
 
 

@@ -185,7 +185,7 @@ def _columns(path: Path, fields: list[str], *, with_signal: bool) -> dict[str, i
         if used["signal"] >= len(fields):
             raise InputError(
                 f"{path}: no signal (narrowPeak, broadPeak) and no score (BED column 5) for "
-                f"--min-signal. Received: {len(fields)} columns. Leave the option out."
+                f"`min_signal`. Received: {len(fields)} columns. Leave the option out."
             )
     return used
 
@@ -260,7 +260,7 @@ def _advice(bed: Bed, lengths: dict[str, int]) -> str:
     """What to do about a file that has no chromosome in common with the genome."""
     for how in CHROM_NAMES:
         if any(rename_chrom(name, how, lengths) in lengths for name in bed.names):
-            return f"Pass --chrom-names {how}"
+            return f"Pass `chrom_names={how!r}`"
     return "Rename one side, or use the genome that the file was made with"
 
 

@@ -307,9 +307,9 @@ def test_chosen_chromosomes_and_their_order(tmp_path: Path, sources: Path) -> No
     dataset, summary = built(tmp_path, dataclasses.replace(spec, test_chroms=()))
     assert list(dict.fromkeys(row[0] for row in rows_of(dataset, "train"))) == ["c", "a"]
     assert summary.bins_left_out[build.NOT_CHOSEN] == -(-LENGTHS["b"] // BIN)
-    with pytest.raises(InputError, match=r"splits name chromosomes that are not in --chroms: c"):
+    with pytest.raises(InputError, match=r"splits name chromosomes that are not in `chroms`: c"):
         built(tmp_path, dataclasses.replace(spec, chroms=("a", "b")))
-    with pytest.raises(InputError, match=r"--chroms: genome\.fa has no chr1"):
+    with pytest.raises(InputError, match=r"`chroms`: genome\.fa has no chr1"):
         built(tmp_path, dataclasses.replace(spec, chroms=("chr1",)))
 
 
@@ -370,16 +370,16 @@ def test_summary_tells_all(tmp_path: Path, sources: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"bin": 0}, "--bin: must be above zero"),
-        ({"window": 61}, "--window: must be even"),
-        ({"window": 10}, "--window: must be even, not below the bin"),
+        ({"bin": 0}, "`bin`: must be above zero"),
+        ({"window": 61}, "`window`: must be even"),
+        ({"window": 10}, "`window`: must be even, not below the bin"),
         ({"bin": 21}, "as many bases on either side"),
-        ({"min_overlap": 1.0}, r"--min-overlap: must be in \[0, 1\)"),
-        ({"min_overlap": float("nan")}, "--min-overlap"),
-        ({"max_unknown": 1.5}, "--max-unknown"),
-        ({"resize_peaks": 0}, "--resize-peaks"),
+        ({"min_overlap": 1.0}, r"`min_overlap`: must be in \[0, 1\)"),
+        ({"min_overlap": float("nan")}, "`min_overlap`"),
+        ({"max_unknown": 1.5}, "`max_unknown`"),
+        ({"resize_peaks": 0}, "`resize_peaks`"),
         ({"keep_if": ("t0",), "keep_unlabelled": True}, "exclude each other"),
-        ({"split_table": Path("x")}, "--split-table takes the place"),
+        ({"split_table": Path("x")}, "`split_table` takes the place"),
     ],
 )
 def test_bad_choices_are_refused(sources: Path, changes: dict[str, object], message: str) -> None:
@@ -438,7 +438,7 @@ def test_files_named_with_chr_fit_a_genome_without(tmp_path: Path, sources: Path
     for path in [*sources.glob("*.bed"), sources / "splits.tsv"]:
         path.write_text(re.sub(r"^([abc]\t)", r"chr\1", path.read_text(), flags=re.MULTILINE))
     for option in ("bins", "exclude", "split_table", "ignore"):
-        with pytest.raises(InputError, match=r"--chrom-names strip|has no chra"):
+        with pytest.raises(InputError, match=r"`chrom_names='strip'`|has no chra"):
             built(tmp_path, dataclasses.replace(spec, **{o: None for o in options if o != option}))
     again, _ = built(tmp_path, dataclasses.replace(spec, chrom_names="strip"))
     assert again.fingerprints() == plain
@@ -472,7 +472,7 @@ def test_ignored_labels_neither_count_nor_keep_a_bin(tmp_path: Path, sources: Pa
     assert n_positive > 0
     assert (summary.ignored, summary.ignored_positives) == (n_ignored, n_positive)
     assert summary.peaks_left_out[build.IGNORED] > 0
-    assert f"{n_ignored:,} labels do not count (--ignore); {n_positive:,} of" in summary.describe()
+    assert f"{n_ignored:,} labels do not count (`ignore`); {n_positive:,} of" in summary.describe()
 
 
 def test_first_training_windows_are_those_of_the_list(tmp_path: Path, sources: Path) -> None:
@@ -605,7 +605,7 @@ def test_deepsea_splits_and_counts_come_from_its_list(
         chroms = [chrom for part in seen for chrom in [part.chrom] * len(part.of(code).starts)]
         assert np.array_equal(starts, rows["start"])
         assert chroms == rows["chrom"].tolist()
-    with pytest.raises(InputError, match="--expect-windows: expected 2,200,000 train"):
+    with pytest.raises(InputError, match="`expect_windows`: expected 2,200,000 train"):
         build_from_spec(tmp_path / "out2", dataclasses.replace(spec, max_train=None))
 
 

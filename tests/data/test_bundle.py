@@ -512,7 +512,7 @@ def test_read_only_bundle(mats, monkeypatch):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(bundle, "bundle_to_dataset", read_only)
-    refused("cannot be written.*--store DIR", open_or_convert, mats)
+    refused("cannot be written.*`store=DIR`", open_or_convert, mats)
     with pytest.raises(OSError, match="Read-only"):
         open_or_convert(mats, mats / "elsewhere")
 

@@ -55,7 +55,7 @@ def test_score_is_the_signal_of_plain_bed_and_unread_unless_asked(tmp_path: Path
     assert len(read_bed(dotted)) == 1
     with pytest.raises(InputError, match=r"line 1: the signal must be a finite number"):
         read_bed(dotted, with_signal=True)
-    with pytest.raises(InputError, match=r"no signal .*--min-signal. Received: 3 columns"):
+    with pytest.raises(InputError, match=r"no signal .*`min_signal`. Received: 3 columns"):
         read_bed(write(tmp_path / "c.bed", "chr1\t1\t4\n"), with_signal=True)
 
 
@@ -213,7 +213,7 @@ def test_two_names_that_become_one_are_one_chromosome(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("chroms", "advice"),
     [
-        ({"1": 10}, r"Pass --chrom-names strip\."),
+        ({"1": 10}, r"Pass `chrom_names='strip'`\."),
         ({"chrchr1": 10}, "Rename one side"),
         ({"II": 10}, "Rename one side"),
     ],
@@ -225,5 +225,5 @@ def test_no_chromosome_in_common_suggests_what_to_do(
     with pytest.raises(InputError, match=rf"a\.bed: none of its chromosomes .* {advice}"):
         read_located(path, chroms, chrom_names=None)
     path = write(tmp_path / "b.bed", "1\t1\t4\n")
-    with pytest.raises(InputError, match=r"Pass --chrom-names add\."):
+    with pytest.raises(InputError, match=r"Pass `chrom_names='add'`\."):
         read_located(path, {"chr1": 10}, chrom_names=None)

@@ -33,9 +33,9 @@ class Stopwatch:
             self.seconds[name] = self.seconds.get(name, 0.0) + taken
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class BuildSummary:
-    """What a build gave.
+    """What a build gave; the build counts into it.
 
     `n_windows` by split; `positives` (3, T) int64 bins, splits in the order of `SPLITS`;
     `bins_left_out` and `peaks_left_out` by reason; `n_peaks` read; `ignored` labels of kept bins
@@ -45,13 +45,20 @@ class BuildSummary:
     targets: Targets
     n_windows: dict[str, int]
     positives: npt.NDArray[np.int64]
-    bins_left_out: Counter[str]
-    n_peaks: int
-    peaks_left_out: Counter[str]
+    bins_left_out: Counter[str] = field(default_factory=Counter)
+    n_peaks: int = 0
+    peaks_left_out: Counter[str] = field(default_factory=Counter)
     ignored: int = 0
     ignored_positives: int = 0
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, targets: Targets) -> "BuildSummary":
+        """Nothing counted yet."""
+        return cls(
+            targets, dict.fromkeys(SPLITS, 0), np.zeros((len(SPLITS), len(targets)), np.int64)
+        )
 
     @property
     def positive_share(self) -> float:

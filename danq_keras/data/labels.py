@@ -1,6 +1,6 @@
 """Peaks of many targets → labels of the bins of a chromosome.
 
-`PeakFiles` says which file is which target; `load_peaks` reads, checks and resizes; `label_bins`
+`name_targets` says which file is which target; `load_peaks` reads, checks and resizes; `label_bins`
 marks the bins of one chromosome. A bin is positive for a target when more than a given share of it
 is covered by the union of that target's peaks. Regions that a target's assay cannot judge
 (`load_ignored`) make labels that do not count. Sequences and splits are not known here.
@@ -8,47 +8,27 @@ is covered by the union of that target's peaks. Regions that a target's assay ca
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from danq_keras.data.build_summary import BuildSummary
 from danq_keras.data.targets import TARGET_COLUMNS, Targets
 from danq_keras.genome.bed import Bed, read_located
 from danq_keras.genome.dna import Bytes
 from danq_keras.genome.fasta import Positions
-from danq_keras.genome.intervals import covered_bases, merge_each, overlapped
+from danq_keras.genome.intervals import SpanLists, Spans, covered_bases, merge_each, overlapped
 from danq_keras.system.errors import InputError, shorten
 from danq_keras.system.tables import read_table
 from danq_keras.system.terminal import log, progress
 
 _PEAK_SUFFIXES = (".gz", ".bed", ".narrowpeak", ".broadpeak")
 
-
 NOT_IN_GENOME = "on a chromosome that the FASTA lacks"
 NOT_CHOSEN = "on a chromosome that was not chosen"
 WEAK = "signal below `min_signal`"
-
-
-@dataclass(frozen=True)
-class PeakFiles:
-    """The peak files, one a target, in the order of the targets."""
-
-    paths: tuple[Path, ...]
-    targets: Targets
-
-
-@dataclass(frozen=True, eq=False)
-class Peaks:
-    """The peaks in use: chromosome → for each target its `starts` and `ends`, as in its file.
-
-    `n_read` peaks were read; `left_out` counts those not in use by reason.
-    """
-
-    by_chrom: dict[str, list[tuple[Positions, Positions]]]
-    n_read: int = 0
-    left_out: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +43,7 @@ class BinLabels:
 
     packed: Bytes
     positive: list[npt.NDArray[np.intp]]
-    peak_bins: list[tuple[Positions, Positions]]
+    peak_bins: list[Spans]
     covered: list[npt.NDArray[np.intp]]
     ignored: Bytes | None = None
 
@@ -76,7 +56,9 @@ def target_name(path: Path) -> str:
     return name
 
 
-def name_targets(peaks: Sequence[Path], table: Path | None = None) -> PeakFiles:
+def name_targets(
+    peaks: Sequence[Path], table: Path | None = None
+) -> tuple[Targets, tuple[Path, ...]]:
     """Say which peak file is which target.
 
     Args:
@@ -85,21 +67,22 @@ def name_targets(peaks: Sequence[Path], table: Path | None = None) -> PeakFiles:
             `cell_type`, `assay`, `treatment`, `group`. Its files are relative to its folder;
             with `peaks` they are joined by file name.
 
+    Returns:
+        The targets, and the peak file of each.
+
     Raises:
         InputError: no file, two files of one name, or a table that does not fit.
     """
     if table is None:
-        files = PeakFiles(
-            tuple(peaks), _unique_targets(peaks, [target_name(path) for path in peaks])
-        )
+        targets = _unique_targets(peaks, [target_name(path) for path in peaks])
     else:
-        files = _join(peaks, table)
-    if not files.paths:
+        targets, peaks = _join(peaks, table)
+    if not peaks:
         raise InputError("No peak file was given. Name one BED file a target with `peaks`.")
-    return files
+    return targets, tuple(peaks)
 
 
-def _join(peaks: Sequence[Path], table: Path) -> PeakFiles:
+def _join(peaks: Sequence[Path], table: Path) -> tuple[Targets, Sequence[Path]]:
     rows = read_table(table, required=("file", "name"))
     if rows["name"].str.strip().eq("").any() or rows["file"].eq("").any():
         raise InputError(f"{table}: 'file' and 'name' must not be empty. Fill them in.")
@@ -123,7 +106,7 @@ def _join(peaks: Sequence[Path], table: Path) -> PeakFiles:
     columns = {
         column: tuple(rows[column]) if column in rows.columns else () for column in TARGET_COLUMNS
     }
-    return PeakFiles(tuple(peaks), _unique_targets(peaks, list(rows["name"]), **columns))
+    return _unique_targets(peaks, list(rows["name"]), **columns), peaks
 
 
 def _unique_targets(peaks: Sequence[Path], names: list[str], **columns: tuple[str, ...]) -> Targets:
@@ -139,50 +122,53 @@ def _unique_targets(peaks: Sequence[Path], names: list[str], **columns: tuple[st
 
 
 def load_peaks(
-    files: PeakFiles,
+    paths: Sequence[Path],
     lengths: dict[str, int],
     *,
     chroms: Sequence[str],
+    summary: BuildSummary,
     resize: int | None = None,
     min_signal: float | None = None,
     chrom_names: str | None = None,
-) -> Peaks:
+) -> SpanLists:
     """Read all peak files.
 
     Args:
-        files: a file a target.
-        lengths: sequence name → length of all the genome's sequences.
-        chroms: the sequences in use.
+        paths: the peak file of each target.
+        lengths: sequence name → length in bases of all the genome's sequences.
+        chroms: names of the sequences in use.
+        summary: counts the peaks read, and by reason those left out.
         resize: bases that each peak gets around its summit or centre; None leaves it.
-        min_signal: weaker peaks are left out.
+        min_signal: peaks with a lower signal are left out.
         chrom_names: how to rename the files' chromosomes (see `bed.rename_chrom`).
+
+    Returns:
+        Chromosome in use → the peaks of each target, as in its file.
 
     Raises:
         InputError: a file is not BED, shares no chromosome with the genome, or has a peak beyond
             a chromosome's end.
     """
-    none = np.empty(0, np.int64)
-    loaded = Peaks({chrom: [(none, none)] * len(files.paths) for chrom in chroms})
-    foreign: Counter[str] = Counter()
-    n_read = 0
-    with progress(total=len(files.paths), desc="read peaks", unit="file") as bar:
-        for target, path in enumerate(files.paths):
+    peaks = _nothing(chroms, len(paths))
+    left_out, foreign = summary.peaks_left_out, Counter[str]()
+    with progress(total=len(paths), desc="read peaks", unit="file") as bar:
+        for target, path in enumerate(paths):
             bed, keep = read_located(
                 path, lengths, chrom_names=chrom_names, with_signal=min_signal is not None
             )
             foreign.update(bed.names[c] for c in bed.chrom[~keep])
-            loaded.left_out[NOT_IN_GENOME] += int((~keep).sum())
+            left_out[NOT_IN_GENOME] += int((~keep).sum())
             if min_signal is not None and bed.signal is not None:
-                loaded.left_out[WEAK] += int((keep & (bed.signal < min_signal)).sum())
+                left_out[WEAK] += int((keep & (bed.signal < min_signal)).sum())
                 keep &= bed.signal >= min_signal
             starts, ends = _resize(bed, lengths, resize) if resize else (bed.starts, bed.ends)
             for code, chrom in enumerate(bed.names):
                 here = keep & (bed.chrom == code)
-                if chrom in loaded.by_chrom:
-                    loaded.by_chrom[chrom][target] = (starts[here], ends[here])
+                if chrom in peaks:
+                    peaks[chrom][target] = (starts[here], ends[here])
                 else:
-                    loaded.left_out[NOT_CHOSEN] += int(here.sum())
-            n_read += len(bed)
+                    left_out[NOT_CHOSEN] += int(here.sum())
+            summary.n_peaks += len(bed)
             bar.update()
     if foreign:
         log.warning(
@@ -191,10 +177,15 @@ def load_peaks(
             len(foreign),
             shorten([f"{name} ({count})" for name, count in foreign.most_common()]),
         )
-    return Peaks(loaded.by_chrom, n_read, +loaded.left_out)
+    return peaks
 
 
-def _resize(bed: Bed, lengths: dict[str, int], size: int) -> tuple[Positions, Positions]:
+def _nothing(chroms: Sequence[str], n_targets: int) -> SpanLists:
+    none = np.empty(0, np.int64)
+    return {chrom: [(none, none)] * n_targets for chrom in chroms}
+
+
+def _resize(bed: Bed, lengths: dict[str, int], size: int) -> Spans:
     """Each peak as `size` bases around its summit or, without one, its centre."""
     limit = np.array([lengths.get(name, 0) for name in bed.names], np.int64)[bed.chrom]
     centre = (bed.starts + bed.ends) // 2
@@ -213,7 +204,7 @@ def load_ignored(
     *,
     chroms: Sequence[str],
     chrom_names: str | None = None,
-) -> dict[str, list[tuple[Positions, Positions]]]:
+) -> SpanLists:
     """Read the regions in which targets' labels do not count.
 
     Args:
@@ -230,8 +221,7 @@ def load_ignored(
     Raises:
         InputError: the table or a file cannot be read or does not fit.
     """
-    none = np.empty(0, np.int64)
-    regions = {chrom: [(none, none)] * len(targets) for chrom in chroms}
+    regions = _nothing(chroms, len(targets))
     beds: dict[str, Bed] = {}
     for line, row in enumerate(
         read_table(table, required=("target", "file")).to_dict("records"), 2
@@ -273,12 +263,12 @@ def read_regions(path: Path, lengths: dict[str, int], *, chrom_names: str | None
 
 
 def label_bins(
-    peaks: list[tuple[Positions, Positions]],
+    peaks: list[Spans],
     bins: Positions,
     *,
     length: int,
     above: int,
-    ignore: list[tuple[Positions, Positions]] | None = None,
+    ignore: list[Spans] | None = None,
 ) -> BinLabels:
     """Label the bins of one chromosome.
 
@@ -306,7 +296,7 @@ def label_bins(
 
 
 def _covered_bins(
-    intervals: list[tuple[Positions, Positions]], bins: Positions, *, length: int, above: int
+    intervals: list[Spans], bins: Positions, *, length: int, above: int
 ) -> list[npt.NDArray[np.intp]]:
     """For each target the ascending indices of the bins of which more than `above` is covered."""
     return [

@@ -15,6 +15,7 @@ import pytest
 
 from danq_keras.data import build, build_write
 from danq_keras.data.build import BuildSummary, build_from_spec
+from danq_keras.data.labels import NOT_IN_GENOME
 from danq_keras.data.spec import GenomeSpec
 from danq_keras.data.store import SPLITS, Dataset, count_positives, open_store
 from danq_keras.genome.dna import decode, unpack_codes, unpack_labels
@@ -293,7 +294,7 @@ def test_listed_bins_come_in_their_order(tmp_path: Path, sources: Path) -> None:
         counts = covered[chrom][start + FLANK : start + FLANK + BIN].sum(axis=0)
         assert labels == (counts > BIN / 2).astype(int).tolist()
         assert letters[FLANK] in (genome[chrom][start + FLANK].upper(), "N")
-    assert summary.bins_left_out == {build.TWICE: 1, build.FOREIGN: 1}
+    assert summary.bins_left_out == {build.TWICE: 1, NOT_IN_GENOME: 1}
 
 
 def test_listed_bins_of_another_length_are_refused(tmp_path: Path, sources: Path) -> None:
@@ -601,8 +602,8 @@ def test_deepsea_splits_and_counts_come_from_its_list(
             bins[bins["chrom"].isin(["chr8", "chr9"])],
         )
     ):
-        starts = np.concatenate([part.of(code).starts for part in seen])
-        chroms = [chrom for part in seen for chrom in [part.chrom] * len(part.of(code).starts)]
+        starts = np.concatenate([part.starts[part.split == code] for part in seen])
+        chroms = [part.chrom for part in seen for _ in range((part.split == code).sum())]
         assert np.array_equal(starts, rows["start"])
         assert chroms == rows["chrom"].tolist()
     with pytest.raises(InputError, match="`expect_windows`: expected 2,200,000 train"):

@@ -184,7 +184,8 @@ def _join_targets(a: Dataset, b: Dataset, *, by_number: bool) -> Rows:
     if only:
         raise InputError(
             f"Datasets to compare must have the same targets. Received {len(only)} names that only "
-            f"one has: {shorten(only, 5)}. Pass `by_number=True` if they only are named differently."
+            f"one has: {shorten(only, 5)}. Pass `by_number=True` if they only are named "
+            "differently."
         )
     number = {name: i for i, name in enumerate(names_b)}
     return np.array([number[name] for name in names_a])

@@ -1,24 +1,27 @@
 """FASTA + BED → store: which bins there are, which split each belongs to, which of them are kept.
 
-`GenomeSpec` holds every choice, `build_from_spec` does the work, `BuildSummary` tells what came out
-and what was left out. Chromosomes are gone through one by one: first all bins are labelled and
-counted, then `build_write` writes the kept windows, with strands "both" and the coordinates of the
-window. Rows are in the order of the chromosomes, then of the bins; so they stand together by
-chromosome.
+`build_dataset` takes paths, data frames and choices; `GenomeSpec` holds every choice,
+`build_from_spec` does the work, `BuildSummary` tells what came out and what was left out.
+Chromosomes are gone through one by one: first all bins are labelled and counted, then
+`build_write` writes the kept windows, with strands "both" and the coordinates of the window. Rows
+are in the order of the chromosomes, then of the bins; so they stand together by chromosome.
 
 Bins are given by their starts (m,) int64; a window is a bin with as many bases on either side.
 """
 
 import contextlib
+import dataclasses
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeAlias, Unpack
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from danq_keras.data.build_summary import BuildSummary, Stopwatch
 from danq_keras.data.build_write import Bins, write_splits
@@ -26,13 +29,14 @@ from danq_keras.data.labels import (
     NOT_CHOSEN,
     NOT_IN_GENOME,
     BinLabels,
+    PeakSource,
     label_bins,
     load_ignored,
     load_peaks,
     name_targets,
     read_regions,
 )
-from danq_keras.data.spec import GenomeSpec
+from danq_keras.data.spec import BuildChoices, GenomeSpec
 from danq_keras.data.splits import (
     ACROSS_BORDER,
     IN_NO_SPLIT,
@@ -43,7 +47,15 @@ from danq_keras.data.splits import (
     split_by_options,
     split_by_table,
 )
-from danq_keras.data.store import SPLITS, STRANDS_BOTH, StoreHeader, new_dataset
+from danq_keras.data.store import (
+    SPLITS,
+    STRANDS_BOTH,
+    Dataset,
+    StoreHeader,
+    new_dataset,
+    open_store,
+    refuse_replacing,
+)
 from danq_keras.data.targets import Targets
 from danq_keras.genome.bed import Bed
 from danq_keras.genome.dna import Bytes, pack_labels
@@ -51,8 +63,10 @@ from danq_keras.genome.fasta import Genome, Positions
 from danq_keras.genome.intervals import SpanLists, covered_bases, merge
 from danq_keras.genome.packed import unknown_runs
 from danq_keras.system.errors import InputError, shorten
-from danq_keras.system.files import refuse_existing
+from danq_keras.system.files import PathLike, refuse_existing
 from danq_keras.system.terminal import log, progress
+
+Peaks: TypeAlias = PathLike | pd.DataFrame | Sequence[PathLike | pd.DataFrame]
 
 # Why a bin is left out, in the order of the tests: the first reason counts.
 TWICE = "listed twice in `bins`"
@@ -86,13 +100,69 @@ class _Plan:
     ignore: SpanLists | None
 
 
+def build_dataset(
+    out: PathLike,
+    *,
+    genome: PathLike,
+    peaks: Peaks | Mapping[str, Peaks] = (),
+    targets: PathLike | None = None,
+    test_chroms: Sequence[str] = (),
+    valid_region: str | None = None,
+    overwrite: bool = False,
+    **choices: Unpack[BuildChoices],
+) -> Dataset:
+    """Build a dataset from a genome and peaks.
+
+    Args:
+        out: the new dataset folder.
+        genome: FASTA file, plain, bgzip or gzip.
+        peaks: BED or narrowPeak files, one a target, named by the file; or target → its file or
+            files, or its peaks as a data frame with the columns `chrom`, `start`, `end` (0-based,
+            half-open) and optional `signal` and `summit`.
+        targets: table that names the targets of files, with the columns `file` and `name` and
+            optional `cell_type`, `assay`, `treatment`, `group`; None names them by file.
+        test_chroms: names of the chromosomes of the test split.
+        valid_region: CHROM or CHROM:START-END (1-based, inclusive) of the validation split.
+        overwrite: whether to replace `out` if it is there.
+        **choices: everything else that can be chosen, such as `bin`, `window` and `min_overlap`:
+            see `spec.GenomeSpec`.
+
+    Returns:
+        The dataset; its `summary` says what was left out, and why.
+
+    Raises:
+        InputError: a file or a choice is unusable, or no bin is left, or their number is not the
+            expected one; nothing is written.
+
+    Example:
+        data = build_dataset("data/yeast", genome="sacCer3.fa.gz", peaks={"REB1": peaks},
+                             test_chroms=["chr8", "chr9"], valid_region="chr7")
+        print(data.summary.describe())
+    """
+    out = Path(out)
+    refuse_replacing(out, "genome", overwrite=overwrite)
+    spec = GenomeSpec.of(
+        genome=genome,
+        peaks=peaks,
+        targets=targets,
+        test_chroms=test_chroms,
+        valid_region=valid_region,
+        **choices,
+    )
+    summary = build_from_spec(out, spec, overwrite=overwrite)
+    return dataclasses.replace(open_store(out), summary=summary)
+
+
 def build_from_spec(out: Path, spec: GenomeSpec, *, overwrite: bool = False) -> BuildSummary:
     """Build a dataset folder from a genome and peaks.
 
     Args:
-        out: the new folder.
-        spec: what to build.
-        overwrite: replace `out` if it is there.
+        out: the new dataset folder.
+        spec: every choice of the build.
+        overwrite: whether to replace `out` if it is there.
+
+    Returns:
+        What came out, and what was left out.
 
     Raises:
         InputError: a file or a choice is unusable, or no bin is left, or their number is not the
@@ -100,13 +170,13 @@ def build_from_spec(out: Path, spec: GenomeSpec, *, overwrite: bool = False) -> 
     """
     begin, watch = time.perf_counter(), Stopwatch()
     refuse_existing(out, overwrite=overwrite)
-    targets, paths = name_targets(spec.peaks, spec.targets)
-    summary = BuildSummary.empty(targets)
+    targets, sources = name_targets(spec.peaks, spec.targets)
+    summary = BuildSummary.empty(targets, SPLITS)
     with contextlib.ExitStack() as stack:
         with watch.stage("opening the FASTA (its index is made when missing)"):
             genome = stack.enter_context(Genome(spec.genome))
         with watch.stage("reading peaks and regions"):
-            plan = _make_plan(spec, genome, paths, summary)
+            plan = _make_plan(spec, genome, sources, summary)
         with watch.stage("labelling bins"):
             kept = _label_genome(plan, summary)
         _check_counts(spec, summary)
@@ -136,7 +206,10 @@ def _listed(n_windows: dict[str, int]) -> str:
 
 
 def _make_plan(
-    spec: GenomeSpec, genome: Genome, paths: Sequence[Path], summary: BuildSummary
+    spec: GenomeSpec,
+    genome: Genome,
+    sources: Sequence[Sequence[PeakSource]],
+    summary: BuildSummary,
 ) -> _Plan:
     targets, lengths, names = summary.targets, genome.lengths, spec.chrom_names
     exclude, bins = (
@@ -161,7 +234,7 @@ def _make_plan(
     if spec.ignore:
         ignore = load_ignored(spec.ignore, targets, lengths, chroms=chroms, chrom_names=names)
     peaks = load_peaks(
-        paths,
+        sources,
         lengths,
         chroms=chroms,
         summary=summary,
@@ -256,7 +329,7 @@ def _label_chromosome(plan: _Plan, chrom: str, summary: BuildSummary) -> Bins:
 def _starts(
     plan: _Plan, chrom: str, summary: BuildSummary
 ) -> tuple[Positions, npt.NDArray[np.intp]]:
-    """Starts (m,) of all bins of a chromosome, ascending, and the place (m,) of each in its list."""
+    """Ascending starts (m,) of all bins of a chromosome, and the place (m,) of each in the list."""
     if plan.bins is not None:
         listed = plan.bins.on(chrom)[0]
         place = np.argsort(listed, kind="stable")

@@ -3,13 +3,12 @@
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from danq_keras.data.store import SPLITS
 from danq_keras.data.targets import Targets
 
 _TARGETS_SHOWN = 60
@@ -37,7 +36,7 @@ class Stopwatch:
 class BuildSummary:
     """What a build gave; the build counts into it.
 
-    `n_windows` by split; `positives` (3, T) int64 bins, splits in the order of `SPLITS`;
+    `n_windows` by split; `positives` (3, T) int64 bins, a row a split, in that order;
     `bins_left_out` and `peaks_left_out` by reason; `n_peaks` read; `ignored` labels of kept bins
     that do not count, and `ignored_positives` of them that peaks cover; `stages` are seconds.
     """
@@ -54,11 +53,10 @@ class BuildSummary:
     stages: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def empty(cls, targets: Targets) -> "BuildSummary":
+    def empty(cls, targets: Targets, splits: Sequence[str]) -> "BuildSummary":
         """Nothing counted yet."""
-        return cls(
-            targets, dict.fromkeys(SPLITS, 0), np.zeros((len(SPLITS), len(targets)), np.int64)
-        )
+        positives = np.zeros((len(splits), len(targets)), np.int64)
+        return cls(targets, dict.fromkeys(splits, 0), positives)
 
     @property
     def positive_share(self) -> float:
@@ -69,7 +67,7 @@ class BuildSummary:
     def describe(self) -> str:
         """The summary as lines of text."""
         rows = [f"{len(self.targets)} targets, windows and positive labels by split:"]
-        for row, split in enumerate(SPLITS):
+        for row, split in enumerate(self.n_windows):
             rows.append(
                 f"  {split:<6}{self.n_windows[split]:>12,}{int(self.positives[row].sum()):>14,}"
             )
@@ -98,7 +96,7 @@ class BuildSummary:
                 f"Positive bins of a target: {totals.min():,} to {totals.max():,}, median "
                 f"{int(np.median(totals)):,} (all: make_dataset.py info --targets). The fewest:"
             )
-        header = "".join(f"{split:>10}" for split in SPLITS)
+        header = "".join(f"{split:>10}" for split in self.n_windows)
         lines = [title, f"  {'':>4}{header}  target"]
         for target in shown:
             counts = "".join(f"{count:>10,}" for count in self.positives[:, target].tolist())

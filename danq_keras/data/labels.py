@@ -7,16 +7,18 @@ is covered by the union of that target's peaks. Regions that a target's assay ca
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from danq_keras.data.build_summary import BuildSummary
 from danq_keras.data.targets import TARGET_COLUMNS, Targets
-from danq_keras.genome.bed import Bed, read_located
+from danq_keras.genome.bed import Bed, bed_from_frame, locate, read_bed, read_located
 from danq_keras.genome.dna import Bytes
 from danq_keras.genome.fasta import Positions
 from danq_keras.genome.intervals import SpanLists, Spans, covered_bases, merge_each, overlapped
@@ -29,6 +31,8 @@ _PEAK_SUFFIXES = (".gz", ".bed", ".narrowpeak", ".broadpeak")
 NOT_IN_GENOME = "on a chromosome that the FASTA lacks"
 NOT_CHOSEN = "on a chromosome that was not chosen"
 WEAK = "signal below `min_signal`"
+
+PeakSource: TypeAlias = Path | pd.DataFrame
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,29 +61,39 @@ def target_name(path: Path) -> str:
 
 
 def name_targets(
-    peaks: Sequence[Path], table: Path | None = None
-) -> tuple[Targets, tuple[Path, ...]]:
-    """Say which peak file is which target.
+    peaks: Sequence[Path] | Mapping[str, Sequence[PeakSource]], table: Path | None = None
+) -> tuple[Targets, list[Sequence[PeakSource]]]:
+    """Say which peaks are of which target.
 
     Args:
-        peaks: peak files in the order of the targets; none takes those of the table.
+        peaks: peak files in the order of the targets, and none takes those of the table; or target
+            → its files and data frames.
         table: tab- or comma-separated text with the columns `file` and `name`, and optional
             `cell_type`, `assay`, `treatment`, `group`. Its files are relative to its folder;
             with `peaks` they are joined by file name.
 
     Returns:
-        The targets, and the peak file of each.
+        The targets, and the peaks of each: one file, or what the mapping has.
 
     Raises:
         InputError: no file, two files of one name, or a table that does not fit.
     """
-    if table is None:
+    sources: list[Sequence[PeakSource]]
+    if isinstance(peaks, Mapping):
+        if table is not None:
+            raise InputError(
+                "`targets` names peak files, and these `peaks` name their targets. Give one."
+            )
+        targets, sources = Targets(tuple(peaks)), list(peaks.values())
+    elif table is None:
         targets = _unique_targets(peaks, [target_name(path) for path in peaks])
+        sources = [(path,) for path in peaks]
     else:
-        targets, peaks = _join(peaks, table)
-    if not peaks:
+        targets, paths = _join(peaks, table)
+        sources = [(path,) for path in paths]
+    if not sources or not all(sources):
         raise InputError("No peak file was given. Name one BED file a target with `peaks`.")
-    return targets, tuple(peaks)
+    return targets, sources
 
 
 def _join(peaks: Sequence[Path], table: Path) -> tuple[Targets, Sequence[Path]]:
@@ -122,7 +136,7 @@ def _unique_targets(peaks: Sequence[Path], names: list[str], **columns: tuple[st
 
 
 def load_peaks(
-    paths: Sequence[Path],
+    sources: Sequence[Sequence[PeakSource]],
     lengths: dict[str, int],
     *,
     chroms: Sequence[str],
@@ -131,10 +145,10 @@ def load_peaks(
     min_signal: float | None = None,
     chrom_names: str | None = None,
 ) -> SpanLists:
-    """Read all peak files.
+    """Read all peaks.
 
     Args:
-        paths: the peak file of each target.
+        sources: the files and data frames of each target.
         lengths: sequence name → length in bases of all the genome's sequences.
         chroms: names of the sequences in use.
         summary: counts the peaks read, and by reason those left out.
@@ -143,19 +157,19 @@ def load_peaks(
         chrom_names: how to rename the files' chromosomes (see `bed.rename_chrom`).
 
     Returns:
-        Chromosome in use → the peaks of each target, as in its file.
+        Chromosome in use → the peaks of each target, in their order.
 
     Raises:
-        InputError: a file is not BED, shares no chromosome with the genome, or has a peak beyond
-            a chromosome's end.
+        InputError: a file or data frame is not of peaks, shares no chromosome with the genome, or
+            has a peak beyond a chromosome's end.
     """
-    peaks = _nothing(chroms, len(paths))
+    peaks = _nothing(chroms, len(sources))
     left_out, foreign = summary.peaks_left_out, Counter[str]()
-    with progress(total=len(paths), desc="read peaks", unit="file") as bar:
-        for target, path in enumerate(paths):
-            bed, keep = read_located(
-                path, lengths, chrom_names=chrom_names, with_signal=min_signal is not None
-            )
+    listed = [(target, source) for target, each in enumerate(sources) for source in each]
+    with progress(total=len(listed), desc="read peaks", unit="file") as bar:
+        for target, source in listed:
+            bed = _read(source, summary.targets.names[target], min_signal is not None)
+            bed, keep = locate(bed, lengths, chrom_names=chrom_names)
             foreign.update(bed.names[c] for c in bed.chrom[~keep])
             left_out[NOT_IN_GENOME] += int((~keep).sum())
             if min_signal is not None and bed.signal is not None:
@@ -165,7 +179,7 @@ def load_peaks(
             for code, chrom in enumerate(bed.names):
                 here = keep & (bed.chrom == code)
                 if chrom in peaks:
-                    peaks[chrom][target] = (starts[here], ends[here])
+                    _add(peaks[chrom], target, (starts[here], ends[here]))
                 else:
                     left_out[NOT_CHOSEN] += int(here.sum())
             summary.n_peaks += len(bed)
@@ -180,9 +194,20 @@ def load_peaks(
     return peaks
 
 
+def _read(source: PeakSource, target: str, with_signal: bool) -> Bed:
+    if isinstance(source, Path):
+        return read_bed(source, with_signal=with_signal)
+    return bed_from_frame(source, f"`peaks` of {target!r}", with_signal=with_signal)
+
+
 def _nothing(chroms: Sequence[str], n_targets: int) -> SpanLists:
     none = np.empty(0, np.int64)
     return {chrom: [(none, none)] * n_targets for chrom in chroms}
+
+
+def _add(spans: list[Spans], target: int, more: Spans) -> None:
+    (starts, ends), (more_starts, more_ends) = spans[target], more
+    spans[target] = np.concatenate([starts, more_starts]), np.concatenate([ends, more_ends])
 
 
 def _resize(bed: Bed, lengths: dict[str, int], size: int) -> Spans:
@@ -237,11 +262,7 @@ def load_ignored(
             beds[row["file"]] = read_regions(path, lengths, chrom_names=chrom_names)
         bed = beds[row["file"]]
         for chrom in regions.keys() & set(bed.names):
-            (starts, ends), (more_starts, more_ends) = regions[chrom][target], bed.on(chrom)
-            regions[chrom][target] = (
-                np.concatenate([starts, more_starts]),
-                np.concatenate([ends, more_ends]),
-            )
+            _add(regions[chrom], target, bed.on(chrom))
     return regions
 
 

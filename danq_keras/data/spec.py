@@ -5,13 +5,45 @@ A choice that cannot be is refused here, before any file is read.
 
 import dataclasses
 import math
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 from danq_keras.system.errors import InputError, shorten
+from danq_keras.system.files import PathLike
+
+if TYPE_CHECKING:
+    from danq_keras.data.labels import PeakSource
 
 _ALWAYS_SAID = ("bin", "window", "min_overlap")
 _NEVER_SAID = ("genome", "peaks", "source", "expect_windows")
+_PATHS = ("genome", "exclude", "bins", "ignore", "targets", "split_table")
+_TUPLES = ("chroms", "test_chroms", "keep_if", "expect_windows")
+
+
+class BuildChoices(TypedDict, total=False):
+    """The choices of a `GenomeSpec`, of the same names and meaning, that seldom need saying."""
+
+    bin: int
+    window: int
+    min_overlap: float
+    resize_peaks: int | None
+    chrom_names: str | None
+    chroms: Sequence[str] | None
+    exclude: PathLike | None
+    bins: PathLike | None
+    ignore: PathLike | None
+    keep_if: Sequence[str]
+    keep_unlabelled: bool
+    min_signal: float | None
+    max_unknown: float
+    split_table: PathLike | None
+    allow_adjacent: bool
+    max_train: int | None
+    expect_windows: Sequence[int] | None
+    source: str
 
 
 @dataclass(frozen=True)
@@ -20,7 +52,8 @@ class GenomeSpec:
 
     Attributes:
         genome: FASTA, plain, bgzip or gzip.
-        peaks: BED or narrowPeak files, one a target; may be empty when `targets` names them.
+        peaks: BED or narrowPeak files, one a target, and none where `targets` names them; or
+            target → its files and data frames (see `bed.bed_from_frame`).
         bin: bases a bin.
         window: bases a window, the bin in its middle.
         min_overlap: a bin is positive when more than this share of it lies in peaks.
@@ -50,7 +83,7 @@ class GenomeSpec:
     """
 
     genome: Path
-    peaks: tuple[Path, ...] = ()
+    peaks: "tuple[Path, ...] | Mapping[str, Sequence[PeakSource]]" = ()
     bin: int = 200
     window: int = 1000
     min_overlap: float = 0.5
@@ -98,6 +131,19 @@ class GenomeSpec:
                 "`split_table` takes the place of `test_chroms` and `valid_region`. Give one kind."
             )
 
+    @classmethod
+    def of(cls, **choices: Any) -> Self:
+        """The spec of choices as a caller has them: paths of any kind, one or several of a thing.
+
+        Raises:
+            InputError: a choice that cannot be.
+        """
+        for name in choices.keys() & set(_PATHS):
+            choices[name] = None if choices[name] is None else Path(choices[name])
+        for name in choices.keys() & set(_TUPLES):
+            choices[name] = None if choices[name] is None else _several(choices[name])
+        return cls(**choices | {"peaks": _peaks(choices.get("peaks", ()))})
+
     @property
     def flank(self) -> int:
         """Bases of the window on either side of the bin."""
@@ -113,6 +159,30 @@ class GenomeSpec:
         ]
         prefix = f"{self.source}; " if self.source else ""
         return f"{prefix}genome {self.genome.name}; {', '.join(choices)}"
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    """What was given one of, or several."""
+    one = isinstance(value, str | os.PathLike) or _is_frame(value)
+    return (value,) if one else tuple(value)
+
+
+def _is_frame(value: Any) -> bool:
+    return hasattr(value, "columns")  # pandas is slow to import
+
+
+def _peaks(peaks: Any) -> "tuple[Path, ...] | Mapping[str, Sequence[PeakSource]]":
+    if isinstance(peaks, Mapping):
+        return {
+            name: tuple(each if _is_frame(each) else Path(each) for each in _several(sources))
+            for name, sources in peaks.items()
+        }
+    files = _several(peaks)
+    if any(_is_frame(each) for each in files):
+        raise InputError(
+            "`peaks`: a data frame has no name of its target. Give a dict, target → data frame."
+        )
+    return tuple(Path(each) for each in files)
 
 
 def _choice(name: str, value: object) -> str:

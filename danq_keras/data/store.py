@@ -20,11 +20,12 @@ import contextlib
 import datetime
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import h5py
 import numpy as np
@@ -35,15 +36,19 @@ from danq_keras.data.targets import TARGET_COLUMNS, Targets
 from danq_keras.genome.dna import Bytes, unpack_labels
 from danq_keras.genome.fasta import Positions
 from danq_keras.system.errors import InputError
-from danq_keras.system.files import atomic_output
+from danq_keras.system.files import atomic_output, refuse_existing
 from danq_keras.system.hdf5 import HDF5_DAMAGE, reserve_space
 from danq_keras.system.terminal import progress
+
+if TYPE_CHECKING:
+    from danq_keras.data.build_summary import BuildSummary
 
 FORMAT = "danq_keras store"
 FORMAT_VERSION = 1
 SPLITS = ("train", "valid", "test")
 STRANDS_BOTH = "both"
 STRANDS_AS_GIVEN = "as given"
+DATASET_FILES = r"(train|valid|test)\.h5|bundle\.json|baselines_\w+\.json"
 _CHECKED = ("sequence", "labels", "ignore")
 _VERIFY_BYTES = 1 << 24
 _COUNT_ROWS = 1 << 16
@@ -195,6 +200,32 @@ class SplitWriter:
         else:
             with contextlib.suppress(OSError, RuntimeError):  # the first error is the one to show
                 self._file.close()
+
+
+def refuse_replacing(
+    out: Path, maker: str, *, overwrite: bool, written: str = DATASET_FILES
+) -> None:
+    """Stop before any work when an output is there, or holds what its maker never writes.
+
+    Args:
+        out: the folder to write.
+        maker: word of `make_dataset.py` for what makes it.
+        overwrite: whether it may be replaced.
+        written: pattern of the names of the files in it that may go.
+
+    Raises:
+        InputError: `out` may not be overwritten, is a file, or holds other files.
+    """
+    refuse_existing(out, overwrite=overwrite)
+    if not out.exists():
+        return
+    names = [path.name for path in out.iterdir()] if out.is_dir() else [out.name]
+    foreign = sorted(name for name in names if not re.fullmatch(written, name))
+    if foreign or not out.is_dir():
+        raise InputError(
+            f"{out}: `overwrite=True` replaces only what '{maker}' writes. Received: "
+            f"{', '.join(foreign[:3]) or 'a file'}. Choose another name."
+        )
 
 
 @contextlib.contextmanager
@@ -367,12 +398,16 @@ def _read_split(path: Path, file: h5py.File) -> Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The three splits of a dataset folder, which agree in window, bin and targets."""
+    """The three splits of a dataset folder, which agree in window, bin and targets.
+
+    `summary` says what a build left out; None for a dataset that was only opened.
+    """
 
     folder: Path
     train: Split
     valid: Split
     test: Split
+    summary: "BuildSummary | None" = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:

@@ -7,19 +7,22 @@ import hashlib
 import logging
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from danq_keras.data import build, build_write
-from danq_keras.data.build import BuildSummary, build_from_spec
+from danq_keras.data.build import BuildSummary, build_dataset, build_from_spec
 from danq_keras.data.labels import NOT_IN_GENOME
-from danq_keras.data.spec import GenomeSpec
+from danq_keras.data.spec import BuildChoices, GenomeSpec
 from danq_keras.data.store import SPLITS, Dataset, count_positives, open_store
 from danq_keras.genome.dna import decode, unpack_codes, unpack_labels
 from danq_keras.system.errors import InputError
+from danq_keras.system.files import PathLike
 from danq_keras.system.shipped import resource_path
 
 BIN, WINDOW, FLANK = 20, 60, 20
@@ -633,6 +636,63 @@ def test_a_failure_in_writing_leaves_nothing_and_keeps_the_old(
             build_from_spec(tmp_path / name, spec, overwrite=name == "old")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["old", "sources"]
     assert hashlib.sha256((tmp_path / "old" / "train.h5").read_bytes()).digest() == before
+
+
+def read_peaks(sources: Path, target: int) -> pd.DataFrame:
+    columns = ["chrom", "start", "end"]
+    return pd.read_csv(sources / f"t{target}.bed", sep="\t", header=None, names=columns)
+
+
+def test_build_dataset_takes_paths_and_data_frames_alike(tmp_path: Path, sources: Path) -> None:
+    expected, summary = built(tmp_path, spec_of(sources))
+    choices: dict[str, Any] = {
+        "genome": str(sources / "genome.fa"),
+        "test_chroms": "c",
+        "valid_region": "a:401-600",
+        "bin": BIN,
+        "window": WINDOW,
+    }
+    files = [str(sources / f"t{i}.bed") for i in range(N_TARGETS)]
+    halves = [read_peaks(sources, 1).iloc[:4], read_peaks(sources, 1).iloc[4:]]
+    as_dict = {f"t{i}": file for i, file in enumerate(files)}
+    mixed = as_dict | {"t0": Path(files[0]), "t1": halves, "t2": read_peaks(sources, 2)}
+    for number, peaks in enumerate((files, as_dict, mixed)):
+        dataset = build_dataset(str(tmp_path / f"p{number}"), peaks=peaks, **choices)
+        assert dataset.fingerprints() == expected.fingerprints()
+        assert dataset.train.header == expected.train.header
+        assert dataset.summary is not None
+        assert dataset.summary.bins_left_out == summary.bins_left_out
+        assert dataset.summary.peaks_left_out == summary.peaks_left_out
+        assert open_store(dataset.folder).summary is None
+    one = build_dataset(tmp_path / "one", peaks=files[3], **choices)
+    assert one.targets.names == ("t3",)
+    with pytest.raises(InputError, match="`overwrite=True`"):
+        build_dataset(tmp_path / "one", peaks=files[3], **choices)
+    with pytest.raises(InputError, match="replaces only what 'genome' writes. Received: genome.fa"):
+        build_dataset(sources, peaks=files, overwrite=True, **choices)
+    with pytest.raises(InputError, match="a data frame has no name"):
+        build_dataset(tmp_path / "x", peaks=halves, **choices)
+    with pytest.raises(InputError, match="these `peaks` name their targets"):
+        build_dataset(tmp_path / "x", peaks=as_dict, targets="t.tsv", **choices)
+    with pytest.raises(InputError, match="No peak file was given"):
+        build_dataset(tmp_path / "x", peaks={"t0": []}, **choices)
+    with pytest.raises(TypeError, match="windwo"):
+        build_dataset(tmp_path / "x", peaks=files, windwo=3, **choices)  # type: ignore[call-arg]
+
+
+def test_build_choices_are_the_fields_of_the_spec() -> None:
+    named = {"genome", "peaks", "targets", "test_chroms", "valid_region"}
+    fields: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(GenomeSpec)}
+    choices = BuildChoices.__annotations__
+    assert choices.keys() == fields.keys() - named
+    # What a caller may give in place of what the spec holds.
+    wider = [(Path, PathLike), (tuple[str, ...], Sequence[str]), (tuple[int, ...], Sequence[int])]
+    for name, kind in choices.items():
+        held = fields[name]
+        same = [held]
+        for strict, wide in wider:
+            same += [wide] * (strict == held) + [wide | None] * ((strict | None) == held)
+        assert kind in same, name
 
 
 @pytest.mark.data

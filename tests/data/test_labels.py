@@ -18,6 +18,7 @@ from danq_keras.data.labels import (
     name_targets,
     target_name,
 )
+from danq_keras.data.store import SPLITS
 from danq_keras.data.targets import Targets
 from danq_keras.genome.dna import unpack_labels
 from danq_keras.genome.intervals import SpanLists
@@ -50,7 +51,7 @@ def test_target_name_is_the_file_name_without_its_endings(file: str, name: str) 
 def test_targets_keep_the_order_of_the_files(tmp_path: Path) -> None:
     paths = [tmp_path / "z.bed", tmp_path / "a.bed"]
     targets, files = name_targets(paths)
-    assert files == tuple(paths)
+    assert files == [(path,) for path in paths]
     assert targets.names == ("z", "a")
 
 
@@ -65,7 +66,7 @@ def test_table_names_files_beside_it_and_keeps_na_as_text(tmp_path: Path) -> Non
     table = tmp_path / "targets.tsv"
     table.write_text("file\tname\ttreatment\tgroup\np/x.bed\tX\tNone\tTF\np/y.bed\tY\tNA\t\n")
     targets, files = name_targets([], table)
-    assert files == (tmp_path / "p/x.bed", tmp_path / "p/y.bed")
+    assert files == [(tmp_path / "p/x.bed",), (tmp_path / "p/y.bed",)]
     assert targets.names == ("X", "Y")
     assert targets.treatment == ("None", "NA")
     assert targets.group == ("TF", "")
@@ -76,7 +77,7 @@ def test_table_is_joined_with_the_given_files_by_name(tmp_path: Path) -> None:
     table = tmp_path / "targets.csv"
     table.write_text("file,name,group\nx.bed,X,TF\ny.bed,Y,DNase\nz.bed,Z,TF\n")
     targets, files = name_targets([Path("elsewhere/z.bed"), Path("x.bed")], table)
-    assert files == (Path("elsewhere/z.bed"), Path("x.bed"))
+    assert files == [(Path("elsewhere/z.bed"),), (Path("x.bed"),)]
     assert targets.names == ("Z", "X")
     assert targets.group == ("TF", "TF")
     with pytest.raises(InputError, match=r"no row for 1 of 2 peak files, such as 'w\.bed'"):
@@ -112,7 +113,7 @@ def test_a_file_listed_twice_is_refused_when_joined(tmp_path: Path) -> None:
 def loaded(paths: list[Path], **choices: Any) -> tuple[SpanLists, BuildSummary]:
     """Peaks of chromosome 1, and what was counted."""
     targets, files = name_targets(paths)
-    summary = BuildSummary.empty(targets)
+    summary = BuildSummary.empty(targets, SPLITS)
     return load_peaks(files, LENGTHS, chroms=["chr1"], summary=summary, **choices), summary
 
 

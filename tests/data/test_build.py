@@ -668,7 +668,9 @@ def test_build_dataset_takes_paths_and_data_frames_alike(tmp_path: Path, sources
     assert one.targets.names == ("t3",)
     with pytest.raises(InputError, match="`overwrite=True`"):
         build_dataset(tmp_path / "one", peaks=files[3], **choices)
-    with pytest.raises(InputError, match="replaces only what 'genome' writes. Received: genome.fa"):
+    with pytest.raises(
+        InputError, match=r"replaces only what 'genome' writes\. Received: genome\.fa"
+    ):
         build_dataset(sources, peaks=files, overwrite=True, **choices)
     with pytest.raises(InputError, match="a data frame has no name"):
         build_dataset(tmp_path / "x", peaks=halves, **choices)

@@ -265,7 +265,9 @@ def test_bad_data_frames_are_refused(frame: pd.DataFrame, message: str) -> None:
 
 
 def test_a_signal_that_is_needed_must_be_there() -> None:
-    with pytest.raises(InputError, match="chrom, start, end, signal. Received: 2 rows with chrom"):
+    with pytest.raises(
+        InputError, match=r"chrom, start, end, signal\. Received: 2 rows with chrom"
+    ):
         bed_from_frame(peaks(), "mine", with_signal=True)
-    with pytest.raises(InputError, match="mine, row 1: .* the signal finite"):
+    with pytest.raises(InputError, match=r"mine, row 1: .* the signal finite"):
         bed_from_frame(peaks(signal=[1, float("nan")]), "mine", with_signal=True)

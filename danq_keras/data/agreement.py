@@ -9,6 +9,7 @@ both datasets have them, else by their number in the split.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +24,8 @@ from danq_keras.system.terminal import progress
 _BLOCK_ROWS = 1 << 14
 _LOWEST_SHOWN = 10
 
-Counts = npt.NDArray[np.int64]
-Rows = npt.NDArray[np.intp]
+Counts: TypeAlias = npt.NDArray[np.int64]
+Indices: TypeAlias = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +171,7 @@ def compare_datasets(a: Dataset, b: Dataset, *, by_number: bool = False) -> Data
     return DatasetComparison(a.targets.names, located, tuple(parts))
 
 
-def _join_targets(a: Dataset, b: Dataset, *, by_number: bool) -> Rows:
+def _join_targets(a: Dataset, b: Dataset, *, by_number: bool) -> Indices:
     """For each target of A its number in B."""
     names_a, names_b = a.targets.names, b.targets.names
     if by_number:
@@ -198,7 +199,7 @@ def _place(split: Split) -> str:
     return f"{split.chrom[0]}:{split.start[0]}"
 
 
-def _match(a: Split, b: Split, *, located: bool) -> tuple[Rows, Rows]:
+def _match(a: Split, b: Split, *, located: bool) -> tuple[Indices, Indices]:
     """Rows of A and of B that are the same window."""
     if located:
         tables = [
@@ -218,7 +219,7 @@ def _match(a: Split, b: Split, *, located: bool) -> tuple[Rows, Rows]:
 
 
 def _compare(
-    name: str, a: Split, b: Split, rows: tuple[Rows, Rows], targets_b: Rows
+    name: str, a: Split, b: Split, rows: tuple[Indices, Indices], targets_b: Indices
 ) -> SplitComparison:
     positives_a, positives_b, shared = np.zeros((3, a.n_targets), np.int64)
     equal = differing = ignored = 0
@@ -253,7 +254,7 @@ def _compare(
     )
 
 
-def _blocks(rows: tuple[Rows, Rows]) -> Iterator[tuple[Rows, Rows]]:
+def _blocks(rows: tuple[Indices, Indices]) -> Iterator[tuple[Indices, Indices]]:
     for begin in range(0, len(rows[0]), _BLOCK_ROWS):
         yield rows[0][begin : begin + _BLOCK_ROWS], rows[1][begin : begin + _BLOCK_ROWS]
 

@@ -66,7 +66,7 @@ from danq_keras.system.errors import InputError, shorten
 from danq_keras.system.files import PathLike, refuse_existing
 from danq_keras.system.terminal import log, progress
 
-Peaks: TypeAlias = PathLike | pd.DataFrame | Sequence[PathLike | pd.DataFrame]
+PeakInput: TypeAlias = PathLike | pd.DataFrame | Sequence[PathLike | pd.DataFrame]
 
 # Why a bin is left out, in the order of the tests: the first reason counts.
 TWICE = "listed twice in `bins`"
@@ -104,7 +104,7 @@ def build_dataset(
     out: PathLike,
     *,
     genome: PathLike,
-    peaks: Peaks | Mapping[str, Peaks] = (),
+    peaks: PeakInput | Mapping[str, PeakInput] = (),
     targets: PathLike | None = None,
     test_chroms: Sequence[str] = (),
     valid_region: str | None = None,

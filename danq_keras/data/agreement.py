@@ -133,8 +133,8 @@ def compare_datasets(a: Dataset, b: Dataset, *, by_number: bool = False) -> Data
     """Compare labels and sequences of two datasets.
 
     Args:
-        a: the one whose order of targets counts.
-        b: the other.
+        a: open dataset whose order of targets counts.
+        b: open dataset with the same windows' length, strands and targets.
         by_number: join the targets by number, where their names differ.
 
     Raises:

@@ -55,11 +55,11 @@ def write_splits(
     """Write `train.h5`, `valid.h5` and `test.h5`.
 
     Args:
-        folder: where; none of the files is there.
-        header: what all of them say of themselves.
-        kept: the bins of each chromosome.
-        genome: gives the sequences.
-        watch: told what takes how long.
+        folder: the new dataset's folder, in which none of the files is there yet.
+        header: window, bin, strands and targets, which all of the files tell.
+        kept: the bins of each chromosome that get a window, in the order of the rows.
+        genome: open FASTA file that the windows are cut from.
+        watch: counts the seconds of reading, packing and writing.
     """
     flank = (header.window - header.bin) // 2
     full = [part for part in kept if len(part.starts)]

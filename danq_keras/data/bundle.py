@@ -151,10 +151,10 @@ def write_halves(blocks: Iterator[Rows], path: Path, header: StoreHeader, *, n_r
     """Write rows as a split, halved where the second half repeats the first on the other strand.
 
     Args:
-        blocks: `n_rows` rows in all.
-        path: the split file.
-        header: its `strands` is replaced.
-        n_rows: number of rows.
+        blocks: packed rows, a block at a time, `n_rows` of them in all.
+        path: the new split file, such as `train.h5`.
+        header: what the file tells of itself; its `strands` is replaced.
+        n_rows: number of rows of both halves together.
 
     Returns:
         The strands that the split has got.

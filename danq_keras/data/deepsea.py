@@ -213,7 +213,7 @@ def open_split_mat(path: Path, split: str, scratch: Path | None = None) -> Itera
     """Open the .mat file of a split, in either MATLAB format.
 
     Args:
-        path: the file.
+        path: train.mat, valid.mat or test.mat, MATLAB 5 or 7.3.
         split: train, valid or test; it gives the names of the variables.
         scratch: folder for a temporary file, see `MatFile`.
 

@@ -10,7 +10,7 @@ def describe_dataset(dataset: Dataset) -> str:
     """Windows, positive labels, source and fingerprints of the splits as lines of text.
 
     Args:
-        dataset: an open dataset.
+        dataset: open dataset, whose labels are read.
     """
     train, splits = dataset.train, [(name, dataset.split(name)) for name in SPLITS]
     lines = [
@@ -39,7 +39,7 @@ def describe_targets(dataset: Dataset) -> str:
     """Number, name, group and positive windows of each target, a line each, separated by tabs.
 
     Args:
-        dataset: an open dataset.
+        dataset: open dataset, whose labels are read.
     """
     counts = [count_positives(dataset.split(name)).tolist() for name in SPLITS]
     groups = dataset.targets.column("group")

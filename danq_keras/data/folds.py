@@ -39,8 +39,8 @@ def deal_chromosomes(counts: Mapping[str, int], n_folds: int) -> list[Fold]:
     natural order (chr2 before chr10), so that the same counts give the same folds.
 
     Args:
-        counts: chromosome → number of windows.
-        n_folds: K.
+        counts: name of each chromosome → number of its windows.
+        n_folds: number of folds K, from 3 to the number of chromosomes.
 
     Raises:
         InputError: fewer than three folds, or fewer chromosomes than folds.
@@ -126,9 +126,9 @@ def write_fold(dataset: Dataset, folds: Sequence[Fold], number: int, folder: Pat
     Rows keep their order: those of the source's training split first, then validation, then test.
 
     Args:
-        dataset: the source.
-        folds: of `deal_dataset`.
-        number: the fold that is tested, from 0.
+        dataset: open dataset with coordinates, whose rows are copied.
+        folds: the chromosomes of every fold, as `deal_dataset` gives them.
+        number: number of the fold that is the test split, counted from 0.
         folder: the new dataset folder.
 
     Returns:

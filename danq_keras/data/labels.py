@@ -235,10 +235,10 @@ def load_ignored(
     Args:
         table: tab- or comma-separated text with the columns `target` (name or number) and `file`
             (BED, relative to the table's folder). A target may have several files or none.
-        targets: the dataset's.
-        lengths: sequence name → length of all the genome's sequences.
-        chroms: the sequences in use.
-        chrom_names: how to rename the files' chromosomes.
+        targets: the targets that the table may name, by name or number.
+        lengths: sequence name → length in bases of all the genome's sequences.
+        chroms: names of the sequences in use.
+        chrom_names: how to rename the files' chromosomes (see `bed.rename_chrom`).
 
     Returns:
         Chromosome → for each target the starts and ends of its regions.
@@ -296,8 +296,8 @@ def label_bins(
     Args:
         peaks: for each target its peaks' starts and ends, in any order, overlapping or not.
         bins: (m,) int64 bin starts, ascending.
-        length: bases a bin.
-        above: a bin with more covered bases than this is positive.
+        length: length of every bin in bases.
+        above: a bin is positive when more than this number of its bases is covered.
         ignore: for each target the regions in which its labels do not count: those of all bins
             that share a base with one.
     """

@@ -104,8 +104,8 @@ def tiled_windows(
     """A window every `step` bases along each record.
 
     Args:
-        genome: open FASTA file.
-        window: L, even.
+        genome: open FASTA file whose records are tiled.
+        window: length L of a window in bases, even.
         step: bases from one window to the next.
         chroms: records to tile, in the file's order; None for all.
 

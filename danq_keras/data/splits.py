@@ -41,9 +41,9 @@ class SplitMap:
         """Number of the split (m,) of each bin, `IN_NO_SPLIT` or `ACROSS_BORDER`.
 
         Args:
-            chrom: the chromosome.
+            chrom: name of the chromosome that the bins lie on.
             bins: (m,) int64 bin starts, ascending.
-            length: bases a bin.
+            length: length of every bin in bases.
         """
         split = np.full(len(bins), self.rest, np.int8)
         for code, (starts, ends) in enumerate(self.by_chrom.get(chrom, [])):
@@ -76,8 +76,8 @@ def split_by_table(genome: Genome, table: Path, *, chrom_names: str | None = Non
     Positions are 0-based and half-open as in BED; without them the whole chromosome is meant.
 
     Args:
-        genome: has the chromosomes.
-        table: tab- or comma-separated text.
+        genome: open FASTA file with the chromosomes of the table.
+        table: tab- or comma-separated text with a header; a row a region.
         chrom_names: how to rename the table's chromosomes (see `bed.rename_chrom`).
 
     Raises:

@@ -96,7 +96,7 @@ class SplitWriter:
             (`new_dataset`) so that a dataset appears complete or not at all.
         header: what the split is.
         n_windows: number of rows N that will be appended, neither more nor fewer.
-        with_ignore: also store `ignore`.
+        with_ignore: whether to store `ignore` too, the labels that do not count.
         chrom_width: bytes of the longest chromosome name; 0 stores no coordinates.
     """
 

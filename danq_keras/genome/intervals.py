@@ -56,10 +56,10 @@ def covered_bases(starts: Positions, ends: Positions, *, bins: Positions, length
     """Bases of each bin that disjoint intervals cover.
 
     Args:
-        starts: (n,) interval starts; disjoint (see `merge`), or bases are counted twice.
-        ends: (n,) interval ends.
-        bins: (m,) bin starts, ascending; bins may overlap.
-        length: bases a bin.
+        starts: (n,) int64 interval starts; disjoint (see `merge`), or bases are counted twice.
+        ends: (n,) int64 interval ends, the bases after the last ones.
+        bins: (m,) int64 bin starts, ascending; bins may overlap.
+        length: length of every bin in bases.
 
     Returns:
         (m,) int64.

@@ -383,7 +383,7 @@ def _compare(args: argparse.Namespace) -> None:
     print(f"A: {args.a}\nB: {args.b}")
     print(comparison.describe())
     if args.table is not None:
-        comparison.write(args.table, overwrite=args.overwrite)
+        comparison.save(args.table, overwrite=args.overwrite)
         print(f"Written: {args.table}")
 
 

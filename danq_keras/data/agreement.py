@@ -18,7 +18,7 @@ import pandas as pd
 from danq_keras.data.store import SPLITS, Dataset, Split
 from danq_keras.genome.dna import unpack_labels
 from danq_keras.system.errors import InputError, shorten
-from danq_keras.system.files import atomic_output
+from danq_keras.system.files import PathLike, atomic_output
 from danq_keras.system.terminal import progress
 
 _BLOCK_ROWS = 1 << 14
@@ -80,7 +80,7 @@ class DatasetComparison:
             a, b, shared = (int(x.sum()) for x in (part.positives_a, part.positives_b, part.shared))
             numbers = [part.rows_a, part.rows_b, part.matched, part.equal_sequences]
             numbers += [part.differing_values, a, b, shared]
-            agreement = _text(shared / (a + b - shared)) if a + b else "NA"
+            agreement = f"{shared / (a + b - shared):.6f}" if a + b else "NA"
             row = "".join(f"{number:>13,}" for number in numbers)
             lines.append(f"{part.name:<6}{row}{agreement:>13}")
         ignored = sum(part.ignored for part in self.splits)
@@ -108,12 +108,8 @@ class DatasetComparison:
             ),
         ]
 
-    def write(self, path: Path, *, overwrite: bool = False) -> None:
-        """Write a table with a row a target.
-
-        Raises:
-            InputError: the file exists.
-        """
+    def to_frame(self) -> pd.DataFrame:
+        """A row a target: number, name, positives of A and B, shared ones, agreements."""
         a, b, shared = self.totals
         columns: dict[str, object] = {
             "target": range(len(self.names)),
@@ -121,12 +117,25 @@ class DatasetComparison:
             "positives_a": a,
             "positives_b": b,
             "shared": shared,
-            "agreement": [_text(value) for value in _over(shared, a + b - shared)],
+            "agreement": _over(shared, a + b - shared),
         }
-        for part in self.splits:
-            columns[f"{part.name}_agreement"] = [_text(value) for value in part.agreement]
-        with atomic_output(path, overwrite=overwrite) as temporary:
-            pd.DataFrame(columns).to_csv(temporary, sep="\t", index=False)
+        columns |= {f"{part.name}_agreement": part.agreement for part in self.splits}
+        return pd.DataFrame(columns)
+
+    def save(self, path: PathLike, *, overwrite: bool = False) -> None:
+        """Write the table of the targets, separated by tabs.
+
+        Args:
+            path: the file to write.
+            overwrite: whether to replace it if it is there.
+
+        Raises:
+            InputError: the file exists.
+        """
+        with atomic_output(Path(path), overwrite=overwrite) as temporary:
+            self.to_frame().to_csv(
+                temporary, sep="\t", index=False, float_format="%.6f", na_rep="NA"
+            )
 
 
 def compare_datasets(a: Dataset, b: Dataset, *, by_number: bool = False) -> DatasetComparison:
@@ -263,7 +272,3 @@ def _over(part: Counts, whole: Counts) -> npt.NDArray[np.float64]:
     share = np.full(len(part), np.nan)
     np.divide(part, whole, out=share, where=whole > 0)
     return share
-
-
-def _text(share: float) -> str:
-    return "NA" if np.isnan(share) else f"{share:.6f}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from danq_keras.data.targets import Targets
 
@@ -63,6 +64,14 @@ class BuildSummary:
         """Share of all labels that are positive."""
         labels = sum(self.n_windows.values()) * len(self.targets)
         return float(self.positives.sum()) / labels if labels else 0.0
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row a target: its number `target`, `name`, and positive bins in each split."""
+        columns: dict[str, object] = {
+            "target": range(len(self.targets)),
+            "name": self.targets.names,
+        }
+        return pd.DataFrame(columns | dict(zip(self.n_windows, self.positives, strict=True)))
 
     def describe(self) -> str:
         """The summary as lines of text."""

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 _ALWAYS_SAID = ("bin", "window", "min_overlap")
 _NEVER_SAID = ("genome", "peaks", "source", "expect_windows")
 _PATHS = ("genome", "exclude", "bins", "ignore", "targets", "split_table")
-_TUPLES = ("chroms", "test_chroms", "keep_if", "expect_windows")
+_NAMES = ("chroms", "test_chroms", "keep_if")
+_CHROM_NAMES = ("strip", "add")
 
 
 class BuildChoices(TypedDict, total=False):
@@ -124,6 +125,15 @@ class GenomeSpec:
             raise InputError(f"`max_train`: must be above zero. Received: {self.max_train}.")
         if self.min_signal is not None and not math.isfinite(self.min_signal):
             raise InputError(f"`min_signal`: must be a finite number. Received: {self.min_signal}.")
+        if self.chrom_names not in (None, *_CHROM_NAMES):
+            raise InputError(
+                f"`chrom_names`: one of {', '.join(_CHROM_NAMES)}. Received: {self.chrom_names!r}."
+            )
+        if self.expect_windows is not None and len(self.expect_windows) != 3:
+            raise InputError(
+                "`expect_windows`: three numbers, of train, valid and test. Received: "
+                f"{self.expect_windows}."
+            )
         if self.keep_if and self.keep_unlabelled:
             raise InputError("`keep_if` and `keep_unlabelled` exclude each other. Give one.")
         if self.split_table and (self.test_chroms or self.valid_region):
@@ -140,8 +150,11 @@ class GenomeSpec:
         """
         for name in choices.keys() & set(_PATHS):
             choices[name] = None if choices[name] is None else Path(choices[name])
-        for name in choices.keys() & set(_TUPLES):
-            choices[name] = None if choices[name] is None else _several(choices[name])
+        for name in choices.keys() & set(_NAMES):
+            given = choices[name]
+            choices[name] = None if given is None else tuple(map(str, _several(given)))
+        if choices.get("expect_windows") is not None:
+            choices["expect_windows"] = tuple(choices["expect_windows"])
         return cls(**choices | {"peaks": _peaks(choices.get("peaks", ()))})
 
     @property

@@ -384,6 +384,8 @@ def test_summary_tells_all(tmp_path: Path, sources: Path) -> None:
         ({"resize_peaks": 0}, "`resize_peaks`"),
         ({"keep_if": ("t0",), "keep_unlabelled": True}, "exclude each other"),
         ({"split_table": Path("x")}, "`split_table` takes the place"),
+        ({"chrom_names": "both"}, "`chrom_names`: one of strip, add. Received: 'both'"),
+        ({"expect_windows": (1, 2)}, "`expect_windows`: three numbers"),
     ],
 )
 def test_bad_choices_are_refused(sources: Path, changes: dict[str, object], message: str) -> None:
@@ -663,8 +665,11 @@ def test_build_dataset_takes_paths_and_data_frames_alike(tmp_path: Path, sources
         assert dataset.summary is not None
         assert dataset.summary.bins_left_out == summary.bins_left_out
         assert dataset.summary.peaks_left_out == summary.peaks_left_out
+        table = dataset.summary.to_frame()
+        assert table["name"].tolist() == [f"t{i}" for i in range(N_TARGETS)]
+        assert table[list(SPLITS)].to_numpy().T.tolist() == summary.positives.tolist()
         assert open_store(dataset.folder).summary is None
-    one = build_dataset(tmp_path / "one", peaks=files[3], **choices)
+    one = build_dataset(tmp_path / "one", peaks=files[3], keep_if=[0], **choices)
     assert one.targets.names == ("t3",)
     with pytest.raises(InputError, match="`overwrite=True`"):
         build_dataset(tmp_path / "one", peaks=files[3], **choices)

@@ -82,7 +82,7 @@ def test_rows_without_coordinates_are_matched_by_number(
         assert part.positives_a.tolist() == a.sum(axis=0).tolist()
         assert part.positives_b.tolist() == b.sum(axis=0).tolist()
         assert part.shared.tolist() == (a & b).sum(axis=0).tolist()
-    result.write(tmp_path / "agreement.tsv")
+    result.save(tmp_path / "agreement.tsv")
     table = pd.read_csv(tmp_path / "agreement.tsv", sep="\t", dtype=str, na_filter=False)
     assert table["name"].tolist() == list(NAMES)
     both, either = (

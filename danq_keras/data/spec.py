@@ -9,19 +9,19 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypedDict
+from typing import Any, Self, TypedDict
 
+import pandas as pd
+
+from danq_keras.data.labels import PeakSource
+from danq_keras.genome.bed import CHROM_NAMES
 from danq_keras.system.errors import InputError, shorten
 from danq_keras.system.files import PathLike
-
-if TYPE_CHECKING:
-    from danq_keras.data.labels import PeakSource
 
 _ALWAYS_SAID = ("bin", "window", "min_overlap")
 _NEVER_SAID = ("genome", "peaks", "source", "expect_windows")
 _PATHS = ("genome", "exclude", "bins", "ignore", "targets", "split_table")
 _NAMES = ("chroms", "test_chroms", "keep_if")
-_CHROM_NAMES = ("strip", "add")
 
 
 class BuildChoices(TypedDict, total=False):
@@ -84,7 +84,7 @@ class GenomeSpec:
     """
 
     genome: Path
-    peaks: "tuple[Path, ...] | Mapping[str, Sequence[PeakSource]]" = ()
+    peaks: tuple[Path, ...] | Mapping[str, Sequence[PeakSource]] = ()
     bin: int = 200
     window: int = 1000
     min_overlap: float = 0.5
@@ -125,9 +125,9 @@ class GenomeSpec:
             raise InputError(f"`max_train`: must be above zero. Received: {self.max_train}.")
         if self.min_signal is not None and not math.isfinite(self.min_signal):
             raise InputError(f"`min_signal`: must be a finite number. Received: {self.min_signal}.")
-        if self.chrom_names not in (None, *_CHROM_NAMES):
+        if self.chrom_names not in (None, *CHROM_NAMES):
             raise InputError(
-                f"`chrom_names`: one of {', '.join(_CHROM_NAMES)}. Received: {self.chrom_names!r}."
+                f"`chrom_names`: one of {', '.join(CHROM_NAMES)}. Received: {self.chrom_names!r}."
             )
         if self.expect_windows is not None and len(self.expect_windows) != 3:
             raise InputError(
@@ -176,22 +176,20 @@ class GenomeSpec:
 
 def _several(value: Any) -> tuple[Any, ...]:
     """What was given one of, or several."""
-    one = isinstance(value, str | os.PathLike) or _is_frame(value)
+    one = isinstance(value, str | os.PathLike | pd.DataFrame)
     return (value,) if one else tuple(value)
 
 
-def _is_frame(value: Any) -> bool:
-    return hasattr(value, "columns")  # pandas is slow to import
-
-
-def _peaks(peaks: Any) -> "tuple[Path, ...] | Mapping[str, Sequence[PeakSource]]":
+def _peaks(peaks: Any) -> tuple[Path, ...] | Mapping[str, Sequence[PeakSource]]:
     if isinstance(peaks, Mapping):
         return {
-            name: tuple(each if _is_frame(each) else Path(each) for each in _several(sources))
+            name: tuple(
+                each if isinstance(each, pd.DataFrame) else Path(each) for each in _several(sources)
+            )
             for name, sources in peaks.items()
         }
     files = _several(peaks)
-    if any(_is_frame(each) for each in files):
+    if any(isinstance(each, pd.DataFrame) for each in files):
         raise InputError(
             "`peaks`: a data frame has no name of its target. Give a dict, target → data frame."
         )

@@ -470,7 +470,7 @@ def test_converted_once(tmp_path, mats, tar):
     folder = open_dataset(source).folder
     assert folder == (tmp_path / "b.danq_store" if tar else mats / "danq_store")
     first = created(folder)
-    assert open_dataset(source).folder == folder
+    assert open_dataset(str(source)).folder == folder
     assert created(folder) == first
 
 

@@ -48,13 +48,13 @@ from danq_keras.data.splits import (
     split_by_table,
 )
 from danq_keras.data.store import (
+    DATASET_FILES,
     SPLITS,
     STRANDS_BOTH,
     Dataset,
     StoreHeader,
     new_dataset,
     open_store,
-    refuse_replacing,
 )
 from danq_keras.data.targets import Targets
 from danq_keras.genome.bed import Bed
@@ -63,7 +63,7 @@ from danq_keras.genome.fasta import Genome, Positions
 from danq_keras.genome.intervals import SpanLists, covered_bases, merge
 from danq_keras.genome.packed import unknown_runs
 from danq_keras.system.errors import InputError, shorten
-from danq_keras.system.files import PathLike, refuse_existing
+from danq_keras.system.files import PathLike, refuse_existing, refuse_replacing
 from danq_keras.system.terminal import log, progress
 
 PeakInput: TypeAlias = PathLike | pd.DataFrame | Sequence[PathLike | pd.DataFrame]
@@ -140,7 +140,7 @@ def build_dataset(
         print(data.summary.describe())
     """
     out = Path(out)
-    refuse_replacing(out, "genome", overwrite=overwrite)
+    refuse_replacing(out, "genome", overwrite=overwrite, written=DATASET_FILES)
     spec = GenomeSpec.of(
         genome=genome,
         peaks=peaks,
@@ -183,7 +183,7 @@ def build_from_spec(out: Path, spec: GenomeSpec, *, overwrite: bool = False) -> 
         header = StoreHeader(spec.window, spec.bin, STRANDS_BOTH, targets, spec.describe())
         with new_dataset(out, overwrite=overwrite) as folder:
             write_splits(folder, header, kept, genome=genome, watch=watch)
-    _warn_of_gaps(summary)
+    summary.warn_of_gaps()
     summary.seconds, summary.stages = time.perf_counter() - begin, watch.seconds
     return summary
 
@@ -355,9 +355,9 @@ def _reasons(
         excluded = merge(*plan.exclude.on(bins.chrom))
         yield EXCLUDED, covered_bases(*excluded, bins=starts, length=spec.bin) > 0
     if not spec.keep_unlabelled:
-        yield UNLABELLED, np.count_nonzero(bins.labels, axis=1) == 0
+        yield UNLABELLED, ~np.logical_or.reduce(bins.labels, axis=1)
     if plan.wanted is not None:
-        yield UNWANTED, np.count_nonzero(bins.labels & plan.wanted, axis=1) == 0
+        yield UNWANTED, ~np.logical_or.reduce(bins.labels & plan.wanted, axis=1)
     yield BORDER, split == ACROSS_BORDER
     yield SPLITLESS, split == IN_NO_SPLIT
     windows = starts - spec.flank
@@ -398,20 +398,3 @@ def _count(summary: BuildSummary, labels: BinLabels, split: npt.NDArray[np.int8]
         summary.peaks_left_out[NO_BIN] += int((~any_bin).sum())
         summary.peaks_left_out[IGNORED] += int((any_bin & ~any_counted).sum())
         summary.peaks_left_out[BINS_LEFT_OUT] += int((any_counted & ~any_kept).sum())
-
-
-def _warn_of_gaps(summary: BuildSummary) -> None:
-    targets = summary.targets
-    for row, split in enumerate(SPLITS):
-        if not summary.n_windows[split]:
-            log.warning("The %s split has no windows.", split)
-            continue
-        missing = [targets.names[i] for i in np.flatnonzero(summary.positives[row] == 0)]
-        if missing:
-            log.warning(
-                "%d of %d targets have no positive in the %s split: %s.",
-                len(missing),
-                len(targets),
-                split,
-                shorten(missing, 20),
-            )

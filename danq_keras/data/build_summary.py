@@ -11,6 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from danq_keras.data.targets import Targets
+from danq_keras.system.errors import shorten
+from danq_keras.system.terminal import log
 
 _TARGETS_SHOWN = 60
 _FEWEST_SHOWN = 10
@@ -64,6 +66,22 @@ class BuildSummary:
         """Share of all labels that are positive."""
         labels = sum(self.n_windows.values()) * len(self.targets)
         return float(self.positives.sum()) / labels if labels else 0.0
+
+    def warn_of_gaps(self) -> None:
+        """Log which splits are empty, and which targets have no positive in one."""
+        for split, positives in zip(self.n_windows, self.positives, strict=True):
+            if not self.n_windows[split]:
+                log.warning("The %s split has no windows.", split)
+                continue
+            missing = [self.targets.names[i] for i in np.flatnonzero(positives == 0)]
+            if missing:
+                log.warning(
+                    "%d of %d targets have no positive in the %s split: %s.",
+                    len(missing),
+                    len(self.targets),
+                    split,
+                    shorten(missing, 20),
+                )
 
     def to_frame(self) -> pd.DataFrame:
         """A row a target: its number `target`, `name`, and positive bins in each split."""

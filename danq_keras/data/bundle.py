@@ -38,6 +38,7 @@ from danq_keras.data.matlab_writer import (
     write_matlab73,
 )
 from danq_keras.data.store import (
+    DATASET_FILES,
     SPLITS,
     STRANDS_AS_GIVEN,
     STRANDS_BOTH,
@@ -49,11 +50,10 @@ from danq_keras.data.store import (
     is_dataset,
     new_dataset,
     open_store,
-    refuse_replacing,
 )
 from danq_keras.genome.dna import Bytes, reverse_complement
 from danq_keras.system.errors import InputError
-from danq_keras.system.files import PathLike, atomic_output, refuse_existing
+from danq_keras.system.files import PathLike, atomic_output, refuse_existing, refuse_replacing
 from danq_keras.system.terminal import log, progress
 
 STORE_FOLDER = "danq_store"
@@ -81,7 +81,7 @@ def bundle_to_dataset(bundle: PathLike, out: PathLike, *, overwrite: bool = Fals
             exists.
     """
     bundle, out = Path(bundle), Path(out)
-    refuse_replacing(out, "deepsea", overwrite=overwrite)
+    refuse_replacing(out, "deepsea", overwrite=overwrite, written=DATASET_FILES)
     _convert(bundle, out, overwrite=overwrite)
     return open_store(out)
 

@@ -24,11 +24,11 @@ import numpy.typing as npt
 
 from danq_keras.data.build import build_from_spec
 from danq_keras.data.spec import GenomeSpec
-from danq_keras.data.store import DATASET_FILES, Dataset, open_store, refuse_replacing
+from danq_keras.data.store import DATASET_FILES, Dataset, open_store
 from danq_keras.genome.dna import ALPHABET, UNKNOWN, Bytes, decode, reverse_complement_codes
 from danq_keras.motifs.files import danq_jaspar_motifs
 from danq_keras.motifs.motif import Motif
-from danq_keras.system.files import PathLike, atomic_output
+from danq_keras.system.files import PathLike, atomic_output, refuse_replacing
 
 Peaks: TypeAlias = npt.NDArray[np.int64]
 

@@ -20,7 +20,6 @@ import contextlib
 import datetime
 import hashlib
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +35,7 @@ from danq_keras.data.targets import TARGET_COLUMNS, Targets
 from danq_keras.genome.dna import Bytes, unpack_labels
 from danq_keras.genome.fasta import Positions
 from danq_keras.system.errors import InputError
-from danq_keras.system.files import atomic_output, refuse_existing
+from danq_keras.system.files import atomic_output
 from danq_keras.system.hdf5 import HDF5_DAMAGE, reserve_space
 from danq_keras.system.terminal import progress
 
@@ -200,32 +199,6 @@ class SplitWriter:
         else:
             with contextlib.suppress(OSError, RuntimeError):  # the first error is the one to show
                 self._file.close()
-
-
-def refuse_replacing(
-    out: Path, maker: str, *, overwrite: bool, written: str = DATASET_FILES
-) -> None:
-    """Stop before any work when an output is there, or holds what its maker never writes.
-
-    Args:
-        out: the folder to write.
-        maker: word of `make_dataset.py` for what makes it.
-        overwrite: whether it may be replaced.
-        written: pattern of the names of the files in it that may go.
-
-    Raises:
-        InputError: `out` may not be overwritten, is a file, or holds other files.
-    """
-    refuse_existing(out, overwrite=overwrite)
-    if not out.exists():
-        return
-    names = [path.name for path in out.iterdir()] if out.is_dir() else [out.name]
-    foreign = sorted(name for name in names if not re.fullmatch(written, name))
-    if foreign or not out.is_dir():
-        raise InputError(
-            f"{out}: `overwrite=True` replaces only what '{maker}' writes. Received: "
-            f"{', '.join(foreign[:3]) or 'a file'}. Choose another name."
-        )
 
 
 @contextlib.contextmanager

@@ -230,7 +230,7 @@ class Intervals:
             return places | {key: column[rows].astype(np.str_) for key, column in texts.items()}
 
         windows = Windows(
-            path=Path(self.bed.path),
+            path=self.bed.path,
             n_windows=len(starts),
             window=window,
             both_strands=True,

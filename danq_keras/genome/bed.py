@@ -32,14 +32,14 @@ CHROM_NAMES = ("strip", "add")
 class Bed:
     """The features of a BED or peak file, or of a data frame, in its order.
 
-    `path` is what errors call it, for a data frame its name; `names` are the chromosomes; `chrom`
+    `path` is what errors call it, a mere name of a data frame; `names` are the chromosomes; `chrom`
     (n,) int64 indexes them; `starts`, `ends` (n,) int64; `signal` (n,) float64 is narrowPeak's and
     broadPeak's signalValue, else the score; `summits` (n,) int64 are narrowPeak's, relative to the
     start, -1 for none; `feature_names` and `strands` (n,) str objects, "." for none. Each is None
     where the file has no such column, or it was not asked for.
     """
 
-    path: Path | str
+    path: Path
     names: tuple[str, ...]
     chrom: Positions
     starts: Positions
@@ -148,7 +148,7 @@ def bed_from_frame(frame: pd.DataFrame, name: str, *, with_signal: bool = False)
     numbers = {column: values.to_numpy(np.int64) for column, values in whole.items()}
     signal = frame["signal"].to_numpy(np.float64) if with_signal else None
     bed = Bed(
-        path=name,
+        path=Path(name),
         names=tuple(names),
         chrom=chrom.astype(np.int64),
         starts=numbers["start"],

@@ -86,8 +86,7 @@ def main(argv: list[str] | None = None) -> int:
     for name in (*_FILES, *copied):
         refuse_existing(out / name, overwrite=args.overwrite)
     start_tensorflow()
-    from danq_keras.data.bundle import open_or_convert
-    from danq_keras.data.store import open_store
+    from danq_keras.data.bundle import open_dataset
     from danq_keras.evaluation.evaluate import (
         Evaluation,
         check_fit,
@@ -97,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
     from danq_keras.models.trained import load_model
 
     model = load_model(args.model, targets=args.target_names)
-    dataset = open_store(open_or_convert(args.data, args.store))
+    dataset = open_dataset(args.data, store=args.store)
     dataset.verify()
     how = Evaluation(
         split=args.split,

@@ -112,8 +112,7 @@ def main(argv: list[str] | None = None) -> int:
             "pass --no-logos."
         )
     start_tensorflow()
-    from danq_keras.data.bundle import open_or_convert
-    from danq_keras.data.store import open_store
+    from danq_keras.data.bundle import open_dataset
     from danq_keras.evaluation.report import MOTIFS, write_report
     from danq_keras.interpret.motifs import check_output, first_layer_motifs
     from danq_keras.models.trained import load_model
@@ -122,7 +121,7 @@ def main(argv: list[str] | None = None) -> int:
     check_output(out, overwrite=args.overwrite)
     found = first_layer_motifs(
         load_model(args.model, targets=args.target_names),
-        open_store(open_or_convert(args.data, args.store)),
+        open_dataset(args.data, store=args.store),
         split=args.split,
         positives=args.positives,
         databases=args.databases,

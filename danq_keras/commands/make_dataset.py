@@ -1,19 +1,14 @@
 """`make_dataset.py`: make datasets, export them, and look at them."""
 
 import argparse
-import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from danq_keras import __version__
-from danq_keras.system.command import command, run_command
-from danq_keras.system.errors import InputError
+from danq_keras.system.command import command, name_flags, run_command
 from danq_keras.system.files import refuse_existing
 from danq_keras.system.terminal import set_up_logging
-
-if TYPE_CHECKING:
-    from danq_keras.data.store import Dataset, Split
 
 _EXAMPLES = {
     "": "bin/make_dataset.py genome data/yeast --genome sacCer3.fa.gz --peaks peaks/*.bed "
@@ -26,11 +21,6 @@ _EXAMPLES = {
     "info": "bin/make_dataset.py info data/yeast --targets",
     "verify": "bin/make_dataset.py verify data/yeast",
     "compare": "bin/make_dataset.py compare data/published data/rebuilt --out agreement.tsv",
-}
-_DATASET_FILES = r"(train|valid|test)\.h5|bundle\.json|baselines_\w+\.json"
-_WRITTEN = {
-    "demo": rf"{_DATASET_FILES}|source",
-    "export-mat": r"(train|valid|test)\.mat|targets\.tsv",
 }
 
 
@@ -319,52 +309,37 @@ def main(argv: list[str] | None = None) -> int:
         "verify": _verify,
         "compare": _compare,
     }
-    if "out" in args:
-        refuse_existing(args.out, overwrite=args.overwrite)
-        _refuse_foreign(args.out, args.command)
     handlers[args.command](args)
     return 0
 
 
-def _refuse_foreign(out: Path, command: str) -> None:
-    """Do not let --overwrite remove anything but what the command writes itself."""
-    if not out.exists():
-        return
-    pattern = _WRITTEN.get(command, _DATASET_FILES)
-    names = [path.name for path in out.iterdir()] if out.is_dir() else [out.name]
-    foreign = sorted(name for name in names if not re.fullmatch(pattern, name))
-    if foreign or not out.is_dir():
-        raise InputError(
-            f"{out}: --overwrite replaces only what '{command}' writes. Received: "
-            f"{', '.join(foreign[:3]) or 'a file'}. Choose another name."
-        )
-
-
 def _deepsea(args: argparse.Namespace) -> None:
     from danq_keras.data.bundle import bundle_to_dataset
+    from danq_keras.data.describe import describe_dataset
 
-    bundle_to_dataset(args.bundle, args.out, overwrite=args.overwrite)
-    _show_written(args.out)
+    print(describe_dataset(bundle_to_dataset(args.bundle, args.out, overwrite=args.overwrite)))
+    print(f"Written: {args.out}")
 
 
 def _genome(args: argparse.Namespace) -> None:
-    from danq_keras.data.build import build_from_spec
+    from danq_keras.data.build import build_dataset
     from danq_keras.data.spec import GenomeSpec
 
     choices: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in vars(args).items()
-        if name in GenomeSpec.__dataclass_fields__
+        name: value for name, value in vars(args).items() if name in GenomeSpec.__dataclass_fields__
     }
-    summary = build_from_spec(args.out, GenomeSpec(**choices), overwrite=args.overwrite)
-    print(summary.describe())
+    summary = build_dataset(args.out, overwrite=args.overwrite, **choices).summary
+    if summary is not None:
+        print(name_flags(summary.describe(), parser()))
     print(f"Written: {args.out}")
 
 
 def _demo(args: argparse.Namespace) -> None:
     from danq_keras.data.demo import make_demo
+    from danq_keras.data.describe import describe_dataset
 
-    _show_written(make_demo(args.out, seed=args.seed, overwrite=args.overwrite))
+    print(describe_dataset(make_demo(args.out, seed=args.seed, overwrite=args.overwrite)))
+    print(f"Written: {args.out}")
 
 
 def _export(args: argparse.Namespace) -> None:
@@ -374,20 +349,14 @@ def _export(args: argparse.Namespace) -> None:
     print(f"Written: {args.out}")
 
 
-def _show_written(folder: Path) -> None:
-    from danq_keras.data.store import open_store
-
-    print(_describe(open_store(folder)))
-    print(f"Written: {folder}")
-
-
 def _info(args: argparse.Namespace) -> None:
+    from danq_keras.data.describe import describe_dataset, describe_targets
     from danq_keras.data.store import open_store
 
     dataset = open_store(args.dataset)
-    print(_describe(dataset))
+    print(describe_dataset(dataset))
     if args.targets:
-        print(_describe_targets(dataset))
+        print(describe_targets(dataset))
     if args.duplicates:
         from danq_keras.data.duplicates import count_duplicates, describe_overlaps
 
@@ -414,54 +383,8 @@ def _compare(args: argparse.Namespace) -> None:
     print(f"A: {args.a}\nB: {args.b}")
     print(comparison.describe())
     if args.table is not None:
-        comparison.write(args.table, overwrite=args.overwrite)
+        comparison.save(args.table, overwrite=args.overwrite)
         print(f"Written: {args.table}")
-
-
-def _splits(dataset: "Dataset") -> list[tuple[str, "Split"]]:
-    from danq_keras.data.store import SPLITS
-
-    return [(name, dataset.split(name)) for name in SPLITS]
-
-
-def _describe(dataset: "Dataset") -> str:
-    from danq_keras.data.store import count_positives
-
-    train = dataset.train
-    lines = [
-        f"{dataset.folder}: {len(dataset.targets)} targets, windows of {dataset.window} bases, "
-        f"bins of {train.header.bin}",
-        f"  {'split':<6}{'windows':>12}{'positive labels':>17}{'share':>9}  strands",
-    ]
-    for name, split in _splits(dataset):
-        positives = int(count_positives(split).sum())
-        n_labels = split.n_windows * split.n_targets
-        share = f"{positives / n_labels:.2%}" if n_labels else "NA"
-        lines.append(
-            f"  {name:<6}{split.n_windows:>12,}{positives:>17,}{share:>9}  {split.header.strands}"
-        )
-    lines += [
-        f"source: {train.header.source}",
-        f"created: {train.created} by danq_keras {train.package_version}",
-        f"coordinates: {'yes' if train.start is not None else 'no'}; "
-        f"labels that do not count: {'yes' if train.ignore is not None else 'no'}",
-    ]
-    lines += [
-        f"{name}.h5: fingerprint {split.fingerprint[:16]}" for name, split in _splits(dataset)
-    ]
-    return "\n".join(lines)
-
-
-def _describe_targets(dataset: "Dataset") -> str:
-    from danq_keras.data.store import count_positives
-
-    counts = [count_positives(split) for _, split in _splits(dataset)]
-    lines = ["target\tname\tgroup\tpositives in train\tvalid\ttest"]
-    groups = dataset.targets.column("group")
-    for target, name in enumerate(dataset.targets.names):
-        numbers = "\t".join(str(count[target]) for count in counts)
-        lines.append(f"{target}\t{name}\t{groups[target]}\t{numbers}")
-    return "\n".join(lines)
 
 
 def cli() -> None:

@@ -5,6 +5,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from danq_keras import __version__
@@ -22,7 +23,7 @@ from danq_keras.genome.bed import CHROM_NAMES
 from danq_keras.genome.fasta import Genome
 from danq_keras.prediction.growing import partial_path
 from danq_keras.prediction.outputs import coverage, kind_of
-from danq_keras.system.command import command, run_command
+from danq_keras.system.command import command, name_flags, run_command
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import refuse_existing
 from danq_keras.system.tensorflow import start_tensorflow
@@ -220,6 +221,8 @@ def _predict(args: argparse.Namespace, source: Windows | Intervals | Genome) -> 
         resume=args.resume,
         overwrite=args.overwrite,
     )
+    # The reasons name arguments; what the user reads names flags.
+    skipped = [replace(each, reason=name_flags(each.reason, parser())) for each in skipped]
     what = "records" if isinstance(source, Genome) else "intervals"
     if (line := write_skipped(args.output, skipped, what)) is not None:
         log.info(line)

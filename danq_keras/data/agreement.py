@@ -9,6 +9,7 @@ both datasets have them, else by their number in the split.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +18,14 @@ import pandas as pd
 from danq_keras.data.store import SPLITS, Dataset, Split
 from danq_keras.genome.dna import unpack_labels
 from danq_keras.system.errors import InputError, shorten
-from danq_keras.system.files import atomic_output
+from danq_keras.system.files import PathLike, atomic_output
 from danq_keras.system.terminal import progress
 
 _BLOCK_ROWS = 1 << 14
 _LOWEST_SHOWN = 10
 
-Counts = npt.NDArray[np.int64]
-Rows = npt.NDArray[np.intp]
+Counts: TypeAlias = npt.NDArray[np.int64]
+Indices: TypeAlias = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +80,7 @@ class DatasetComparison:
             a, b, shared = (int(x.sum()) for x in (part.positives_a, part.positives_b, part.shared))
             numbers = [part.rows_a, part.rows_b, part.matched, part.equal_sequences]
             numbers += [part.differing_values, a, b, shared]
-            agreement = _text(shared / (a + b - shared)) if a + b else "NA"
+            agreement = f"{shared / (a + b - shared):.6f}" if a + b else "NA"
             row = "".join(f"{number:>13,}" for number in numbers)
             lines.append(f"{part.name:<6}{row}{agreement:>13}")
         ignored = sum(part.ignored for part in self.splits)
@@ -107,12 +108,8 @@ class DatasetComparison:
             ),
         ]
 
-    def write(self, path: Path, *, overwrite: bool = False) -> None:
-        """Write a table with a row a target.
-
-        Raises:
-            InputError: the file exists.
-        """
+    def to_frame(self) -> pd.DataFrame:
+        """A row a target: number, name, positives of A and B, shared ones, agreements."""
         a, b, shared = self.totals
         columns: dict[str, object] = {
             "target": range(len(self.names)),
@@ -120,20 +117,33 @@ class DatasetComparison:
             "positives_a": a,
             "positives_b": b,
             "shared": shared,
-            "agreement": [_text(value) for value in _over(shared, a + b - shared)],
+            "agreement": _over(shared, a + b - shared),
         }
-        for part in self.splits:
-            columns[f"{part.name}_agreement"] = [_text(value) for value in part.agreement]
-        with atomic_output(path, overwrite=overwrite) as temporary:
-            pd.DataFrame(columns).to_csv(temporary, sep="\t", index=False)
+        columns |= {f"{part.name}_agreement": part.agreement for part in self.splits}
+        return pd.DataFrame(columns)
+
+    def save(self, path: PathLike, *, overwrite: bool = False) -> None:
+        """Write the table of the targets, separated by tabs.
+
+        Args:
+            path: the file to write.
+            overwrite: whether to replace it if it is there.
+
+        Raises:
+            InputError: the file exists.
+        """
+        with atomic_output(Path(path), overwrite=overwrite) as temporary:
+            self.to_frame().to_csv(
+                temporary, sep="\t", index=False, float_format="%.6f", na_rep="NA"
+            )
 
 
 def compare_datasets(a: Dataset, b: Dataset, *, by_number: bool = False) -> DatasetComparison:
     """Compare labels and sequences of two datasets.
 
     Args:
-        a: the one whose order of targets counts.
-        b: the other.
+        a: open dataset whose order of targets counts.
+        b: open dataset with the same windows' length, strands and targets.
         by_number: join the targets by number, where their names differ.
 
     Raises:
@@ -170,13 +180,13 @@ def compare_datasets(a: Dataset, b: Dataset, *, by_number: bool = False) -> Data
     return DatasetComparison(a.targets.names, located, tuple(parts))
 
 
-def _join_targets(a: Dataset, b: Dataset, *, by_number: bool) -> Rows:
+def _join_targets(a: Dataset, b: Dataset, *, by_number: bool) -> Indices:
     """For each target of A its number in B."""
     names_a, names_b = a.targets.names, b.targets.names
     if by_number:
         if len(names_a) != len(names_b):
             raise InputError(
-                f"--by-number: both datasets must have as many targets. Received: {len(names_a)} "
+                f"`by_number`: both datasets must have as many targets. Received: {len(names_a)} "
                 f"and {len(names_b)}. Leave the option out to join them by name."
             )
         return np.arange(len(names_a))
@@ -184,7 +194,8 @@ def _join_targets(a: Dataset, b: Dataset, *, by_number: bool) -> Rows:
     if only:
         raise InputError(
             f"Datasets to compare must have the same targets. Received {len(only)} names that only "
-            f"one has: {shorten(only, 5)}. Pass --by-number if they only are named differently."
+            f"one has: {shorten(only, 5)}. Pass `by_number=True` if they only are named "
+            "differently."
         )
     number = {name: i for i, name in enumerate(names_b)}
     return np.array([number[name] for name in names_a])
@@ -197,7 +208,7 @@ def _place(split: Split) -> str:
     return f"{split.chrom[0]}:{split.start[0]}"
 
 
-def _match(a: Split, b: Split, *, located: bool) -> tuple[Rows, Rows]:
+def _match(a: Split, b: Split, *, located: bool) -> tuple[Indices, Indices]:
     """Rows of A and of B that are the same window."""
     if located:
         tables = [
@@ -217,7 +228,7 @@ def _match(a: Split, b: Split, *, located: bool) -> tuple[Rows, Rows]:
 
 
 def _compare(
-    name: str, a: Split, b: Split, rows: tuple[Rows, Rows], targets_b: Rows
+    name: str, a: Split, b: Split, rows: tuple[Indices, Indices], targets_b: Indices
 ) -> SplitComparison:
     positives_a, positives_b, shared = np.zeros((3, a.n_targets), np.int64)
     equal = differing = ignored = 0
@@ -252,7 +263,7 @@ def _compare(
     )
 
 
-def _blocks(rows: tuple[Rows, Rows]) -> Iterator[tuple[Rows, Rows]]:
+def _blocks(rows: tuple[Indices, Indices]) -> Iterator[tuple[Indices, Indices]]:
     for begin in range(0, len(rows[0]), _BLOCK_ROWS):
         yield rows[0][begin : begin + _BLOCK_ROWS], rows[1][begin : begin + _BLOCK_ROWS]
 
@@ -261,7 +272,3 @@ def _over(part: Counts, whole: Counts) -> npt.NDArray[np.float64]:
     share = np.full(len(part), np.nan)
     np.divide(part, whole, out=share, where=whole > 0)
     return share
-
-
-def _text(share: float) -> str:
-    return "NA" if np.isnan(share) else f"{share:.6f}"

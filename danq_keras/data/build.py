@@ -1,75 +1,88 @@
 """FASTA + BED → store: which bins there are, which split each belongs to, which of them are kept.
 
-`GenomeSpec` holds every choice, `build_from_spec` does the work, `BuildSummary` tells what came out
-and what was left out. Chromosomes are gone through one by one: first all bins are labelled and
-counted, then `build_write` writes the kept windows, with strands "both" and the coordinates of the
-window. Rows are in the order of the chromosomes, then of the bins; so they stand together by
-chromosome.
+`build_dataset` takes paths, data frames and choices; `GenomeSpec` holds every choice,
+`build_from_spec` does the work, `BuildSummary` tells what came out and what was left out.
+Chromosomes are gone through one by one: first all bins are labelled and counted, then
+`build_write` writes the kept windows, with strands "both" and the coordinates of the window. Rows
+are in the order of the chromosomes, then of the bins; so they stand together by chromosome.
 
 Bins are given by their starts (m,) int64; a window is a bin with as many bases on either side.
 """
 
 import contextlib
+import dataclasses
 import math
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeAlias, Unpack
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from danq_keras.data.build_summary import BuildSummary, Stopwatch
-from danq_keras.data.build_write import KeptBins, write_splits
+from danq_keras.data.build_write import Bins, write_splits
 from danq_keras.data.labels import (
+    NOT_CHOSEN,
+    NOT_IN_GENOME,
     BinLabels,
-    PeakFiles,
-    Peaks,
+    PeakSource,
     label_bins,
     load_ignored,
     load_peaks,
     name_targets,
     read_regions,
 )
-from danq_keras.data.spec import GenomeSpec
+from danq_keras.data.spec import BuildChoices, GenomeSpec
 from danq_keras.data.splits import (
     ACROSS_BORDER,
     IN_NO_SPLIT,
+    LEFT_OUT,
     TRAIN,
     SplitMap,
     require_chroms,
     split_by_options,
     split_by_table,
 )
-from danq_keras.data.store import SPLITS, STRANDS_BOTH, StoreHeader, new_dataset
+from danq_keras.data.store import (
+    DATASET_FILES,
+    SPLITS,
+    STRANDS_BOTH,
+    Dataset,
+    StoreHeader,
+    new_dataset,
+    open_store,
+)
 from danq_keras.data.targets import Targets
 from danq_keras.genome.bed import Bed
+from danq_keras.genome.dna import Bytes, pack_labels
 from danq_keras.genome.fasta import Genome, Positions
-from danq_keras.genome.intervals import covered_bases, merge
+from danq_keras.genome.intervals import SpanLists, covered_bases, merge
 from danq_keras.genome.packed import unknown_runs
 from danq_keras.system.errors import InputError, shorten
-from danq_keras.system.files import refuse_existing
+from danq_keras.system.files import PathLike, refuse_existing, refuse_replacing
 from danq_keras.system.terminal import log, progress
 
+PeakInput: TypeAlias = PathLike | pd.DataFrame | Sequence[PathLike | pd.DataFrame]
+
 # Why a bin is left out, in the order of the tests: the first reason counts.
-TWICE = "listed twice in --bins"
-FOREIGN = "on a chromosome that the FASTA lacks"
-NOT_CHOSEN = "on a chromosome that was not chosen"
+TWICE = "listed twice in `bins`"
 SHORT = "short last bin of a chromosome"
 PAST_END = "window reaches past an end of its chromosome"
 EXCLUDED = "overlaps an excluded region"
 UNLABELLED = "no peak"
-UNWANTED = "no peak of the --keep-if targets"
+UNWANTED = "no peak of the `keep_if` targets"
 BORDER = "across a border between splits"
 SPLITLESS = "in no split"
 UNKNOWN_BASES = "too many unknown bases"
 ADJACENT = "training window overlaps a validation or test bin"
-BEYOND_FIRST = "after the first --max-train training windows"
+BEYOND_FIRST = "after the first `max_train` training windows"
 # Why a peak gave no bin a label.
 NO_BIN = "covers too little of every bin"
-IGNORED = "its bins do not count for its target (--ignore)"
+IGNORED = "its bins do not count for its target (`ignore`)"
 BINS_LEFT_OUT = "its bins were left out"
 
 
@@ -79,48 +92,77 @@ class _Plan:
 
     spec: GenomeSpec
     genome: Genome
-    files: PeakFiles
-    peaks: Peaks
+    peaks: SpanLists
     splits: SplitMap
+    wanted: Bytes | None  # the label bits (ceil(T/8),) of the targets that keep a bin
     exclude: Bed | None
     bins: Bed | None
-    ignore: dict[str, list[tuple[Positions, Positions]]] | None
+    ignore: SpanLists | None
 
 
-@dataclass(eq=False)
-class _Counts:
-    """What has been counted so far; see `BuildSummary`."""
+def build_dataset(
+    out: PathLike,
+    *,
+    genome: PathLike,
+    peaks: PeakInput | Mapping[str, PeakInput] = (),
+    targets: PathLike | None = None,
+    test_chroms: Sequence[str] = (),
+    valid_region: str | None = None,
+    overwrite: bool = False,
+    **choices: Unpack[BuildChoices],
+) -> Dataset:
+    """Build a dataset from a genome and peaks.
 
-    positives: npt.NDArray[np.int64]
-    windows: npt.NDArray[np.int64]
-    bins_left_out: Counter[str] = field(default_factory=Counter)
-    peaks_left_out: Counter[str] = field(default_factory=Counter)
-    ignored: int = 0
-    ignored_positives: int = 0
+    Args:
+        out: the new dataset folder.
+        genome: FASTA file, plain, bgzip or gzip.
+        peaks: BED or narrowPeak files, one a target, named by the file; or target → its file or
+            files, or its peaks as a data frame with the columns `chrom`, `start`, `end` (0-based,
+            half-open) and optional `signal` and `summit`.
+        targets: table that names the targets of files, with the columns `file` and `name` and
+            optional `cell_type`, `assay`, `treatment`, `group`; None names them by file.
+        test_chroms: names of the chromosomes of the test split.
+        valid_region: CHROM or CHROM:START-END (1-based, inclusive) of the validation split.
+        overwrite: whether to replace `out` if it is there.
+        **choices: everything else that can be chosen, such as `bin`, `window` and `min_overlap`:
+            see `spec.GenomeSpec`.
 
+    Returns:
+        The dataset; its `summary` says what was left out, and why.
 
-@dataclass(frozen=True, eq=False)
-class _Bins:
-    """The bins of a chromosome, ascending: starts (m,), labels, number of the split (m,) int8.
+    Raises:
+        InputError: a file or a choice is unusable, or no bin is left, or their number is not the
+            expected one; nothing is written.
 
-    `place` (m,) is where the list of bins has each; `kept` (m,) bool changes while they are chosen.
+    Example:
+        data = build_dataset("data/yeast", genome="sacCer3.fa.gz", peaks={"REB1": peaks},
+                             test_chroms=["chr8", "chr9"], valid_region="chr7")
+        print(data.summary.describe())
     """
-
-    chrom: str
-    starts: Positions
-    place: npt.NDArray[np.intp]
-    labels: BinLabels
-    split: npt.NDArray[np.int8]
-    kept: npt.NDArray[np.bool_]
+    out = Path(out)
+    refuse_replacing(out, "genome", overwrite=overwrite, written=DATASET_FILES)
+    spec = GenomeSpec.of(
+        genome=genome,
+        peaks=peaks,
+        targets=targets,
+        test_chroms=test_chroms,
+        valid_region=valid_region,
+        **choices,
+    )
+    summary = build_from_spec(out, spec, overwrite=overwrite)
+    return dataclasses.replace(open_store(out), summary=summary)
 
 
 def build_from_spec(out: Path, spec: GenomeSpec, *, overwrite: bool = False) -> BuildSummary:
     """Build a dataset folder from a genome and peaks.
 
     Args:
-        out: the new folder.
-        spec: what to build.
-        overwrite: replace `out` if it is there.
+        out: the new dataset folder.
+        spec: every choice of the build.
+        overwrite: whether to replace `out` if it is there.
+
+    Returns:
+        What came out, and what was left out.
 
     Raises:
         InputError: a file or a choice is unusable, or no bin is left, or their number is not the
@@ -128,42 +170,33 @@ def build_from_spec(out: Path, spec: GenomeSpec, *, overwrite: bool = False) -> 
     """
     begin, watch = time.perf_counter(), Stopwatch()
     refuse_existing(out, overwrite=overwrite)
-    files = name_targets(spec.peaks, spec.targets)
+    targets, sources = name_targets(spec.peaks, spec.targets)
+    summary = BuildSummary.empty(targets, SPLITS)
     with contextlib.ExitStack() as stack:
         with watch.stage("opening the FASTA (its index is made when missing)"):
             genome = stack.enter_context(Genome(spec.genome))
         with watch.stage("reading peaks and regions"):
-            plan = _make_plan(spec, genome, files)
+            plan = _make_plan(spec, genome, sources, summary)
         with watch.stage("labelling bins"):
-            kept, counts = _label_genome(plan)
-        n_windows = dict(zip(SPLITS, counts.windows.tolist(), strict=True))
-        _check_counts(spec, n_windows, counts)
-        header = StoreHeader(spec.window, spec.bin, STRANDS_BOTH, files.targets, spec.describe())
+            kept = _label_genome(plan, summary)
+        _check_counts(spec, summary)
+        header = StoreHeader(spec.window, spec.bin, STRANDS_BOTH, targets, spec.describe())
         with new_dataset(out, overwrite=overwrite) as folder:
             write_splits(folder, header, kept, genome=genome, watch=watch)
-    _warn_of_gaps(files.targets, n_windows, counts.positives)
-    return BuildSummary(
-        targets=files.targets,
-        n_windows=n_windows,
-        positives=counts.positives,
-        bins_left_out=+counts.bins_left_out,
-        n_peaks=plan.peaks.n_read,
-        peaks_left_out=plan.peaks.left_out + counts.peaks_left_out,
-        ignored=counts.ignored,
-        ignored_positives=counts.ignored_positives,
-        seconds=time.perf_counter() - begin,
-        stages=watch.seconds,
-    )
+    summary.warn_of_gaps()
+    summary.seconds, summary.stages = time.perf_counter() - begin, watch.seconds
+    return summary
 
 
-def _check_counts(spec: GenomeSpec, n_windows: dict[str, int], counts: _Counts) -> None:
+def _check_counts(spec: GenomeSpec, summary: BuildSummary) -> None:
+    n_windows = summary.n_windows
     if not sum(n_windows.values()):
-        reasons = ", ".join(f"{n} {why}" for why, n in (+counts.bins_left_out).most_common())
+        reasons = ", ".join(f"{n} {why}" for why, n in summary.bins_left_out.most_common())
         raise InputError(f"No bin is left ({reasons}). Check the peaks and the options.")
     if spec.expect_windows is not None and spec.expect_windows != tuple(n_windows.values()):
         expected = dict(zip(SPLITS, spec.expect_windows, strict=True))
         raise InputError(
-            f"--expect-windows: expected {_listed(expected)}. Received {_listed(n_windows)}. "
+            f"`expect_windows`: expected {_listed(expected)}. Received {_listed(n_windows)}. "
             "Check the bins and the splits; nothing was written."
         )
 
@@ -172,14 +205,19 @@ def _listed(n_windows: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {split}" for split, count in n_windows.items())
 
 
-def _make_plan(spec: GenomeSpec, genome: Genome, files: PeakFiles) -> _Plan:
-    lengths, names = genome.lengths, spec.chrom_names
+def _make_plan(
+    spec: GenomeSpec,
+    genome: Genome,
+    sources: Sequence[Sequence[PeakSource]],
+    summary: BuildSummary,
+) -> _Plan:
+    targets, lengths, names = summary.targets, genome.lengths, spec.chrom_names
     exclude, bins = (
         read_regions(path, lengths, chrom_names=names) if path else None
         for path in (spec.exclude, spec.bins)
     )
     chroms = _chosen_chroms(spec, genome, bins)
-    _keep_targets(spec, files.targets)
+    wanted = _wanted_bits(spec, targets) if spec.keep_if else None
     if spec.split_table:
         splits = split_by_table(genome, spec.split_table, chrom_names=names)
     else:
@@ -189,21 +227,22 @@ def _make_plan(spec: GenomeSpec, genome: Genome, files: PeakFiles) -> _Plan:
     outside = [chrom for chrom in splits.by_chrom if chrom not in chroms]
     if outside:
         raise InputError(
-            f"The splits name chromosomes that are not in --chroms: {shorten(outside)}. "
+            f"The splits name chromosomes that are not in `chroms`: {shorten(outside)}. "
             "Add them there, or leave them out here."
         )
     ignore = None
     if spec.ignore:
-        ignore = load_ignored(spec.ignore, files.targets, lengths, chroms=chroms, chrom_names=names)
+        ignore = load_ignored(spec.ignore, targets, lengths, chroms=chroms, chrom_names=names)
     peaks = load_peaks(
-        files,
+        sources,
         lengths,
         chroms=chroms,
+        summary=summary,
         resize=spec.resize_peaks,
         min_signal=spec.min_signal,
         chrom_names=names,
     )
-    return _Plan(spec, genome, files, peaks, splits, exclude, _check_bins(bins, spec), ignore)
+    return _Plan(spec, genome, peaks, splits, wanted, exclude, _check_bins(bins, spec), ignore)
 
 
 def _check_bins(bins: Bed | None, spec: GenomeSpec) -> Bed | None:
@@ -212,7 +251,7 @@ def _check_bins(bins: Bed | None, spec: GenomeSpec) -> Bed | None:
         if len(wrong):
             raise InputError(
                 f"{bins.path}: every bin must have {spec.bin} bases. Received "
-                f"{bins.describe(int(wrong[0]))}. Correct the file, or change --bin."
+                f"{bins.describe(int(wrong[0]))}. Correct the file, or change `bin`."
             )
         if np.count_nonzero(np.diff(bins.chrom)) >= len(bins.names):
             log.warning(
@@ -223,170 +262,139 @@ def _check_bins(bins: Bed | None, spec: GenomeSpec) -> Bed | None:
 
 
 def _chosen_chroms(spec: GenomeSpec, genome: Genome, bins: Bed | None) -> list[str]:
-    """The chromosomes in row order: as chosen, else as in --bins, else as in the FASTA."""
+    """The chromosomes in row order: as chosen, else as in `bins`, else as in the FASTA."""
     chroms = spec.chroms or tuple(genome.lengths)
-    require_chroms(chroms, genome, "--chroms")
+    require_chroms(chroms, genome, "`chroms`")
     if bins is not None and not spec.chroms:
         listed = [bins.names[code] for code in dict.fromkeys(bins.chrom.tolist())]
         chroms = (*(chrom for chrom in listed if chrom in genome.lengths), *chroms)
     return list(dict.fromkeys(chroms))
 
 
-def _keep_targets(spec: GenomeSpec, targets: Targets) -> list[int]:
-    """Numbers of the targets that keep a bin: those of --keep-if, else all."""
-    if not spec.keep_if:
-        return list(range(len(targets)))
+def _wanted_bits(spec: GenomeSpec, targets: Targets) -> Bytes:
+    """Label bits of the targets of `keep_if`: names, numbers or groups."""
     groups = targets.column("group")
-    found: set[int] = set()
+    wanted = np.zeros(len(targets), bool)
     for text in spec.keep_if:
         members = [i for i, group in enumerate(groups) if group == text]
-        found.update(targets.find([text]) if text in targets.names or not members else members)
-    return sorted(found)
+        wanted[targets.find([text]) if text in targets.names or not members else members] = True
+    return pack_labels(wanted)
 
 
-def _label_genome(plan: _Plan) -> tuple[list[KeptBins], _Counts]:
-    lengths = plan.genome.lengths
-    counts = _Counts(
-        np.zeros((len(SPLITS), len(plan.files.targets)), np.int64), np.zeros(len(SPLITS), np.int64)
-    )
-    for chrom in lengths.keys() - plan.peaks.by_chrom.keys():
+def _label_genome(plan: _Plan, summary: BuildSummary) -> list[Bins]:
+    lengths, left_out = plan.genome.lengths, summary.bins_left_out
+    for chrom in lengths.keys() - plan.peaks.keys():
         on_chrom = -(-lengths[chrom] // plan.spec.bin)
-        n_bins = on_chrom if plan.bins is None else len(plan.bins.on(chrom)[0])
-        counts.bins_left_out[NOT_CHOSEN] += n_bins
+        left_out[NOT_CHOSEN] += on_chrom if plan.bins is None else len(plan.bins.on(chrom)[0])
     if plan.bins is not None:
         codes = [i for i, name in enumerate(plan.bins.names) if name not in lengths]
-        counts.bins_left_out[FOREIGN] += int(np.isin(plan.bins.chrom, codes).sum())
-    total = sum(lengths[chrom] for chrom in plan.peaks.by_chrom)
+        left_out[NOT_IN_GENOME] += int(np.isin(plan.bins.chrom, codes).sum())
+    total = sum(lengths[chrom] for chrom in plan.peaks)
     kept = []
     with progress(total=total, desc="label", unit="b", unit_scale=True) as bar:
-        for chrom in plan.peaks.by_chrom:
+        for chrom in plan.peaks:
             bar.set_description(f"label {chrom}", refresh=False)
-            kept.append(_label_chromosome(plan, chrom, counts))
+            kept.append(_label_chromosome(plan, chrom, summary))
             bar.update(lengths[chrom])
-    return kept, counts
-
-
-def _label_chromosome(plan: _Plan, chrom: str, counts: _Counts) -> KeptBins:
-    """Label the bins of a chromosome, choose those to keep and count the others."""
-    bins = _bins_of(plan, chrom, counts)
-    for reason, out in _reasons(plan, bins, counts):
-        counts.bins_left_out[reason] += int((bins.kept & out).sum())
-        bins.kept[out] = False
-    _count(counts, bins.labels, np.where(bins.kept, bins.split, IN_NO_SPLIT))
-    # Back to the order in which a list of bins has them; a grid is in order already.
-    rows = np.flatnonzero(bins.kept)
-    rows = rows[np.argsort(bins.place[rows], kind="stable")]
-    ignored = bins.labels.ignored
-    return KeptBins(
-        chrom,
-        bins.starts[rows],
-        bins.split[rows],
-        bins.labels.packed[rows],
-        None if ignored is None else ignored[rows],
+    # Without the reasons that were met 0 times.
+    summary.bins_left_out, summary.peaks_left_out = (
+        +counts for counts in (summary.bins_left_out, summary.peaks_left_out)
     )
+    return kept
 
 
-def _bins_of(plan: _Plan, chrom: str, counts: _Counts) -> _Bins:
-    """All bins of a chromosome with their labels and splits."""
-    spec, length = plan.spec, plan.genome.lengths[chrom]
-    if plan.bins is None:
-        starts = np.arange(0, length - spec.bin + 1, spec.bin, dtype=np.int64)
-        place = np.arange(len(starts))
-        counts.bins_left_out[SHORT] += int(length % spec.bin > 0)
-    else:
-        listed = plan.bins.on(chrom)[0]
-        place = np.argsort(listed, kind="stable")
-        starts = listed[place]
+def _label_chromosome(plan: _Plan, chrom: str, summary: BuildSummary) -> Bins:
+    """Label the bins of a chromosome, choose those to keep and count the others."""
+    starts, place = _starts(plan, chrom, summary)
+    spec = plan.spec
     labels = label_bins(
-        plan.peaks.by_chrom[chrom],
+        plan.peaks[chrom],
         starts,
         length=spec.bin,
         above=math.floor(Fraction(str(spec.min_overlap)) * spec.bin),
         ignore=None if plan.ignore is None else plan.ignore[chrom],
     )
     split = plan.splits.of_bins(chrom, starts, length=spec.bin)
-    return _Bins(chrom, starts, place, labels, split, kept=np.ones(len(starts), bool))
+    bins = Bins(chrom, starts, split, labels.packed, labels.ignored)
+    for reason, out in _reasons(plan, bins, place, summary):
+        out &= split != LEFT_OUT
+        summary.bins_left_out[reason] += int(out.sum())
+        split[out] = LEFT_OUT
+    _count(summary, labels, split)
+    # Back to the order in which a list of bins has them; a grid is in order already.
+    rows = np.flatnonzero(split >= 0)
+    return bins.at(rows[np.argsort(place[rows], kind="stable")])
+
+
+def _starts(
+    plan: _Plan, chrom: str, summary: BuildSummary
+) -> tuple[Positions, npt.NDArray[np.intp]]:
+    """Ascending starts (m,) of all bins of a chromosome, and the place (m,) of each in the list."""
+    if plan.bins is not None:
+        listed = plan.bins.on(chrom)[0]
+        place = np.argsort(listed, kind="stable")
+        return listed[place], place
+    length, size = plan.genome.lengths[chrom], plan.spec.bin
+    starts = np.arange(0, length - size + 1, size, dtype=np.int64)
+    summary.bins_left_out[SHORT] += int(length % size > 0)
+    return starts, np.arange(len(starts))
 
 
 def _reasons(
-    plan: _Plan, bins: _Bins, counts: _Counts
+    plan: _Plan, bins: Bins, place: npt.NDArray[np.intp], summary: BuildSummary
 ) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
     """Each reason to leave bins out, with the bins (m,) bool that it meets.
 
-    `bins.kept` is updated by the caller between two reasons: the last ones look at what is left.
+    `bins.split` is updated by the caller between two reasons: the last ones look at what is left.
     """
     spec, length = plan.spec, plan.genome.lengths[bins.chrom]
-    starts, labels = bins.starts, bins.labels
+    starts, split = bins.starts, bins.split
     yield TWICE, np.concatenate([[False], starts[1:] == starts[:-1]])[: len(starts)]
     yield PAST_END, (starts < spec.flank) | (starts + spec.bin + spec.flank > length)
     if plan.exclude is not None:
         excluded = merge(*plan.exclude.on(bins.chrom))
         yield EXCLUDED, covered_bases(*excluded, bins=starts, length=spec.bin) > 0
     if not spec.keep_unlabelled:
-        yield UNLABELLED, ~_marked(labels, range(len(labels.positive)), len(starts))
-    if spec.keep_if:
-        yield UNWANTED, ~_marked(labels, _keep_targets(spec, plan.files.targets), len(starts))
-    yield BORDER, bins.split == ACROSS_BORDER
-    yield SPLITLESS, bins.split == IN_NO_SPLIT
+        yield UNLABELLED, ~np.logical_or.reduce(bins.labels, axis=1)
+    if plan.wanted is not None:
+        yield UNWANTED, ~np.logical_or.reduce(bins.labels & plan.wanted, axis=1)
+    yield BORDER, split == ACROSS_BORDER
+    yield SPLITLESS, split == IN_NO_SPLIT
     windows = starts - spec.flank
-    if spec.max_unknown < 1 and bins.kept.any():
+    if spec.max_unknown < 1 and (split >= 0).any():
         unknown = covered_bases(
             *unknown_runs(plan.genome.codes(bins.chrom)), bins=windows, length=spec.window
         )
         most = math.floor(Fraction(str(spec.max_unknown)) * spec.window)
         yield UNKNOWN_BASES, unknown > most
     if not spec.allow_adjacent:
-        held = starts[bins.kept & (bins.split != TRAIN)]
+        held = starts[split > TRAIN]
         near = covered_bases(*merge(held, held + spec.bin), bins=windows, length=spec.window) > 0
-        yield ADJACENT, near & (bins.split == TRAIN)
+        yield ADJACENT, near & (split == TRAIN)
     if spec.max_train is not None:
-        train = np.flatnonzero(bins.kept & (bins.split == TRAIN))
-        train = train[np.argsort(bins.place[train], kind="stable")]
+        train = np.flatnonzero(split == TRAIN)
+        train = train[np.argsort(place[train], kind="stable")]
         beyond = np.zeros(len(starts), bool)
-        beyond[train[spec.max_train - int(counts.windows[TRAIN]) :]] = True
+        beyond[train[spec.max_train - summary.n_windows["train"] :]] = True
         yield BEYOND_FIRST, beyond
 
 
-def _marked(labels: BinLabels, targets: Sequence[int], n_bins: int) -> npt.NDArray[np.bool_]:
-    marked = np.zeros(n_bins, bool)
-    for target in targets:
-        marked[labels.positive[target]] = True
-    return marked
-
-
-def _count(counts: _Counts, labels: BinLabels, split: npt.NDArray[np.int8]) -> None:
+def _count(summary: BuildSummary, labels: BinLabels, split: npt.NDArray[np.int8]) -> None:
     """Count windows and positives by split, and the peaks that gave no kept bin a label."""
     in_split = split >= 0
-    counts.windows += np.bincount(split[in_split], minlength=len(SPLITS))
+    for name, count in zip(SPLITS, np.bincount(split[in_split], minlength=3).tolist(), strict=True):
+        summary.n_windows[name] += count
     if labels.ignored is not None:
-        counts.ignored += int(np.bitwise_count(labels.ignored[in_split]).sum(dtype=np.int64))
+        summary.ignored += int(np.bitwise_count(labels.ignored[in_split]).sum(dtype=np.int64))
     for target, (first, last) in enumerate(labels.peak_bins):
         covered, positive = labels.covered[target], labels.positive[target]
         kept = positive[in_split[positive]]
-        counts.positives[:, target] += np.bincount(split[kept], minlength=len(SPLITS))
-        counts.ignored_positives += int(in_split[covered].sum()) - len(kept)
+        summary.positives[:, target] += np.bincount(split[kept], minlength=len(SPLITS))
+        summary.ignored_positives += int(in_split[covered].sum()) - len(kept)
         any_bin, any_counted, any_kept = (
             np.searchsorted(bins, last) > np.searchsorted(bins, first)
             for bins in (covered, positive, kept)
         )
-        counts.peaks_left_out[NO_BIN] += int((~any_bin).sum())
-        counts.peaks_left_out[IGNORED] += int((any_bin & ~any_counted).sum())
-        counts.peaks_left_out[BINS_LEFT_OUT] += int((any_counted & ~any_kept).sum())
-
-
-def _warn_of_gaps(
-    targets: Targets, n_windows: dict[str, int], positives: npt.NDArray[np.int64]
-) -> None:
-    for row, split in enumerate(SPLITS):
-        if not n_windows[split]:
-            log.warning("The %s split has no windows.", split)
-            continue
-        missing = [targets.names[i] for i in np.flatnonzero(positives[row] == 0)]
-        if missing:
-            log.warning(
-                "%d of %d targets have no positive in the %s split: %s.",
-                len(missing),
-                len(targets),
-                split,
-                shorten(missing, 20),
-            )
+        summary.peaks_left_out[NO_BIN] += int((~any_bin).sum())
+        summary.peaks_left_out[IGNORED] += int((any_bin & ~any_counted).sum())
+        summary.peaks_left_out[BINS_LEFT_OUT] += int((any_counted & ~any_kept).sum())

@@ -3,14 +3,16 @@
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-from danq_keras.data.store import SPLITS
 from danq_keras.data.targets import Targets
+from danq_keras.system.errors import shorten
+from danq_keras.system.terminal import log
 
 _TARGETS_SHOWN = 60
 _FEWEST_SHOWN = 10
@@ -33,11 +35,11 @@ class Stopwatch:
             self.seconds[name] = self.seconds.get(name, 0.0) + taken
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class BuildSummary:
-    """What a build gave.
+    """What a build gave; the build counts into it.
 
-    `n_windows` by split; `positives` (3, T) int64 bins, splits in the order of `SPLITS`;
+    `n_windows` by split; `positives` (3, T) int64 bins, a row a split, in that order;
     `bins_left_out` and `peaks_left_out` by reason; `n_peaks` read; `ignored` labels of kept bins
     that do not count, and `ignored_positives` of them that peaks cover; `stages` are seconds.
     """
@@ -45,13 +47,19 @@ class BuildSummary:
     targets: Targets
     n_windows: dict[str, int]
     positives: npt.NDArray[np.int64]
-    bins_left_out: Counter[str]
-    n_peaks: int
-    peaks_left_out: Counter[str]
+    bins_left_out: Counter[str] = field(default_factory=Counter)
+    n_peaks: int = 0
+    peaks_left_out: Counter[str] = field(default_factory=Counter)
     ignored: int = 0
     ignored_positives: int = 0
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, targets: Targets, splits: Sequence[str]) -> "BuildSummary":
+        """Nothing counted yet."""
+        positives = np.zeros((len(splits), len(targets)), np.int64)
+        return cls(targets, dict.fromkeys(splits, 0), positives)
 
     @property
     def positive_share(self) -> float:
@@ -59,17 +67,41 @@ class BuildSummary:
         labels = sum(self.n_windows.values()) * len(self.targets)
         return float(self.positives.sum()) / labels if labels else 0.0
 
+    def warn_of_gaps(self) -> None:
+        """Log which splits are empty, and which targets have no positive in one."""
+        for split, positives in zip(self.n_windows, self.positives, strict=True):
+            if not self.n_windows[split]:
+                log.warning("The %s split has no windows.", split)
+                continue
+            missing = [self.targets.names[i] for i in np.flatnonzero(positives == 0)]
+            if missing:
+                log.warning(
+                    "%d of %d targets have no positive in the %s split: %s.",
+                    len(missing),
+                    len(self.targets),
+                    split,
+                    shorten(missing, 20),
+                )
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row a target: its number `target`, `name`, and positive bins in each split."""
+        columns: dict[str, object] = {
+            "target": range(len(self.targets)),
+            "name": self.targets.names,
+        }
+        return pd.DataFrame(columns | dict(zip(self.n_windows, self.positives, strict=True)))
+
     def describe(self) -> str:
         """The summary as lines of text."""
         rows = [f"{len(self.targets)} targets, windows and positive labels by split:"]
-        for row, split in enumerate(SPLITS):
+        for row, split in enumerate(self.n_windows):
             rows.append(
                 f"  {split:<6}{self.n_windows[split]:>12,}{int(self.positives[row].sum()):>14,}"
             )
         rows.append(f"  {self.positive_share:.2%} of the labels are positive.")
         if self.ignored:
             rows.append(
-                f"  {self.ignored:,} labels do not count (--ignore); "
+                f"  {self.ignored:,} labels do not count (`ignore`); "
                 f"{self.ignored_positives:,} of them would be positive."
             )
         rows += self._by_target()
@@ -91,7 +123,7 @@ class BuildSummary:
                 f"Positive bins of a target: {totals.min():,} to {totals.max():,}, median "
                 f"{int(np.median(totals)):,} (all: make_dataset.py info --targets). The fewest:"
             )
-        header = "".join(f"{split:>10}" for split in SPLITS)
+        header = "".join(f"{split:>10}" for split in self.n_windows)
         lines = [title, f"  {'':>4}{header}  target"]
         for target in shown:
             counts = "".join(f"{count:>10,}" for count in self.positives[:, target].tolist())

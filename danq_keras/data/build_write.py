@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,30 +25,29 @@ _BLOCK_ROWS = 8192
 
 
 @dataclass(frozen=True, eq=False)
-class KeptBins:
-    """The kept bins of a chromosome in row order.
+class Bins:
+    """Bins of a chromosome: all of them, ascending, then those that are kept, in row order.
 
-    `starts` (n,) int64; `split` (n,) int8 indexes `SPLITS`; `labels` and, where the dataset has it,
-    `ignore` (n, ceil(T/8)) are packed.
+    `starts` (m,) int64; `split` (m,) int8 indexes `SPLITS` or is negative, for a bin without one;
+    `labels` and, where the dataset has it, `ignore` (m, ceil(T/8)) are packed.
     """
 
     chrom: str
     starts: Positions
     split: npt.NDArray[np.int8]
     labels: Bytes
-    ignore: Bytes | None = None
+    ignore: Bytes | None
 
-    def of(self, split: int) -> "KeptBins":
-        """The bins of one split."""
-        rows = self.split == split
+    def at(self, rows: npt.NDArray[Any]) -> "Bins":
+        """The bins chosen by numbers, in that order, or by booleans."""
         ignore = None if self.ignore is None else self.ignore[rows]
-        return KeptBins(self.chrom, self.starts[rows], self.split[rows], self.labels[rows], ignore)
+        return Bins(self.chrom, self.starts[rows], self.split[rows], self.labels[rows], ignore)
 
 
 def write_splits(
     folder: Path,
     header: StoreHeader,
-    kept: Sequence[KeptBins],
+    kept: Sequence[Bins],
     *,
     genome: Genome,
     watch: Stopwatch,
@@ -55,17 +55,17 @@ def write_splits(
     """Write `train.h5`, `valid.h5` and `test.h5`.
 
     Args:
-        folder: where; none of the files is there.
-        header: what all of them say of themselves.
-        kept: the bins of each chromosome.
-        genome: gives the sequences.
-        watch: told what takes how long.
+        folder: the new dataset's folder, in which none of the files is there yet.
+        header: window, bin, strands and targets, which all of the files tell.
+        kept: the bins of each chromosome that get a window, in the order of the rows.
+        genome: open FASTA file that the windows are cut from.
+        watch: counts the seconds of reading, packing and writing.
     """
     flank = (header.window - header.bin) // 2
     full = [part for part in kept if len(part.starts)]
     rows = np.sum([np.bincount(part.split, minlength=len(SPLITS)) for part in full], axis=0)
 
-    def pack(part: KeptBins) -> tuple[KeptBins, PackedSequence]:
+    def pack(part: Bins) -> tuple[Bins, PackedSequence]:
         with watch.stage("reading sequences, in a second thread"):
             packed = PackedSequence(genome.codes(part.chrom), header.window)
         with watch.stage("packing sequences, in a second thread"):
@@ -94,15 +94,13 @@ def write_splits(
                 part, packed = next(sequences)
             bar.set_description(f"write {part.chrom}", refresh=False)
             for code, writer in enumerate(writers):
-                for block in _blocks(part.of(code), packed, flank=flank, watch=watch):
+                for block in _blocks(part.at(part.split == code), packed, flank=flank, watch=watch):
                     with watch.stage("writing"):
                         writer.append(block)
                     bar.update(len(block.sequence))
 
 
-def _blocks(
-    part: KeptBins, packed: PackedSequence, *, flank: int, watch: Stopwatch
-) -> Iterator[Rows]:
+def _blocks(part: Bins, packed: PackedSequence, *, flank: int, watch: Stopwatch) -> Iterator[Rows]:
     for begin in range(0, len(part.starts), _BLOCK_ROWS):
         block = slice(begin, begin + _BLOCK_ROWS)
         windows = part.starts[block] - flank

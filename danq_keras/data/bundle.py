@@ -5,7 +5,7 @@ first, with equal labels, becomes its forward half with strands "both"; every ro
 Otherwise the rows are stored "as given". A bundle knows no coordinates.
 
 The dataset folder also gets `bundle.json`: size and time of the source files, by which
-`open_or_convert` sees whether it must convert again.
+`open_dataset` sees whether it must convert again.
 """
 
 import contextlib
@@ -38,6 +38,7 @@ from danq_keras.data.matlab_writer import (
     write_matlab73,
 )
 from danq_keras.data.store import (
+    DATASET_FILES,
     SPLITS,
     STRANDS_AS_GIVEN,
     STRANDS_BOTH,
@@ -52,30 +53,40 @@ from danq_keras.data.store import (
 )
 from danq_keras.genome.dna import Bytes, reverse_complement
 from danq_keras.system.errors import InputError
-from danq_keras.system.files import atomic_output, refuse_existing
+from danq_keras.system.files import PathLike, atomic_output, refuse_existing, refuse_replacing
 from danq_keras.system.terminal import log, progress
 
 STORE_FOLDER = "danq_store"
 RECORD_FILE = "bundle.json"
+_MAT_FOLDER = r"(train|valid|test)\.mat|targets\.tsv"
 _BLOCK_ROWS = 1 << 13
 
 
 # ── .mat → store ──
 
 
-def bundle_to_dataset(bundle: Path, out: Path, *, overwrite: bool = False) -> None:
+def bundle_to_dataset(bundle: PathLike, out: PathLike, *, overwrite: bool = False) -> Dataset:
     """Convert a DeepSEA bundle into a dataset.
 
     Args:
         bundle: folder or .tar(.gz) with train.mat, valid.mat and test.mat.
-        out: the dataset folder.
-        overwrite: replace what is there.
+        out: the new dataset folder.
+        overwrite: whether to replace a dataset that is there.
+
+    Returns:
+        The dataset.
 
     Raises:
         InputError: a file is missing, damaged or not DeepSEA's, the splits disagree, or `out`
             exists.
     """
-    refuse_existing(out, overwrite=overwrite)
+    bundle, out = Path(bundle), Path(out)
+    refuse_replacing(out, "deepsea", overwrite=overwrite, written=DATASET_FILES)
+    _convert(bundle, out, overwrite=overwrite)
+    return open_store(out)
+
+
+def _convert(bundle: Path, out: Path, *, overwrite: bool) -> None:
     record = file_states(bundle)
     with new_dataset(out, overwrite=overwrite) as temporary, mat_folder(bundle, temporary) as mats:
         with contextlib.ExitStack() as stack:
@@ -140,10 +151,10 @@ def write_halves(blocks: Iterator[Rows], path: Path, header: StoreHeader, *, n_r
     """Write rows as a split, halved where the second half repeats the first on the other strand.
 
     Args:
-        blocks: `n_rows` rows in all.
-        path: the split file.
-        header: its `strands` is replaced.
-        n_rows: number of rows.
+        blocks: packed rows, a block at a time, `n_rows` of them in all.
+        path: the new split file, such as `train.h5`.
+        header: what the file tells of itself; its `strands` is replaced.
+        n_rows: number of rows of both halves together.
 
     Returns:
         The strands that the split has got.
@@ -214,46 +225,59 @@ def _compare_reverse(forward: h5py.File, blocks: Iterator[Rows]) -> tuple[int, R
 # ── once, then reuse ──
 
 
-def open_or_convert(data: Path, store_dir: Path | None = None) -> Path:
-    """The dataset folder for what a user calls data, converted where that is needed.
+def open_dataset(path: PathLike, *, store: PathLike | None = None) -> Dataset:
+    """Open a dataset folder, or a DeepSEA bundle, which is converted once.
 
     Args:
-        data: a dataset folder, returned as it is, or a bundle, converted once and again only
-            when a file of it has another size or time.
-        store_dir: where a bundle's dataset is or will be; None: `danq_store` in the bundle's
+        path: a dataset folder, or a bundle: the folder or .tar(.gz) of train.mat, valid.mat and
+            test.mat. A bundle is converted again only when a file of it has another size or time.
+        store: the folder where a bundle's dataset is or will be; None: `danq_store` in the bundle's
             folder, `<name>.danq_store` beside a tar.
+
+    Returns:
+        The three splits, mapped from the disk.
 
     Raises:
         InputError: neither of the two, or the place is taken by something else, or see
             `bundle_to_dataset`.
+
+    Example:
+        data = open_dataset("deepsea_train_bundle.v0.9.tar.gz")
+        print(data.test.n_windows, data.targets.names[:3])
     """
-    if is_dataset(data):
-        return data
-    record = file_states(data)
-    store = store_dir or _default_store(data)
-    known = _known_record(store)
-    if known is not None and known["files"] == record["files"]:
-        log.info("%s: reusing the dataset converted from %s", store, data)
-        return store
-    if known is None:
-        refuse_existing(store, overwrite=False)
-    elif known["bundle"] != record["bundle"]:
-        raise InputError(
-            f"{store}: holds the dataset of another bundle, {known['bundle']}. Choose another "
-            "place with --store."
-        )
-    else:
-        log.info("%s: the bundle has changed, converting it again", data)
+    path = Path(path)
+    if is_dataset(path):
+        return open_store(path)
+    folder = _default_store(path) if store is None else Path(store)
     try:
-        bundle_to_dataset(data, store, overwrite=known is not None)
+        _convert_once(path, folder)
     except OSError as error:
-        if store_dir is None and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if store is None and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise InputError(
-                f"{store}: cannot be written, and the converted dataset belongs there. Choose "
-                "another place with --store DIR."
+                f"{folder}: cannot be written, and the converted dataset belongs there. Choose "
+                "another place with `store=DIR`."
             ) from error
         raise
-    return store
+    return open_store(folder)
+
+
+def _convert_once(bundle: Path, folder: Path) -> None:
+    """Convert a bundle unless the folder has its dataset already."""
+    record = file_states(bundle)
+    known = _known_record(folder)
+    if known is not None and known["files"] == record["files"]:
+        log.info("%s: reusing the dataset converted from %s", folder, bundle)
+        return
+    if known is None:
+        refuse_existing(folder, overwrite=False)
+    elif known["bundle"] != record["bundle"]:
+        raise InputError(
+            f"{folder}: holds the dataset of another bundle, {known['bundle']}. Choose another "
+            "place with `store`."
+        )
+    else:
+        log.info("%s: the bundle has changed, converting it again", bundle)
+    _convert(bundle, folder, overwrite=known is not None)
 
 
 def _default_store(bundle: Path) -> Path:
@@ -274,7 +298,7 @@ def _known_record(store: Path) -> dict[str, Any] | None:
         record = json.loads(path.read_text("utf-8"))
         return {"bundle": str(record["bundle"]), "files": dict(record["files"])}
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a readable record. Delete {store}, or pass --store.") from (
+        raise InputError(f"{path}: not a readable record. Delete {store}, or pass `store`.") from (
             error
         )
 
@@ -282,22 +306,24 @@ def _known_record(store: Path) -> dict[str, Any] | None:
 # ── store → .mat ──
 
 
-def dataset_to_bundle(dataset: Path, out: Path, *, overwrite: bool = False) -> None:
+def dataset_to_bundle(dataset: PathLike, out: PathLike, *, overwrite: bool = False) -> None:
     """Write a dataset as DeepSEA's three .mat files and a table of its targets.
 
     Splits with strands "both" get their forward rows, then the reverse complements. Coordinates
     and `ignore` have no place in these files: what is lost is logged.
 
     Args:
-        dataset: dataset folder.
+        dataset: the folder of the dataset to write.
         out: new folder with train.mat (MATLAB 7.3), valid.mat and test.mat (MATLAB 5) and
             targets.tsv.
-        overwrite: replace what is there.
+        overwrite: whether to replace such a folder that is there.
 
     Raises:
         InputError: not a dataset, a split is too large for MATLAB 5, or `out` exists.
     """
-    source = open_store(dataset)
+    out = Path(out)
+    refuse_replacing(out, "export-mat", overwrite=overwrite, written=_MAT_FOLDER)
+    source = open_store(Path(dataset))
     for name in SPLITS[1:]:
         _require_matlab5(source.split(name), out / f"{name}.mat")
     _tell_losses(source)

@@ -21,11 +21,6 @@ INNER_FOLDER = "deepsea_train"
 MAT_FILES = tuple(f"{split}.mat" for split in SPLITS)
 
 
-def is_bundle(path: Path) -> bool:
-    """Whether `path` looks like a bundle: a file, or a folder with one of the .mat files."""
-    return path.is_file() or any((inner_folder(path) / name).is_file() for name in MAT_FILES)
-
-
 def inner_folder(folder: Path) -> Path:
     """The folder that holds the .mat files."""
     nested = folder / INNER_FOLDER

@@ -213,7 +213,7 @@ def open_split_mat(path: Path, split: str, scratch: Path | None = None) -> Itera
     """Open the .mat file of a split, in either MATLAB format.
 
     Args:
-        path: the file.
+        path: train.mat, valid.mat or test.mat, MATLAB 5 or 7.3.
         split: train, valid or test; it gives the names of the variables.
         scratch: folder for a temporary file, see `MatFile`.
 
@@ -311,11 +311,3 @@ def _row_major(file: MatFile, place: Place) -> Generator[Bytes, None, None]:
     for block in file.row_major_blocks(place.key):
         yield pack_onehot(checked_bits(block, place, first=begin).transpose(0, 2, 1))
         begin += len(block)
-
-
-def read_sequences(path: Path) -> Bytes:
-    """All sequences of a prediction file: packed (N, L/2) uint8. See `sequence_blocks`."""
-    blocks = list(sequence_blocks(path))
-    if not blocks:
-        raise InputError(f"{Place(path, PREDICTION_KEY)}: there are no rows to predict.")
-    return np.concatenate(blocks)

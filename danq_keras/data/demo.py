@@ -13,6 +13,7 @@ of the distance. A few per cent of the peaks are missing and as many are spuriou
 through `build`.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +24,11 @@ import numpy.typing as npt
 
 from danq_keras.data.build import build_from_spec
 from danq_keras.data.spec import GenomeSpec
+from danq_keras.data.store import DATASET_FILES, Dataset, open_store
 from danq_keras.genome.dna import ALPHABET, UNKNOWN, Bytes, decode, reverse_complement_codes
 from danq_keras.motifs.files import danq_jaspar_motifs
 from danq_keras.motifs.motif import Motif
-from danq_keras.system.files import atomic_output
+from danq_keras.system.files import PathLike, atomic_output, refuse_replacing
 
 Peaks: TypeAlias = npt.NDArray[np.int64]
 
@@ -50,6 +52,7 @@ _REPEAT = 300
 _REPEAT_EVERY = 8000
 _REPEAT_DIVERGENCE = 0.15
 _FASTA_LINE = 60
+_SOURCE = "source"
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ def simulate(seed: int = 0, *, chromosomes: Mapping[str, int] = CHROMOSOMES) -> 
     """Simulate the genome and its peaks; the same seed gives the same ones.
 
     Args:
-        seed: of everything drawn.
+        seed: seed of everything that is drawn.
         chromosomes: name → length in bases.
     """
     generator = np.random.default_rng(seed)
@@ -210,29 +213,35 @@ def _noisy_peaks(
 
 
 def make_demo(
-    out: Path,
+    out: PathLike,
     *,
     seed: int = 0,
     overwrite: bool = False,
     chromosomes: Mapping[str, int] = CHROMOSOMES,
-) -> Path:
+) -> Dataset:
     """Simulate the genome and build the demo dataset from its files.
 
     Args:
         out: the new dataset folder: train.h5, valid.h5, test.h5 and, in `source/`, genome.fa,
             peaks/*.bed, targets.tsv and README.txt.
-        seed: of the simulation; the same seed gives the same sequences and labels.
-        overwrite: replace `out` if it is there.
+        seed: seed of the simulation; the same one gives the same sequences and labels.
+        overwrite: whether to replace a demo or dataset that is there.
         chromosomes: lengths in bases of the chromosomes named in `CHROMOSOMES`.
 
     Returns:
-        `out`.
+        The dataset; its `summary` says what was left out.
 
     Raises:
         InputError: `out` is there and may not be replaced, or cannot be made.
+
+    Example:
+        data = make_demo("demo")
     """
+    out = Path(out)
+    written = f"{DATASET_FILES}|{_SOURCE}"
+    refuse_replacing(out, "demo", overwrite=overwrite, written=written)
     with atomic_output(out, overwrite=overwrite) as temporary:
-        source = temporary / "source"
+        source = temporary / _SOURCE
         write_source(source, simulate(seed, chromosomes=chromosomes), seed=seed)
         spec = GenomeSpec(
             genome=source / "genome.fa",
@@ -242,11 +251,11 @@ def make_demo(
             keep_unlabelled=True,
             source=f"synthetic demo, seed {seed}",
         )
-        build_from_spec(temporary / "built", spec)
+        summary = build_from_spec(temporary / "built", spec)
         for path in sorted((temporary / "built").iterdir()):
             path.rename(temporary / path.name)
         (temporary / "built").rmdir()
-    return out
+    return dataclasses.replace(open_store(out), summary=summary)
 
 
 def write_source(folder: Path, genome: SimulatedGenome, *, seed: int) -> None:

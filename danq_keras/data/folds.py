@@ -39,20 +39,20 @@ def deal_chromosomes(counts: Mapping[str, int], n_folds: int) -> list[Fold]:
     natural order (chr2 before chr10), so that the same counts give the same folds.
 
     Args:
-        counts: chromosome → number of windows.
-        n_folds: K.
+        counts: name of each chromosome → number of its windows.
+        n_folds: number of folds K, from 3 to the number of chromosomes.
 
     Raises:
         InputError: fewer than three folds, or fewer chromosomes than folds.
     """
     if n_folds < MINIMUM_FOLDS:
         raise InputError(
-            f"--folds: at least {MINIMUM_FOLDS} (to test, to validate, to train). Received: "
+            f"`folds`: at least {MINIMUM_FOLDS} (to test, to validate, to train). Received: "
             f"{n_folds}."
         )
     if len(counts) < n_folds:
         raise InputError(
-            f"--folds {n_folds}: the dataset has windows on {len(counts)} chromosomes, and a "
+            f"`folds={n_folds}`: the dataset has windows on {len(counts)} chromosomes, and a "
             "chromosome is in one fold only. Give a smaller number."
         )
     dealt: list[list[str]] = [[] for _ in range(n_folds)]
@@ -86,13 +86,13 @@ def deal_dataset(dataset: Dataset, n_folds: int) -> list[Fold]:
     for split in used:
         if split.chrom is None:
             raise InputError(
-                f"{split.path}: --folds deals windows by chromosome, and this split has no "
+                f"{split.path}: `folds` deals windows by chromosome, and this split has no "
                 "coordinates. Use a dataset built from a genome."
             )
         if split.header.strands != used[0].header.strands:
             raise InputError(
                 f"{split.path}: strands are {split.header.strands!r}, those of {used[0].path.name} "
-                f"{used[0].header.strands!r}: --folds would mix them. Build the dataset again."
+                f"{used[0].header.strands!r}: `folds` would mix them. Build the dataset again."
             )
     chroms = np.concatenate([_chroms(split) for split in used]) if used else np.zeros(0, np.str_)
     names, counts = np.unique(chroms, return_counts=True)
@@ -126,9 +126,9 @@ def write_fold(dataset: Dataset, folds: Sequence[Fold], number: int, folder: Pat
     Rows keep their order: those of the source's training split first, then validation, then test.
 
     Args:
-        dataset: the source.
-        folds: of `deal_dataset`.
-        number: the fold that is tested, from 0.
+        dataset: open dataset with coordinates, whose rows are copied.
+        folds: the chromosomes of every fold, as `deal_dataset` gives them.
+        number: number of the fold that is the test split, counted from 0.
         folder: the new dataset folder.
 
     Returns:

@@ -23,7 +23,7 @@ Columns: TypeAlias = dict[str, npt.NDArray[Any]]
 
 _STORE_ROWS = 1 << 14
 _KINDS = (
-    "a FASTA file, a BED file with --genome, an .h5 or .mat file with 'testxdata', a split file of "
+    "a FASTA file, a BED file with `genome`, an .h5 or .mat file with 'testxdata', a split file of "
     "a dataset, or a dataset folder"
 )
 _MATLAB5_ENDIANS = (b"IM", b"MI")  # bytes 126 and 127 of every MATLAB 5 file
@@ -121,7 +121,7 @@ def open_windows(path: Path, split: str | None = None) -> Windows:
     if path.is_dir():
         windows = _dataset_split(path, split or "test")
     elif split is not None:
-        raise InputError(f"--split: for a dataset folder only. Received the file {path}. Leave it.")
+        raise InputError(f"`split`: for a dataset folder only. Received the file {path}. Leave it.")
     elif not path.exists():
         raise InputError(f"{path}: no such file or folder. Check the path.")
     elif not path.stat().st_size:

@@ -1,54 +1,38 @@
 """Peaks of many targets → labels of the bins of a chromosome.
 
-`PeakFiles` says which file is which target; `load_peaks` reads, checks and resizes; `label_bins`
+`name_targets` says which file is which target; `load_peaks` reads, checks and resizes; `label_bins`
 marks the bins of one chromosome. A bin is positive for a target when more than a given share of it
 is covered by the union of that target's peaks. Regions that a target's assay cannot judge
 (`load_ignored`) make labels that do not count. Sequences and splits are not known here.
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
+from danq_keras.data.build_summary import BuildSummary
 from danq_keras.data.targets import TARGET_COLUMNS, Targets
-from danq_keras.genome.bed import Bed, read_located
+from danq_keras.genome.bed import Bed, bed_from_frame, locate, read_bed, read_located
 from danq_keras.genome.dna import Bytes
 from danq_keras.genome.fasta import Positions
-from danq_keras.genome.intervals import covered_bases, merge_each, overlapped
+from danq_keras.genome.intervals import SpanLists, Spans, covered_bases, merge_each, overlapped
 from danq_keras.system.errors import InputError, shorten
 from danq_keras.system.tables import read_table
 from danq_keras.system.terminal import log, progress
 
 _PEAK_SUFFIXES = (".gz", ".bed", ".narrowpeak", ".broadpeak")
 
-
 NOT_IN_GENOME = "on a chromosome that the FASTA lacks"
 NOT_CHOSEN = "on a chromosome that was not chosen"
-WEAK = "signal below --min-signal"
+WEAK = "signal below `min_signal`"
 
-
-@dataclass(frozen=True)
-class PeakFiles:
-    """The peak files, one a target, in the order of the targets."""
-
-    paths: tuple[Path, ...]
-    targets: Targets
-
-
-@dataclass(frozen=True, eq=False)
-class Peaks:
-    """The peaks in use: chromosome → for each target its `starts` and `ends`, as in its file.
-
-    `n_read` peaks were read; `left_out` counts those not in use by reason.
-    """
-
-    by_chrom: dict[str, list[tuple[Positions, Positions]]]
-    n_read: int = 0
-    left_out: Counter[str] = field(default_factory=Counter)
+PeakSource: TypeAlias = Path | pd.DataFrame
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +47,7 @@ class BinLabels:
 
     packed: Bytes
     positive: list[npt.NDArray[np.intp]]
-    peak_bins: list[tuple[Positions, Positions]]
+    peak_bins: list[Spans]
     covered: list[npt.NDArray[np.intp]]
     ignored: Bytes | None = None
 
@@ -76,30 +60,43 @@ def target_name(path: Path) -> str:
     return name
 
 
-def name_targets(peaks: Sequence[Path], table: Path | None = None) -> PeakFiles:
-    """Say which peak file is which target.
+def name_targets(
+    peaks: Sequence[Path] | Mapping[str, Sequence[PeakSource]], table: Path | None = None
+) -> tuple[Targets, list[Sequence[PeakSource]]]:
+    """Say which peaks are of which target.
 
     Args:
-        peaks: peak files in the order of the targets; none takes those of the table.
+        peaks: peak files in the order of the targets, and none takes those of the table; or target
+            → its files and data frames.
         table: tab- or comma-separated text with the columns `file` and `name`, and optional
             `cell_type`, `assay`, `treatment`, `group`. Its files are relative to its folder;
             with `peaks` they are joined by file name.
 
+    Returns:
+        The targets, and the peaks of each: one file, or what the mapping has.
+
     Raises:
         InputError: no file, two files of one name, or a table that does not fit.
     """
-    if table is None:
-        files = PeakFiles(
-            tuple(peaks), _unique_targets(peaks, [target_name(path) for path in peaks])
-        )
+    sources: list[Sequence[PeakSource]]
+    if isinstance(peaks, Mapping):
+        if table is not None:
+            raise InputError(
+                "`targets` names peak files, and these `peaks` name their targets. Give one."
+            )
+        targets, sources = Targets(tuple(peaks)), list(peaks.values())
+    elif table is None:
+        targets = _unique_targets(peaks, [target_name(path) for path in peaks])
+        sources = [(path,) for path in peaks]
     else:
-        files = _join(peaks, table)
-    if not files.paths:
-        raise InputError("No peak file was given. Name one BED file a target with --peaks.")
-    return files
+        targets, paths = _join(peaks, table)
+        sources = [(path,) for path in paths]
+    if not sources or not all(sources):
+        raise InputError("No peak file was given. Name one BED file a target with `peaks`.")
+    return targets, sources
 
 
-def _join(peaks: Sequence[Path], table: Path) -> PeakFiles:
+def _join(peaks: Sequence[Path], table: Path) -> tuple[Targets, Sequence[Path]]:
     rows = read_table(table, required=("file", "name"))
     if rows["name"].str.strip().eq("").any() or rows["file"].eq("").any():
         raise InputError(f"{table}: 'file' and 'name' must not be empty. Fill them in.")
@@ -107,7 +104,7 @@ def _join(peaks: Sequence[Path], table: Path) -> PeakFiles:
         by_name = {Path(file).name: row for row, file in enumerate(rows["file"])}
         if len(by_name) < len(rows):
             raise InputError(
-                f"{table}: a file is listed twice. With --peaks list each file name once."
+                f"{table}: a file is listed twice. With `peaks` list each file name once."
             )
         missing = [path.name for path in peaks if path.name not in by_name]
         if missing:
@@ -123,7 +120,7 @@ def _join(peaks: Sequence[Path], table: Path) -> PeakFiles:
     columns = {
         column: tuple(rows[column]) if column in rows.columns else () for column in TARGET_COLUMNS
     }
-    return PeakFiles(tuple(peaks), _unique_targets(peaks, list(rows["name"]), **columns))
+    return _unique_targets(peaks, list(rows["name"]), **columns), peaks
 
 
 def _unique_targets(peaks: Sequence[Path], names: list[str], **columns: tuple[str, ...]) -> Targets:
@@ -132,57 +129,60 @@ def _unique_targets(peaks: Sequence[Path], names: list[str], **columns: tuple[st
         if name in first:
             raise InputError(
                 f"Target names must be unique. Received {name!r} for {first[name]} and {path}. "
-                "Rename a file, or name the targets with --targets."
+                "Rename a file, or name the targets with `targets`."
             )
         first[name] = path
     return Targets(tuple(names), **columns)
 
 
 def load_peaks(
-    files: PeakFiles,
+    sources: Sequence[Sequence[PeakSource]],
     lengths: dict[str, int],
     *,
     chroms: Sequence[str],
+    summary: BuildSummary,
     resize: int | None = None,
     min_signal: float | None = None,
     chrom_names: str | None = None,
-) -> Peaks:
-    """Read all peak files.
+) -> SpanLists:
+    """Read all peaks.
 
     Args:
-        files: a file a target.
-        lengths: sequence name → length of all the genome's sequences.
-        chroms: the sequences in use.
+        sources: the files and data frames of each target.
+        lengths: sequence name → length in bases of all the genome's sequences.
+        chroms: names of the sequences in use.
+        summary: counts the peaks read, and by reason those left out.
         resize: bases that each peak gets around its summit or centre; None leaves it.
-        min_signal: weaker peaks are left out.
+        min_signal: peaks with a lower signal are left out.
         chrom_names: how to rename the files' chromosomes (see `bed.rename_chrom`).
 
+    Returns:
+        Chromosome in use → the peaks of each target, in their order.
+
     Raises:
-        InputError: a file is not BED, shares no chromosome with the genome, or has a peak beyond
-            a chromosome's end.
+        InputError: a file or data frame is not of peaks, shares no chromosome with the genome, or
+            has a peak beyond a chromosome's end.
     """
-    none = np.empty(0, np.int64)
-    loaded = Peaks({chrom: [(none, none)] * len(files.paths) for chrom in chroms})
-    foreign: Counter[str] = Counter()
-    n_read = 0
-    with progress(total=len(files.paths), desc="read peaks", unit="file") as bar:
-        for target, path in enumerate(files.paths):
-            bed, keep = read_located(
-                path, lengths, chrom_names=chrom_names, with_signal=min_signal is not None
-            )
+    peaks = _nothing(chroms, len(sources))
+    left_out, foreign = summary.peaks_left_out, Counter[str]()
+    listed = [(target, source) for target, each in enumerate(sources) for source in each]
+    with progress(total=len(listed), desc="read peaks", unit="file") as bar:
+        for target, source in listed:
+            bed = _read(source, summary.targets.names[target], min_signal is not None)
+            bed, keep = locate(bed, lengths, chrom_names=chrom_names)
             foreign.update(bed.names[c] for c in bed.chrom[~keep])
-            loaded.left_out[NOT_IN_GENOME] += int((~keep).sum())
+            left_out[NOT_IN_GENOME] += int((~keep).sum())
             if min_signal is not None and bed.signal is not None:
-                loaded.left_out[WEAK] += int((keep & (bed.signal < min_signal)).sum())
+                left_out[WEAK] += int((keep & (bed.signal < min_signal)).sum())
                 keep &= bed.signal >= min_signal
             starts, ends = _resize(bed, lengths, resize) if resize else (bed.starts, bed.ends)
             for code, chrom in enumerate(bed.names):
                 here = keep & (bed.chrom == code)
-                if chrom in loaded.by_chrom:
-                    loaded.by_chrom[chrom][target] = (starts[here], ends[here])
+                if chrom in peaks:
+                    _add(peaks[chrom], target, (starts[here], ends[here]))
                 else:
-                    loaded.left_out[NOT_CHOSEN] += int(here.sum())
-            n_read += len(bed)
+                    left_out[NOT_CHOSEN] += int(here.sum())
+            summary.n_peaks += len(bed)
             bar.update()
     if foreign:
         log.warning(
@@ -191,10 +191,26 @@ def load_peaks(
             len(foreign),
             shorten([f"{name} ({count})" for name, count in foreign.most_common()]),
         )
-    return Peaks(loaded.by_chrom, n_read, +loaded.left_out)
+    return peaks
 
 
-def _resize(bed: Bed, lengths: dict[str, int], size: int) -> tuple[Positions, Positions]:
+def _read(source: PeakSource, target: str, with_signal: bool) -> Bed:
+    if isinstance(source, Path):
+        return read_bed(source, with_signal=with_signal)
+    return bed_from_frame(source, f"`peaks` of {target!r}", with_signal=with_signal)
+
+
+def _nothing(chroms: Sequence[str], n_targets: int) -> SpanLists:
+    none = np.empty(0, np.int64)
+    return {chrom: [(none, none)] * n_targets for chrom in chroms}
+
+
+def _add(spans: list[Spans], target: int, more: Spans) -> None:
+    (starts, ends), (more_starts, more_ends) = spans[target], more
+    spans[target] = np.concatenate([starts, more_starts]), np.concatenate([ends, more_ends])
+
+
+def _resize(bed: Bed, lengths: dict[str, int], size: int) -> Spans:
     """Each peak as `size` bases around its summit or, without one, its centre."""
     limit = np.array([lengths.get(name, 0) for name in bed.names], np.int64)[bed.chrom]
     centre = (bed.starts + bed.ends) // 2
@@ -213,16 +229,16 @@ def load_ignored(
     *,
     chroms: Sequence[str],
     chrom_names: str | None = None,
-) -> dict[str, list[tuple[Positions, Positions]]]:
+) -> SpanLists:
     """Read the regions in which targets' labels do not count.
 
     Args:
         table: tab- or comma-separated text with the columns `target` (name or number) and `file`
             (BED, relative to the table's folder). A target may have several files or none.
-        targets: the dataset's.
-        lengths: sequence name → length of all the genome's sequences.
-        chroms: the sequences in use.
-        chrom_names: how to rename the files' chromosomes.
+        targets: the targets that the table may name, by name or number.
+        lengths: sequence name → length in bases of all the genome's sequences.
+        chroms: names of the sequences in use.
+        chrom_names: how to rename the files' chromosomes (see `bed.rename_chrom`).
 
     Returns:
         Chromosome → for each target the starts and ends of its regions.
@@ -230,8 +246,7 @@ def load_ignored(
     Raises:
         InputError: the table or a file cannot be read or does not fit.
     """
-    none = np.empty(0, np.int64)
-    regions = {chrom: [(none, none)] * len(targets) for chrom in chroms}
+    regions = _nothing(chroms, len(targets))
     beds: dict[str, Bed] = {}
     for line, row in enumerate(
         read_table(table, required=("target", "file")).to_dict("records"), 2
@@ -247,11 +262,7 @@ def load_ignored(
             beds[row["file"]] = read_regions(path, lengths, chrom_names=chrom_names)
         bed = beds[row["file"]]
         for chrom in regions.keys() & set(bed.names):
-            (starts, ends), (more_starts, more_ends) = regions[chrom][target], bed.on(chrom)
-            regions[chrom][target] = (
-                np.concatenate([starts, more_starts]),
-                np.concatenate([ends, more_ends]),
-            )
+            _add(regions[chrom], target, bed.on(chrom))
     return regions
 
 
@@ -273,20 +284,20 @@ def read_regions(path: Path, lengths: dict[str, int], *, chrom_names: str | None
 
 
 def label_bins(
-    peaks: list[tuple[Positions, Positions]],
+    peaks: list[Spans],
     bins: Positions,
     *,
     length: int,
     above: int,
-    ignore: list[tuple[Positions, Positions]] | None = None,
+    ignore: list[Spans] | None = None,
 ) -> BinLabels:
     """Label the bins of one chromosome.
 
     Args:
         peaks: for each target its peaks' starts and ends, in any order, overlapping or not.
         bins: (m,) int64 bin starts, ascending.
-        length: bases a bin.
-        above: a bin with more covered bases than this is positive.
+        length: length of every bin in bases.
+        above: a bin is positive when more than this number of its bases is covered.
         ignore: for each target the regions in which its labels do not count: those of all bins
             that share a base with one.
     """
@@ -306,7 +317,7 @@ def label_bins(
 
 
 def _covered_bins(
-    intervals: list[tuple[Positions, Positions]], bins: Positions, *, length: int, above: int
+    intervals: list[Spans], bins: Positions, *, length: int, above: int
 ) -> list[npt.NDArray[np.intp]]:
     """For each target the ascending indices of the bins of which more than `above` is covered."""
     return [

@@ -142,7 +142,7 @@ class MatFile:
     """A MATLAB 5 or MATLAB 7.3 (HDF5) file; use as a context manager.
 
     Args:
-        path: the file.
+        path: a MATLAB 5 or 7.3 file, or an HDF5 file of the same layout.
         scratch: folder for a temporary file as large as a packed variable, where one is needed;
             None: the system's.
 

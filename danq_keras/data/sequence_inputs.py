@@ -71,7 +71,7 @@ def record_windows(genome: Genome, window: int) -> tuple[Windows, list[Skipped]]
             names.append(name)
             continue
         kind = "shorter" if length < window else "longer"
-        advice = "" if length < window else ", --tile STEP cuts it into windows"
+        advice = "" if length < window else ", `tile=STEP` cuts it into windows"
         reason = f"{kind} than the window of {window} bases{advice}"
         skipped.append(Skipped(name, 0, length, reason))
     if not names:
@@ -104,8 +104,8 @@ def tiled_windows(
     """A window every `step` bases along each record.
 
     Args:
-        genome: open FASTA file.
-        window: L, even.
+        genome: open FASTA file whose records are tiled.
+        window: length L of a window in bases, even.
         step: bases from one window to the next.
         chroms: records to tile, in the file's order; None for all.
 
@@ -152,7 +152,7 @@ def _chosen(genome: Genome, chroms: Sequence[str] | None) -> list[str]:
     unknown = [name for name in chroms if name not in genome.lengths]
     if unknown:
         raise InputError(
-            f"--chroms: {shorten(unknown, 3)} not in {genome.path}, which has "
+            f"`chroms`: {shorten(unknown, 3)} not in {genome.path}, which has "
             f"{shorten(list(genome.lengths), 5)}. Name some of those."
         )
     return [name for name in genome.lengths if name in chroms]

@@ -5,13 +5,46 @@ A choice that cannot be is refused here, before any file is read.
 
 import dataclasses
 import math
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self, TypedDict
 
+import pandas as pd
+
+from danq_keras.data.labels import PeakSource
+from danq_keras.genome.bed import CHROM_NAMES
 from danq_keras.system.errors import InputError, shorten
+from danq_keras.system.files import PathLike
 
 _ALWAYS_SAID = ("bin", "window", "min_overlap")
 _NEVER_SAID = ("genome", "peaks", "source", "expect_windows")
+_PATHS = ("genome", "exclude", "bins", "ignore", "targets", "split_table")
+_NAMES = ("chroms", "test_chroms", "keep_if")
+
+
+class BuildChoices(TypedDict, total=False):
+    """The choices of a `GenomeSpec`, of the same names and meaning, that seldom need saying."""
+
+    bin: int
+    window: int
+    min_overlap: float
+    resize_peaks: int | None
+    chrom_names: str | None
+    chroms: Sequence[str] | None
+    exclude: PathLike | None
+    bins: PathLike | None
+    ignore: PathLike | None
+    keep_if: Sequence[str]
+    keep_unlabelled: bool
+    min_signal: float | None
+    max_unknown: float
+    split_table: PathLike | None
+    allow_adjacent: bool
+    max_train: int | None
+    expect_windows: Sequence[int] | None
+    source: str
 
 
 @dataclass(frozen=True)
@@ -20,7 +53,8 @@ class GenomeSpec:
 
     Attributes:
         genome: FASTA, plain, bgzip or gzip.
-        peaks: BED or narrowPeak files, one a target; may be empty when `targets` names them.
+        peaks: BED or narrowPeak files, one a target, and none where `targets` names them; or
+            target → its files and data frames (see `bed.bed_from_frame`).
         bin: bases a bin.
         window: bases a window, the bin in its middle.
         min_overlap: a bin is positive when more than this share of it lies in peaks.
@@ -50,7 +84,7 @@ class GenomeSpec:
     """
 
     genome: Path
-    peaks: tuple[Path, ...] = ()
+    peaks: tuple[Path, ...] | Mapping[str, Sequence[PeakSource]] = ()
     bin: int = 200
     window: int = 1000
     min_overlap: float = 0.5
@@ -75,28 +109,53 @@ class GenomeSpec:
 
     def __post_init__(self) -> None:
         if self.bin < 1:
-            raise InputError(f"--bin: must be above zero. Received: {self.bin}.")
+            raise InputError(f"`bin`: must be above zero. Received: {self.bin}.")
         if self.window % 2 or self.window < self.bin or (self.window - self.bin) % 2:
             raise InputError(
-                "--window: must be even, not below the bin, and leave as many bases on either side "
+                "`window`: must be even, not below the bin, and leave as many bases on either side "
                 f"of it. Received: window {self.window}, bin {self.bin}."
             )
         if not 0 <= self.min_overlap < 1:
-            raise InputError(f"--min-overlap: must be in [0, 1). Received: {self.min_overlap}.")
+            raise InputError(f"`min_overlap`: must be in [0, 1). Received: {self.min_overlap}.")
         if not 0 <= self.max_unknown <= 1:
-            raise InputError(f"--max-unknown: must be in [0, 1]. Received: {self.max_unknown}.")
+            raise InputError(f"`max_unknown`: must be in [0, 1]. Received: {self.max_unknown}.")
         if self.resize_peaks is not None and self.resize_peaks < 1:
-            raise InputError(f"--resize-peaks: must be above zero. Received: {self.resize_peaks}.")
+            raise InputError(f"`resize_peaks`: must be above zero. Received: {self.resize_peaks}.")
         if self.max_train is not None and self.max_train < 1:
-            raise InputError(f"--max-train: must be above zero. Received: {self.max_train}.")
+            raise InputError(f"`max_train`: must be above zero. Received: {self.max_train}.")
         if self.min_signal is not None and not math.isfinite(self.min_signal):
-            raise InputError(f"--min-signal: must be a finite number. Received: {self.min_signal}.")
+            raise InputError(f"`min_signal`: must be a finite number. Received: {self.min_signal}.")
+        if self.chrom_names not in (None, *CHROM_NAMES):
+            raise InputError(
+                f"`chrom_names`: one of {', '.join(CHROM_NAMES)}. Received: {self.chrom_names!r}."
+            )
+        if self.expect_windows is not None and len(self.expect_windows) != 3:
+            raise InputError(
+                "`expect_windows`: three numbers, of train, valid and test. Received: "
+                f"{self.expect_windows}."
+            )
         if self.keep_if and self.keep_unlabelled:
-            raise InputError("--keep-if and --keep-unlabelled exclude each other. Give one.")
+            raise InputError("`keep_if` and `keep_unlabelled` exclude each other. Give one.")
         if self.split_table and (self.test_chroms or self.valid_region):
             raise InputError(
-                "--split-table takes the place of --test-chroms and --valid-region. Give one kind."
+                "`split_table` takes the place of `test_chroms` and `valid_region`. Give one kind."
             )
+
+    @classmethod
+    def of(cls, **choices: Any) -> Self:
+        """The spec of choices as a caller has them: paths of any kind, one or several of a thing.
+
+        Raises:
+            InputError: a choice that cannot be.
+        """
+        for name in choices.keys() & set(_PATHS):
+            choices[name] = None if choices[name] is None else Path(choices[name])
+        for name in choices.keys() & set(_NAMES):
+            given = choices[name]
+            choices[name] = None if given is None else tuple(map(str, _several(given)))
+        if choices.get("expect_windows") is not None:
+            choices["expect_windows"] = tuple(choices["expect_windows"])
+        return cls(**choices | {"peaks": _peaks(choices.get("peaks", ()))})
 
     @property
     def flank(self) -> int:
@@ -113,6 +172,28 @@ class GenomeSpec:
         ]
         prefix = f"{self.source}; " if self.source else ""
         return f"{prefix}genome {self.genome.name}; {', '.join(choices)}"
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    """What was given one of, or several."""
+    one = isinstance(value, str | os.PathLike | pd.DataFrame)
+    return (value,) if one else tuple(value)
+
+
+def _peaks(peaks: Any) -> tuple[Path, ...] | Mapping[str, Sequence[PeakSource]]:
+    if isinstance(peaks, Mapping):
+        return {
+            name: tuple(
+                each if isinstance(each, pd.DataFrame) else Path(each) for each in _several(sources)
+            )
+            for name, sources in peaks.items()
+        }
+    files = _several(peaks)
+    if any(isinstance(each, pd.DataFrame) for each in files):
+        raise InputError(
+            "`peaks`: a data frame has no name of its target. Give a dict, target → data frame."
+        )
+    return tuple(Path(each) for each in files)
 
 
 def _choice(name: str, value: object) -> str:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from danq_keras.data.store import SPLITS
 from danq_keras.genome.bed import rename_chrom
 from danq_keras.genome.fasta import Genome, Positions
-from danq_keras.genome.intervals import covered_bases, merge
+from danq_keras.genome.intervals import SpanLists, Spans, covered_bases, merge
 from danq_keras.genome.regions import Region
 from danq_keras.system.errors import InputError, shorten
 from danq_keras.system.tables import read_table
@@ -24,6 +24,7 @@ from danq_keras.system.tables import read_table
 TRAIN = SPLITS.index("train")
 IN_NO_SPLIT = -1
 ACROSS_BORDER = -2
+LEFT_OUT = -3  # for another reason than where the splits lie
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,16 +34,16 @@ class SplitMap:
     `rest` is the split of bins that no region touches, or `IN_NO_SPLIT`.
     """
 
-    by_chrom: dict[str, list[tuple[Positions, Positions]]]
+    by_chrom: SpanLists
     rest: int
 
     def of_bins(self, chrom: str, bins: Positions, *, length: int) -> npt.NDArray[np.int8]:
         """Number of the split (m,) of each bin, `IN_NO_SPLIT` or `ACROSS_BORDER`.
 
         Args:
-            chrom: the chromosome.
+            chrom: name of the chromosome that the bins lie on.
             bins: (m,) int64 bin starts, ascending.
-            length: bases a bin.
+            length: length of every bin in bases.
         """
         split = np.full(len(bins), self.rest, np.int8)
         for code, (starts, ends) in enumerate(self.by_chrom.get(chrom, [])):
@@ -61,11 +62,11 @@ def split_by_options(
         InputError: one of them is not in the genome, or they overlap.
     """
     located = [
-        ("test", _locate(Region(chrom), genome, "--test-chroms"))
+        ("test", _locate(Region(chrom), genome, "`test_chroms`"))
         for chrom in dict.fromkeys(test_chroms)
     ]
     if valid_region:
-        located.append(("valid", _locate(Region.parse(valid_region), genome, "--valid-region")))
+        located.append(("valid", _locate(Region.parse(valid_region), genome, "`valid_region`")))
     return SplitMap(_by_chrom(located), TRAIN)
 
 
@@ -75,8 +76,8 @@ def split_by_table(genome: Genome, table: Path, *, chrom_names: str | None = Non
     Positions are 0-based and half-open as in BED; without them the whole chromosome is meant.
 
     Args:
-        genome: has the chromosomes.
-        table: tab- or comma-separated text.
+        genome: open FASTA file with the chromosomes of the table.
+        table: tab- or comma-separated text with a header; a row a region.
         chrom_names: how to rename the table's chromosomes (see `bed.rename_chrom`).
 
     Raises:
@@ -137,9 +138,7 @@ def _locate(region: Region, genome: Genome, where: str) -> Region:
     return Region(region.chrom, region.start, end)
 
 
-def _by_chrom(
-    located: Sequence[tuple[str, Region]],
-) -> dict[str, list[tuple[Positions, Positions]]]:
+def _by_chrom(located: Sequence[tuple[str, Region]]) -> SpanLists:
     by_chrom = {}
     for chrom in dict.fromkeys(region.chrom for _, region in located):
         merged = []
@@ -156,7 +155,7 @@ def _by_chrom(
     return by_chrom
 
 
-def _refuse_overlap(chrom: str, merged: list[tuple[Positions, Positions]]) -> None:
+def _refuse_overlap(chrom: str, merged: list[Spans]) -> None:
     listed = sorted(
         (int(start), int(end), name)
         for name, (starts, ends) in zip(SPLITS, merged, strict=True)

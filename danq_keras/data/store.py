@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import h5py
 import numpy as np
@@ -39,11 +39,15 @@ from danq_keras.system.files import atomic_output
 from danq_keras.system.hdf5 import HDF5_DAMAGE, reserve_space
 from danq_keras.system.terminal import progress
 
+if TYPE_CHECKING:
+    from danq_keras.data.build_summary import BuildSummary
+
 FORMAT = "danq_keras store"
 FORMAT_VERSION = 1
 SPLITS = ("train", "valid", "test")
 STRANDS_BOTH = "both"
 STRANDS_AS_GIVEN = "as given"
+DATASET_FILES = r"(train|valid|test)\.h5|bundle\.json|baselines_\w+\.json"
 _CHECKED = ("sequence", "labels", "ignore")
 _VERIFY_BYTES = 1 << 24
 _COUNT_ROWS = 1 << 16
@@ -91,7 +95,7 @@ class SplitWriter:
             (`new_dataset`) so that a dataset appears complete or not at all.
         header: what the split is.
         n_windows: number of rows N that will be appended, neither more nor fewer.
-        with_ignore: also store `ignore`.
+        with_ignore: whether to store `ignore` too, the labels that do not count.
         chrom_width: bytes of the longest chromosome name; 0 stores no coordinates.
     """
 
@@ -367,12 +371,16 @@ def _read_split(path: Path, file: h5py.File) -> Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The three splits of a dataset folder, which agree in window, bin and targets."""
+    """The three splits of a dataset folder, which agree in window, bin and targets.
+
+    `summary` says what a build left out; None for a dataset that was only opened.
+    """
 
     folder: Path
     train: Split
     valid: Split
     test: Split
+    summary: "BuildSummary | None" = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:

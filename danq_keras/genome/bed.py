@@ -1,8 +1,7 @@
-"""Intervals: BED and peak files, and what they cover.
+"""BED and peak files, and data frames of the same columns, beside the genome that they refer to.
 
-Interval arrays are int64, 0-based and half-open: `starts` (n,), `ends` (n,). Bins are given by
-their starts (m,), ascending, and one length; they may overlap. Nothing here knows targets, labels
-or splits.
+Interval arrays are int64, 0-based and half-open: `starts` (n,), `ends` (n,). What intervals cover
+is the matter of `intervals`; nothing here knows targets, labels or splits.
 """
 
 import dataclasses
@@ -31,13 +30,13 @@ CHROM_NAMES = ("strip", "add")
 
 @dataclass(frozen=True, eq=False)
 class Bed:
-    """The features of a BED or peak file, in its order.
+    """The features of a BED or peak file, or of a data frame, in its order.
 
-    `names` are the chromosomes; `chrom` (n,) int64 indexes them; `starts`, `ends` (n,) int64;
-    `signal` (n,) float64 is narrowPeak's and broadPeak's signalValue, else the score; `summits`
-    (n,) int64 are narrowPeak's, relative to the start, -1 for none; `feature_names` and `strands`
-    (n,) str objects, "." for none. Each is None where the file has no such column, or it was not
-    asked for.
+    `path` is what errors call it, a mere name of a data frame; `names` are the chromosomes; `chrom`
+    (n,) int64 indexes them; `starts`, `ends` (n,) int64; `signal` (n,) float64 is narrowPeak's and
+    broadPeak's signalValue, else the score; `summits` (n,) int64 are narrowPeak's, relative to the
+    start, -1 for none; `feature_names` and `strands` (n,) str objects, "." for none. Each is None
+    where the file has no such column, or it was not asked for.
     """
 
     path: Path
@@ -70,7 +69,7 @@ def read_bed(path: Path, *, with_signal: bool = False, with_names: bool = False)
     columns, the last four numbers, a broadPeak by its name and nine columns.
 
     Args:
-        path: the file.
+        path: BED, narrowPeak or broadPeak, plain or gzip.
         with_signal: also read the signal, which must then be there; other BED files have their
             score column read as such.
         with_names: also read names (column 4) and strands (column 6), where they are; a column 6
@@ -115,12 +114,61 @@ def read_bed(path: Path, *, with_signal: bool = False, with_names: bool = False)
         feature_names=_texts(columns["name"]) if "name" in columns else None,
         strands=_strands(_texts(columns["strand"])) if "strand" in columns else None,
     )
-    bad = (bed.starts < 0) | (bed.ends <= bed.starts)
-    if bed.signal is not None:
-        bad |= ~np.isfinite(bed.signal)
-    if bad.any() or "" in bed.names:
+    if _unusable(bed).any() or "" in bed.names:
         _explain(path, with_signal=with_signal)
     return bed
+
+
+def bed_from_frame(frame: pd.DataFrame, name: str, *, with_signal: bool = False) -> Bed:
+    """The features of a data frame, as a notebook has them.
+
+    Args:
+        frame: (n, …) columns `chrom`, `start` and `end` (0-based, half-open), and where there
+            `signal` and `summit` (bases after the start, -1 for none); a row a feature.
+        name: what errors call it.
+        with_signal: whether there must be a signal.
+
+    Raises:
+        InputError: no rows, a column missing or not of numbers, or an end not above its start.
+    """
+    required = ["chrom", "start", "end", *(["signal"] if with_signal else [])]
+    missing = [column for column in required if column not in frame.columns]
+    if missing or not len(frame):
+        raise InputError(
+            f"{name}: a data frame of peaks has rows with {', '.join(required)}. Received: "
+            f"{len(frame)} rows with {', '.join(map(str, frame.columns))[:80]}. Rename its columns."
+        )
+    whole = {column: frame[column] for column in ("start", "end", "summit") if column in frame}
+    for column, values in whole.items():
+        if not pd.api.types.is_integer_dtype(values) or values.isna().any():
+            raise InputError(
+                f"{name}: {column!r} must be whole numbers. Received: {values.dtype}. Convert it."
+            )
+    chrom, names = pd.factorize(frame["chrom"].astype(str), sort=True)
+    numbers = {column: values.to_numpy(np.int64) for column, values in whole.items()}
+    signal = frame["signal"].to_numpy(np.float64) if with_signal else None
+    bed = Bed(
+        path=Path(name),
+        names=tuple(names),
+        chrom=chrom.astype(np.int64),
+        starts=numbers["start"],
+        ends=numbers["end"],
+        signal=signal,
+        summits=numbers.get("summit"),
+    )
+    bad = np.flatnonzero(_unusable(bed))
+    if len(bad):
+        raise InputError(
+            f"{name}, row {bad[0]}: the start must not be negative, the end must be above it, and "
+            f"the signal finite. Received: {bed.describe(int(bad[0]))}. Correct the row."
+        )
+    return bed
+
+
+def _unusable(bed: Bed) -> npt.NDArray[np.bool_]:
+    """Features (n,) that cannot be."""
+    bad = (bed.starts < 0) | (bed.ends <= bed.starts)
+    return bad if bed.signal is None else bad | ~np.isfinite(bed.signal)
 
 
 _DTYPES = {
@@ -185,7 +233,7 @@ def _columns(path: Path, fields: list[str], *, with_signal: bool) -> dict[str, i
         if used["signal"] >= len(fields):
             raise InputError(
                 f"{path}: no signal (narrowPeak, broadPeak) and no score (BED column 5) for "
-                f"--min-signal. Received: {len(fields)} columns. Leave the option out."
+                f"`min_signal`. Received: {len(fields)} columns. Leave the option out."
             )
     return used
 
@@ -260,7 +308,7 @@ def _advice(bed: Bed, lengths: dict[str, int]) -> str:
     """What to do about a file that has no chromosome in common with the genome."""
     for how in CHROM_NAMES:
         if any(rename_chrom(name, how, lengths) in lengths for name in bed.names):
-            return f"Pass --chrom-names {how}"
+            return f"Pass `chrom_names={how!r}`"
     return "Rename one side, or use the genome that the file was made with"
 
 
@@ -294,7 +342,6 @@ def read_located(
     lengths: dict[str, int],
     *,
     chrom_names: str | None,
-    with_signal: bool = False,
     with_names: bool = False,
 ) -> tuple[Bed, npt.NDArray[np.bool_]]:
     """A BED file, its chromosomes renamed if so asked, and which features (n,) the genome has.
@@ -302,7 +349,17 @@ def read_located(
     Raises:
         InputError: the file is not BED, or does not fit the genome.
     """
-    bed = read_bed(path, with_signal=with_signal, with_names=with_names)
+    return locate(read_bed(path, with_names=with_names), lengths, chrom_names=chrom_names)
+
+
+def locate(
+    bed: Bed, lengths: dict[str, int], *, chrom_names: str | None
+) -> tuple[Bed, npt.NDArray[np.bool_]]:
+    """The features, chromosomes renamed if so asked, and which of them (n,) the genome has.
+
+    Raises:
+        InputError: they do not fit the genome.
+    """
     if chrom_names is not None:
         bed = _rename(bed, chrom_names, lengths)
     return bed, in_genome(bed, lengths)

@@ -66,7 +66,7 @@ class Genome:
                 received = first[:20].decode("ascii", "replace").splitlines()
                 raise InputError(
                     f"{self.path}: not a FASTA file: it must begin with '>'. "
-                    f"Received: {received[0] if received else 'an empty file'!r}. Check --genome."
+                    f"Received: {received[0] if received else 'an empty file'!r}. Check `genome`."
                 )
             lines = [line for line in first.splitlines() if not line.startswith(b">")]
             if foreign := _PROTEIN_LETTERS & set(b"".join(lines).upper()):
@@ -110,7 +110,7 @@ class Genome:
             return pyfaidx.Fasta(str(plain), indexname=str(index), as_raw=True)
         except (pyfaidx.FastaIndexingError, ValueError, AssertionError) as error:
             raise InputError(
-                f"{self.path}: not a usable FASTA file ({one_line(error)}). Check --genome."
+                f"{self.path}: not a usable FASTA file ({one_line(error)}). Check `genome`."
             ) from error
 
     def codes(self, chrom: str) -> Bytes:

@@ -33,8 +33,8 @@ def fits(fasta: Path, index: Path) -> bool:
     ends of a sequence is not looked at.
 
     Args:
-        fasta: uncompressed, not empty.
-        index: its `.fai`.
+        fasta: the FASTA file, uncompressed and not empty.
+        index: the `.fai` that is said to be of that file.
     """
     try:
         rows = [line.split("\t") for line in index.read_text(encoding="utf-8").splitlines()]
@@ -69,7 +69,7 @@ def write_index(fasta: Path, index: Path) -> bool:
     """Write the index of a FASTA file.
 
     Args:
-        fasta: uncompressed, not empty.
+        fasta: the FASTA file, uncompressed and not empty.
         index: the new file; replaced when it is there.
 
     Returns:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -9,10 +10,11 @@ import pyranges
 
 from danq_keras.genome.fasta import Positions
 
+Spans: TypeAlias = tuple[Positions, Positions]  # starts (n,) and ends (n,) of intervals
+SpanLists: TypeAlias = dict[str, list[Spans]]  # chromosome → spans of each target, or each split
 
-def merge_each(
-    intervals: Sequence[tuple[Positions, Positions]],
-) -> list[tuple[Positions, Positions]]:
+
+def merge_each(intervals: Sequence[Spans]) -> list[Spans]:
     """The union of each set of intervals, by pyranges.
 
     Args:
@@ -39,14 +41,12 @@ def merge_each(
     return [(starts[first:last], ends[first:last]) for first, last in itertools.pairwise(edges)]
 
 
-def merge(starts: Positions, ends: Positions) -> tuple[Positions, Positions]:
+def merge(starts: Positions, ends: Positions) -> Spans:
     """Union of intervals as disjoint ones, ascending, none touching another."""
     return merge_each([(starts, ends)])[0]
 
 
-def overlapped(
-    starts: Positions, ends: Positions, *, bins: Positions, length: int
-) -> tuple[Positions, Positions]:
+def overlapped(starts: Positions, ends: Positions, *, bins: Positions, length: int) -> Spans:
     """Bins [first, last) that share a base with each interval; `bins` must ascend."""
     first = np.searchsorted(bins, starts - length, "right")
     return first, np.maximum(np.searchsorted(bins, ends, "left"), first)
@@ -56,10 +56,10 @@ def covered_bases(starts: Positions, ends: Positions, *, bins: Positions, length
     """Bases of each bin that disjoint intervals cover.
 
     Args:
-        starts: (n,) interval starts; disjoint (see `merge`), or bases are counted twice.
-        ends: (n,) interval ends.
-        bins: (m,) bin starts, ascending; bins may overlap.
-        length: bases a bin.
+        starts: (n,) int64 interval starts; disjoint (see `merge`), or bases are counted twice.
+        ends: (n,) int64 interval ends, the bases after the last ones.
+        bins: (m,) int64 bin starts, ascending; bins may overlap.
+        length: length of every bin in bases.
 
     Returns:
         (m,) int64.

@@ -14,7 +14,7 @@ class PackedSequence:
 
     Args:
         codes: (length,) uint8 base codes.
-        window: L, even.
+        window: length L of a window in bases, even.
     """
 
     def __init__(self, codes: Bytes, window: int) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from danq_keras.data.bundle import open_or_convert
-from danq_keras.data.store import Dataset, Split, open_store
+from danq_keras.data.bundle import open_dataset
+from danq_keras.data.store import Dataset, Split
 from danq_keras.interpret.first_layer import KernelScanner, KernelSites, first_convolution
 from danq_keras.interpret.kernel_motifs import (
     SUMMARY,
@@ -124,7 +124,7 @@ def first_layer_motifs(
         raise InputError(f"`threshold`: an E-value above 0. Received: {threshold:g}.")
     known = read_databases(None if databases is None else [Path(path) for path in databases])
     trained = model if isinstance(model, TrainedModel) else load_model(model)
-    dataset = data if isinstance(data, Dataset) else open_store(open_or_convert(Path(data)))
+    dataset = data if isinstance(data, Dataset) else open_dataset(data)
     opened = dataset.split(split)
     columns = dataset.targets.find([str(each) for each in positives or ()])
     rows = _choose_rows(opened, columns)

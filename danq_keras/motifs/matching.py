@@ -119,7 +119,7 @@ def match_motif(query: Matrix, database: MotifDatabase) -> list[Match]:
 
     Args:
         query: (w, 4) frequencies, columns A,G,C,T.
-        database: M known motifs.
+        database: the M known motifs, as `MotifDatabase` lays their columns out.
 
     Returns:
         M matches, in the database's order.

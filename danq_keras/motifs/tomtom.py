@@ -30,7 +30,7 @@ def run_tomtom(
     """Match motifs with the installed program, with the paper's options.
 
     Args:
-        queries: motifs to match.
+        queries: the motifs that are looked up, each by itself.
         known: all known motifs, taken as one database.
         threshold: largest E-value of a match.
 

@@ -8,6 +8,7 @@ import fcntl
 import gzip
 import json
 import os
+import re
 import shutil
 import zlib
 from collections.abc import Iterator, Mapping
@@ -46,6 +47,30 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
     """
     if path.exists() and not _is_empty_folder(path) and not overwrite:
         raise InputError(f"{path}: already exists. Choose another name, or pass `overwrite=True`.")
+
+
+def refuse_replacing(out: Path, maker: str, *, overwrite: bool, written: str) -> None:
+    """Stop before any work when an output is there, or holds what its maker never writes.
+
+    Args:
+        out: the folder to write.
+        maker: word for what makes the folder.
+        overwrite: whether it may be replaced.
+        written: pattern of the names of the files in it that may go.
+
+    Raises:
+        InputError: `out` may not be overwritten, is a file, or holds other files.
+    """
+    refuse_existing(out, overwrite=overwrite)
+    if not out.exists():
+        return
+    names = [path.name for path in out.iterdir()] if out.is_dir() else [out.name]
+    foreign = sorted(name for name in names if not re.fullmatch(written, name))
+    if foreign or not out.is_dir():
+        raise InputError(
+            f"{out}: `overwrite=True` replaces only what '{maker}' writes. Received: "
+            f"{', '.join(foreign[:3]) or 'a file'}. Choose another name."
+        )
 
 
 @contextlib.contextmanager

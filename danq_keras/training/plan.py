@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from danq_keras.data.bundle import open_or_convert
+from danq_keras.data.bundle import open_dataset
 from danq_keras.data.demo import make_demo
 from danq_keras.data.store import Dataset, is_dataset, open_store
 from danq_keras.data.targets import Targets
@@ -152,7 +152,7 @@ def make_plan(request: TrainRequest, *, out: Path, config: dict[str, Any] | None
     preset = _preset(request, content, source)
     check_optimizer(preset.train)  # an unknown one is said before anything is read or written
     _require_writable(out)
-    dataset = open_store(_data_folder(request, out, config))
+    dataset = _dataset(request, out, config)
     preset, columns = fit_to_data(preset, dataset, request.settings)
     description = describe_run(preset, dataset, columns)
     description["bootstrap"] = _bootstrap(request, content)
@@ -281,13 +281,13 @@ def run_folder(request: TrainRequest) -> Path:
     return Path("runs") / (preset if preset == name else f"{preset}-{name}")
 
 
-def _data_folder(request: TrainRequest, out: Path, config: dict[str, Any] | None) -> Path:
+def _dataset(request: TrainRequest, out: Path, config: dict[str, Any] | None) -> Dataset:
     if request.data is not None:
-        return open_or_convert(request.data, request.store)
+        return open_dataset(request.data, store=request.store)
     if config is not None:
-        return Path(config["dataset"]["path"])
+        return open_store(Path(config["dataset"]["path"]))
     demo = out / DEMO_FOLDER
-    if not is_dataset(demo):
-        log.info("No --data: building the simulated (synthetic) demo genome in %s.", demo)
-        make_demo(demo)
-    return demo
+    if is_dataset(demo):
+        return open_store(demo)
+    log.info("No --data: building the simulated (synthetic) demo genome in %s.", demo)
+    return make_demo(demo)

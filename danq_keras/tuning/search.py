@@ -19,8 +19,8 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial
 
-from danq_keras.data.bundle import open_or_convert
-from danq_keras.data.store import Dataset, open_store
+from danq_keras.data.bundle import open_dataset
+from danq_keras.data.store import Dataset
 from danq_keras.recipes.config import Preset
 from danq_keras.recipes.fit import fit_to_data
 from danq_keras.recipes.presets import get_preset
@@ -188,7 +188,7 @@ def _new_search(request: TuneRequest) -> Search:
     preset = apply_settings(get_preset(request.preset or "danq"), request.settings)
     chosen = DEFAULT_SPACE if request.space is None else read_space(request.space)
     preset_values(chosen, preset)  # a preset of another kind is said before data are converted
-    dataset = open_store(open_or_convert(request.data, request.store))
+    dataset = open_dataset(request.data, store=request.store)
     preset, columns = fit_to_data(preset, dataset, request.settings)
     space, changed = _fitted(chosen, request.settings, preset)
     check_space(space, preset, max_parameters=request.max_parameters)
@@ -223,7 +223,9 @@ def _require_same(request: TuneRequest, search: Search) -> None:
     """
     settings = request.settings
     space = search.space if request.space is None else read_space(request.space)
-    data = search.data if request.data is None else open_or_convert(request.data, request.store)
+    data = search.data
+    if request.data is not None:
+        data = open_dataset(request.data, store=request.store).folder
     same = {
         "`data`": data.resolve() == search.data,
         "`preset`": request.preset in (None, search.preset.name),

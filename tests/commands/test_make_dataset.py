@@ -83,13 +83,9 @@ def test_genome_builds_and_says_what_it_did(tmp_path: Path, sources: Path) -> No
 def test_every_option_reaches_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = {}
 
-    class Summary:
-        def describe(self) -> str:
-            return ""
-
-    def record(out: Path, spec: object, *, overwrite: bool) -> Summary:
+    def record(out: Path, spec: object, *, overwrite: bool) -> None:
         seen.update(out=out, spec=spec, overwrite=overwrite)
-        return Summary()
+        raise InputError("stop")
 
     monkeypatch.setattr("danq_keras.data.build.build_from_spec", record)
     options = (
@@ -99,7 +95,8 @@ def test_every_option_reaches_the_build(tmp_path: Path, monkeypatch: pytest.Monk
         "--chrom-names add --ignore i.tsv --max-train 7 --expect-windows 5,4,3"
     )
     command = ["genome", str(tmp_path / "o"), "--genome", "g.fa", "--peaks", "p.bed", "q.bed"]
-    make_dataset.main([*command, *options.split()])
+    with pytest.raises(InputError, match="stop"):
+        make_dataset.main([*command, *options.split()])
     from danq_keras.data.spec import GenomeSpec
 
     assert seen["spec"] == GenomeSpec(
@@ -125,7 +122,8 @@ def test_every_option_reaches_the_build(tmp_path: Path, monkeypatch: pytest.Monk
         expect_windows=(5, 4, 3),
     )
     assert seen["overwrite"] is True
-    make_dataset.main([*command, "--keep-unlabelled", "--split-table", "s.tsv"])
+    with pytest.raises(InputError, match="stop"):
+        make_dataset.main([*command, "--keep-unlabelled", "--split-table", "s.tsv"])
     assert seen["spec"] == GenomeSpec(
         genome=Path("g.fa"),
         peaks=(Path("p.bed"), Path("q.bed")),

@@ -7,18 +7,22 @@ import hashlib
 import logging
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from danq_keras.data import build, build_write
-from danq_keras.data.build import BuildSummary, build_from_spec
-from danq_keras.data.spec import GenomeSpec
+from danq_keras.data.build import BuildSummary, build_dataset, build_from_spec
+from danq_keras.data.labels import NOT_IN_GENOME
+from danq_keras.data.spec import BuildChoices, GenomeSpec
 from danq_keras.data.store import SPLITS, Dataset, count_positives, open_store
 from danq_keras.genome.dna import decode, unpack_codes, unpack_labels
 from danq_keras.system.errors import InputError
+from danq_keras.system.files import PathLike
 from danq_keras.system.shipped import resource_path
 
 BIN, WINDOW, FLANK = 20, 60, 20
@@ -293,7 +297,7 @@ def test_listed_bins_come_in_their_order(tmp_path: Path, sources: Path) -> None:
         counts = covered[chrom][start + FLANK : start + FLANK + BIN].sum(axis=0)
         assert labels == (counts > BIN / 2).astype(int).tolist()
         assert letters[FLANK] in (genome[chrom][start + FLANK].upper(), "N")
-    assert summary.bins_left_out == {build.TWICE: 1, build.FOREIGN: 1}
+    assert summary.bins_left_out == {build.TWICE: 1, NOT_IN_GENOME: 1}
 
 
 def test_listed_bins_of_another_length_are_refused(tmp_path: Path, sources: Path) -> None:
@@ -307,9 +311,9 @@ def test_chosen_chromosomes_and_their_order(tmp_path: Path, sources: Path) -> No
     dataset, summary = built(tmp_path, dataclasses.replace(spec, test_chroms=()))
     assert list(dict.fromkeys(row[0] for row in rows_of(dataset, "train"))) == ["c", "a"]
     assert summary.bins_left_out[build.NOT_CHOSEN] == -(-LENGTHS["b"] // BIN)
-    with pytest.raises(InputError, match=r"splits name chromosomes that are not in --chroms: c"):
+    with pytest.raises(InputError, match=r"splits name chromosomes that are not in `chroms`: c"):
         built(tmp_path, dataclasses.replace(spec, chroms=("a", "b")))
-    with pytest.raises(InputError, match=r"--chroms: genome\.fa has no chr1"):
+    with pytest.raises(InputError, match=r"`chroms`: genome\.fa has no chr1"):
         built(tmp_path, dataclasses.replace(spec, chroms=("chr1",)))
 
 
@@ -370,16 +374,18 @@ def test_summary_tells_all(tmp_path: Path, sources: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"bin": 0}, "--bin: must be above zero"),
-        ({"window": 61}, "--window: must be even"),
-        ({"window": 10}, "--window: must be even, not below the bin"),
+        ({"bin": 0}, "`bin`: must be above zero"),
+        ({"window": 61}, "`window`: must be even"),
+        ({"window": 10}, "`window`: must be even, not below the bin"),
         ({"bin": 21}, "as many bases on either side"),
-        ({"min_overlap": 1.0}, r"--min-overlap: must be in \[0, 1\)"),
-        ({"min_overlap": float("nan")}, "--min-overlap"),
-        ({"max_unknown": 1.5}, "--max-unknown"),
-        ({"resize_peaks": 0}, "--resize-peaks"),
+        ({"min_overlap": 1.0}, r"`min_overlap`: must be in \[0, 1\)"),
+        ({"min_overlap": float("nan")}, "`min_overlap`"),
+        ({"max_unknown": 1.5}, "`max_unknown`"),
+        ({"resize_peaks": 0}, "`resize_peaks`"),
         ({"keep_if": ("t0",), "keep_unlabelled": True}, "exclude each other"),
-        ({"split_table": Path("x")}, "--split-table takes the place"),
+        ({"split_table": Path("x")}, "`split_table` takes the place"),
+        ({"chrom_names": "both"}, "`chrom_names`: one of strip, add. Received: 'both'"),
+        ({"expect_windows": (1, 2)}, "`expect_windows`: three numbers"),
     ],
 )
 def test_bad_choices_are_refused(sources: Path, changes: dict[str, object], message: str) -> None:
@@ -438,7 +444,7 @@ def test_files_named_with_chr_fit_a_genome_without(tmp_path: Path, sources: Path
     for path in [*sources.glob("*.bed"), sources / "splits.tsv"]:
         path.write_text(re.sub(r"^([abc]\t)", r"chr\1", path.read_text(), flags=re.MULTILINE))
     for option in ("bins", "exclude", "split_table", "ignore"):
-        with pytest.raises(InputError, match=r"--chrom-names strip|has no chra"):
+        with pytest.raises(InputError, match=r"`chrom_names='strip'`|has no chra"):
             built(tmp_path, dataclasses.replace(spec, **{o: None for o in options if o != option}))
     again, _ = built(tmp_path, dataclasses.replace(spec, chrom_names="strip"))
     assert again.fingerprints() == plain
@@ -472,7 +478,7 @@ def test_ignored_labels_neither_count_nor_keep_a_bin(tmp_path: Path, sources: Pa
     assert n_positive > 0
     assert (summary.ignored, summary.ignored_positives) == (n_ignored, n_positive)
     assert summary.peaks_left_out[build.IGNORED] > 0
-    assert f"{n_ignored:,} labels do not count (--ignore); {n_positive:,} of" in summary.describe()
+    assert f"{n_ignored:,} labels do not count (`ignore`); {n_positive:,} of" in summary.describe()
 
 
 def test_first_training_windows_are_those_of_the_list(tmp_path: Path, sources: Path) -> None:
@@ -601,11 +607,11 @@ def test_deepsea_splits_and_counts_come_from_its_list(
             bins[bins["chrom"].isin(["chr8", "chr9"])],
         )
     ):
-        starts = np.concatenate([part.of(code).starts for part in seen])
-        chroms = [chrom for part in seen for chrom in [part.chrom] * len(part.of(code).starts)]
+        starts = np.concatenate([part.starts[part.split == code] for part in seen])
+        chroms = [part.chrom for part in seen for _ in range((part.split == code).sum())]
         assert np.array_equal(starts, rows["start"])
         assert chroms == rows["chrom"].tolist()
-    with pytest.raises(InputError, match="--expect-windows: expected 2,200,000 train"):
+    with pytest.raises(InputError, match="`expect_windows`: expected 2,200,000 train"):
         build_from_spec(tmp_path / "out2", dataclasses.replace(spec, max_train=None))
 
 
@@ -632,6 +638,68 @@ def test_a_failure_in_writing_leaves_nothing_and_keeps_the_old(
             build_from_spec(tmp_path / name, spec, overwrite=name == "old")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["old", "sources"]
     assert hashlib.sha256((tmp_path / "old" / "train.h5").read_bytes()).digest() == before
+
+
+def read_peaks(sources: Path, target: int) -> pd.DataFrame:
+    columns = ["chrom", "start", "end"]
+    return pd.read_csv(sources / f"t{target}.bed", sep="\t", header=None, names=columns)
+
+
+def test_build_dataset_takes_paths_and_data_frames_alike(tmp_path: Path, sources: Path) -> None:
+    expected, summary = built(tmp_path, spec_of(sources))
+    choices: dict[str, Any] = {
+        "genome": str(sources / "genome.fa"),
+        "test_chroms": "c",
+        "valid_region": "a:401-600",
+        "bin": BIN,
+        "window": WINDOW,
+    }
+    files = [str(sources / f"t{i}.bed") for i in range(N_TARGETS)]
+    halves = [read_peaks(sources, 1).iloc[:4], read_peaks(sources, 1).iloc[4:]]
+    as_dict = {f"t{i}": file for i, file in enumerate(files)}
+    mixed = as_dict | {"t0": Path(files[0]), "t1": halves, "t2": read_peaks(sources, 2)}
+    for number, peaks in enumerate((files, as_dict, mixed)):
+        dataset = build_dataset(str(tmp_path / f"p{number}"), peaks=peaks, **choices)
+        assert dataset.fingerprints() == expected.fingerprints()
+        assert dataset.train.header == expected.train.header
+        assert dataset.summary is not None
+        assert dataset.summary.bins_left_out == summary.bins_left_out
+        assert dataset.summary.peaks_left_out == summary.peaks_left_out
+        table = dataset.summary.to_frame()
+        assert table["name"].tolist() == [f"t{i}" for i in range(N_TARGETS)]
+        assert table[list(SPLITS)].to_numpy().T.tolist() == summary.positives.tolist()
+        assert open_store(dataset.folder).summary is None
+    one = build_dataset(tmp_path / "one", peaks=files[3], keep_if=[0], **choices)
+    assert one.targets.names == ("t3",)
+    with pytest.raises(InputError, match="`overwrite=True`"):
+        build_dataset(tmp_path / "one", peaks=files[3], **choices)
+    with pytest.raises(
+        InputError, match=r"replaces only what 'genome' writes\. Received: genome\.fa"
+    ):
+        build_dataset(sources, peaks=files, overwrite=True, **choices)
+    with pytest.raises(InputError, match="a data frame has no name"):
+        build_dataset(tmp_path / "x", peaks=halves, **choices)
+    with pytest.raises(InputError, match="these `peaks` name their targets"):
+        build_dataset(tmp_path / "x", peaks=as_dict, targets="t.tsv", **choices)
+    with pytest.raises(InputError, match="No peak file was given"):
+        build_dataset(tmp_path / "x", peaks={"t0": []}, **choices)
+    with pytest.raises(TypeError, match="windwo"):
+        build_dataset(tmp_path / "x", peaks=files, windwo=3, **choices)  # type: ignore[call-arg]
+
+
+def test_build_choices_are_the_fields_of_the_spec() -> None:
+    named = {"genome", "peaks", "targets", "test_chroms", "valid_region"}
+    fields: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(GenomeSpec)}
+    choices = BuildChoices.__annotations__
+    assert choices.keys() == fields.keys() - named
+    # What a caller may give in place of what the spec holds.
+    wider = [(Path, PathLike), (tuple[str, ...], Sequence[str]), (tuple[int, ...], Sequence[int])]
+    for name, kind in choices.items():
+        held = fields[name]
+        same = [held]
+        for strict, wide in wider:
+            same += [wide] * (strict == held) + [wide | None] * ((strict | None) == held)
+        assert kind in same, name
 
 
 @pytest.mark.data

@@ -11,8 +11,8 @@ import pytest
 import scipy.io
 
 from danq_keras.commands import benchmark
-from danq_keras.data import bundle, bundle_files, matlab, matlab_writer, store
-from danq_keras.data.bundle import bundle_to_dataset, dataset_to_bundle, open_or_convert
+from danq_keras.data import bundle, matlab, matlab_writer, store
+from danq_keras.data.bundle import bundle_to_dataset, dataset_to_bundle, open_dataset
 from danq_keras.data.targets import Targets
 from danq_keras.genome import dna
 from danq_keras.system.errors import InputError
@@ -268,11 +268,21 @@ def test_nothing_is_overwritten_unasked(tmp_path, mats, rng):
     (tmp_path / "out" / "precious").touch()
     refused("already exists", bundle_to_dataset, mats, tmp_path / "out")
     refused("already exists", dataset_to_bundle, tmp_path / "before", tmp_path / "out")
+    foreign = "replaces only what '{}' writes. Received: precious"
+    calls = {
+        "deepsea": (bundle_to_dataset, mats, tmp_path / "out"),
+        "export-mat": (dataset_to_bundle, tmp_path / "before", tmp_path / "out"),
+    }
+    for maker, call in calls.items():
+        refused(foreign.format(maker), *call, overwrite=True)
     assert (tmp_path / "out" / "precious").exists()
+    (tmp_path / "out" / "precious").rename(tmp_path / "out" / "train.h5")
     bundle_to_dataset(mats, tmp_path / "out", overwrite=True)
-    assert store.is_dataset(tmp_path / "out")
-    dataset_to_bundle(tmp_path / "before", tmp_path / "out", overwrite=True)
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+    assert store.open_store(tmp_path / "out").valid.n_windows == 10
+    (tmp_path / "exported").mkdir()
+    (tmp_path / "exported" / "train.mat").touch()
+    dataset_to_bundle(tmp_path / "before", tmp_path / "exported", overwrite=True)
+    assert sorted(file.name for file in (tmp_path / "exported").iterdir()) == [
         "targets.tsv",
         "test.mat",
         "train.mat",
@@ -307,7 +317,6 @@ def test_shapes_of_a_bundle(tmp_path, mats, kind, messages):
             inner="" if kind.startswith("flat") else "deepsea_train/",
             mode="w:gz" if kind.endswith("gz") else "w",
         )
-    assert bundle_files.is_bundle(source)
     bundle_to_dataset(source, tmp_path / "out")
     expected, received = (store.open_store(tmp_path / name) for name in ("expected", "out"))
     assert received.fingerprints() == expected.fingerprints()
@@ -452,75 +461,74 @@ def created(folder):
 
 def test_a_dataset_is_returned_as_it_is(tmp_path, rng):
     make_dataset(tmp_path / "ds", rng)
-    assert open_or_convert(tmp_path / "ds") == tmp_path / "ds"
+    assert open_dataset(tmp_path / "ds").folder == tmp_path / "ds"
 
 
 @pytest.mark.parametrize("tar", [False, True])
 def test_converted_once(tmp_path, mats, tar):
     source = make_tar(tmp_path / "b.tar.gz", mats) if tar else mats
-    folder = open_or_convert(source)
+    folder = open_dataset(source).folder
     assert folder == (tmp_path / "b.danq_store" if tar else mats / "danq_store")
     first = created(folder)
-    assert open_or_convert(source) == folder
+    assert open_dataset(str(source)).folder == folder
     assert created(folder) == first
 
 
 def test_converted_again_when_the_bundle_changes(tmp_path, mats, rng):
-    folder = open_or_convert(mats, tmp_path / "here")
+    folder = open_dataset(mats, store=tmp_path / "here").folder
     assert folder == tmp_path / "here"
     write_mat(mats / "valid.mat", *make_rows(rng, 13))
-    assert open_or_convert(mats, tmp_path / "here") == folder
+    assert open_dataset(mats, store=tmp_path / "here").folder == folder
     assert store.open_store(folder).valid.n_windows == 13
     second = created(folder)
     os.utime(mats / "train.mat", ns=(1, 1))
-    open_or_convert(mats, folder)
+    open_dataset(mats, store=folder)
     assert created(folder) != second
 
 
 def test_a_moved_bundle_is_reused(tmp_path, mats):
-    first = created(open_or_convert(mats))
+    first = created(open_dataset(mats).folder)
     mats.rename(tmp_path / "moved")
-    assert created(open_or_convert(tmp_path / "moved")) == first
+    assert created(open_dataset(tmp_path / "moved").folder) == first
 
 
 def test_store_is_not_put_over_something_else(tmp_path, mats, rng):
     make_dataset(tmp_path / "ds", rng)
     before = created(tmp_path / "ds")
-    refused("already exists", open_or_convert, mats, tmp_path / "ds")
+    refused("already exists", open_dataset, mats, store=tmp_path / "ds")
     assert created(tmp_path / "ds") == before
 
 
 def test_store_of_another_bundle(tmp_path, mats, rng):
-    open_or_convert(mats, tmp_path / "here")
+    open_dataset(mats, store=tmp_path / "here")
     other = tmp_path / "other"
     other.mkdir()
     for name in store.SPLITS:
         write_mat(other / f"{name}.mat", *make_rows(rng, 5))
-    refused("holds the dataset of another bundle", open_or_convert, other, tmp_path / "here")
-    assert open_or_convert(mats, tmp_path / "here") == tmp_path / "here"
+    refused("holds the dataset of another bundle", open_dataset, other, store=tmp_path / "here")
+    assert open_dataset(mats, store=tmp_path / "here").folder == tmp_path / "here"
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"bundle": "x"}', '{"bundle": "", "files": 1}'])
 def test_unreadable_record(mats, content):
-    folder = open_or_convert(mats)
+    folder = open_dataset(mats).folder
     (folder / "bundle.json").write_text(content)
-    refused("not a readable record", open_or_convert, mats)
+    refused("not a readable record", open_dataset, mats)
 
 
 def test_read_only_bundle(mats, monkeypatch):
     def read_only(*_args, **_options):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(bundle, "bundle_to_dataset", read_only)
-    refused("cannot be written.*--store DIR", open_or_convert, mats)
+    monkeypatch.setattr(bundle, "new_dataset", read_only)
+    refused("cannot be written.*`store=DIR`", open_dataset, mats)
     with pytest.raises(OSError, match="Read-only"):
-        open_or_convert(mats, mats / "elsewhere")
+        open_dataset(mats, store=mats / "elsewhere")
 
 
 def test_neither_dataset_nor_bundle(tmp_path):
-    assert not bundle_files.is_bundle(tmp_path)
-    refused("no such file or folder", open_or_convert, tmp_path / "nowhere")
-    refused("Missing: train.mat, valid.mat, test.mat", open_or_convert, tmp_path)
+    refused("no such file or folder", open_dataset, tmp_path / "nowhere")
+    refused("Missing: train.mat, valid.mat, test.mat", open_dataset, tmp_path)
 
 
 # ── benchmark ──

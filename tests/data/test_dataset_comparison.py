@@ -82,7 +82,7 @@ def test_rows_without_coordinates_are_matched_by_number(
         assert part.positives_a.tolist() == a.sum(axis=0).tolist()
         assert part.positives_b.tolist() == b.sum(axis=0).tolist()
         assert part.shared.tolist() == (a & b).sum(axis=0).tolist()
-    result.write(tmp_path / "agreement.tsv")
+    result.save(tmp_path / "agreement.tsv")
     table = pd.read_csv(tmp_path / "agreement.tsv", sep="\t", dtype=str, na_filter=False)
     assert table["name"].tolist() == list(NAMES)
     both, either = (
@@ -141,7 +141,9 @@ def test_targets_are_joined_by_name_or_on_request_by_number(
     same = compare_datasets(a, store(tmp_path / "b", second, names=NAMES[::-1]))
     assert all(np.array_equal(part.shared, part.positives_b) for part in same.splits)
     other = store(tmp_path / "c", first, names=tuple(f"x{i}" for i in range(N_TARGETS)))
-    with pytest.raises(InputError, match=r"22 names that only one has: t0, .* Pass --by-number"):
+    with pytest.raises(
+        InputError, match=r"22 names that only one has: t0, .* Pass `by_number=True`"
+    ):
         compare_datasets(a, other)
     by_number = compare_datasets(a, other, by_number=True)
     assert all(np.array_equal(part.shared, part.positives_b) for part in by_number.splits)

@@ -8,6 +8,7 @@ import pytest
 import scipy.io
 
 from danq_keras.data import deepsea, matlab
+from danq_keras.data.inputs import open_windows
 from danq_keras.data.targets import Targets
 from danq_keras.genome import dna
 from danq_keras.system.errors import InputError
@@ -339,6 +340,10 @@ def test_two_bases_at_once(tmp_path, rng, monkeypatch):
 # ── prediction files ──
 
 
+def read_windows(path):
+    return np.concatenate(list(open_windows(path).blocks(0)))
+
+
 def prediction_file(path, x, kind):
     if kind == "matlab5":
         scipy.io.savemat(path, {"testxdata": x})
@@ -356,7 +361,7 @@ def test_prediction_files(tmp_path, rng, monkeypatch, kind):
     x, _ = random_rows(rng, 23)
     path = tmp_path / "input.h5"
     prediction_file(path, x, kind)
-    packed = deepsea.read_sequences(path)
+    packed = read_windows(path)
     np.testing.assert_array_equal(dna.unpack_onehot(packed), x.transpose(0, 2, 1))
     blocks = list(deepsea.sequence_blocks(path))
     assert len(blocks) > 1
@@ -379,7 +384,7 @@ def test_bad_prediction_files(tmp_path, shape, value, message):
     with h5py.File(path, "w") as file:
         file["testxdata"] = np.full(shape, value, np.uint8)
     with pytest.raises(InputError, match=message) as caught:
-        deepsea.read_sequences(path)
+        read_windows(path)
     assert str(path) in str(caught.value)
 
 
@@ -388,12 +393,12 @@ def test_prediction_file_with_another_key(tmp_path):
     with h5py.File(path, "w") as file:
         file["x"] = np.zeros((3, 4, 10), np.uint8)
     with pytest.raises(InputError, match="expected the key 'testxdata', received: x"):
-        deepsea.read_sequences(path)
+        read_windows(path)
 
 
 @pytest.mark.data
 def test_deepseas_own_example(data_dir):
-    packed = deepsea.read_sequences(data_dir / "deepsea_example" / "example.h5")
+    packed = read_windows(data_dir / "deepsea_example" / "example.h5")
     assert packed.shape == (8, 500)
     middle = [dna.decode(dna.unpack_codes(row))[499] for row in packed[:4]]
     assert middle == ["G", "A", "T", "C"]

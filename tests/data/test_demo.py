@@ -24,7 +24,7 @@ def motifs() -> Mapping[str, Motif]:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("demo") / "data"
-    return demo.make_demo(out, seed=7, chromosomes=SMALL)
+    return demo.make_demo(out, seed=7, chromosomes=SMALL).folder
 
 
 def log_odds(codes: Bytes, motif: Motif) -> np.ndarray:
@@ -192,7 +192,7 @@ def test_labels_are_the_peaks_of_the_files(built):
 
 
 def test_make_demo_again_gives_the_same_bytes(built, tmp_path):
-    again = demo.make_demo(tmp_path / "again", seed=7, chromosomes=SMALL)
+    again = demo.make_demo(tmp_path / "again", seed=7, chromosomes=SMALL).folder
     for path in (built / "source").rglob("*"):
         if path.is_file():
             assert path.read_bytes() == (again / path.relative_to(built)).read_bytes()
@@ -208,9 +208,12 @@ def test_make_demo_does_not_overwrite_unasked(tmp_path):
     with pytest.raises(InputError, match="already exists"):
         demo.make_demo(out, chromosomes=SMALL)
     assert (out / "mine.txt").read_text() == "keep"
-    demo.make_demo(out, overwrite=True, chromosomes=SMALL)
-    assert not (out / "mine.txt").exists()
-    assert open_store(out).train.n_windows > 0
+    with pytest.raises(InputError, match=r"replaces only what 'demo' writes. Received: mine\.txt"):
+        demo.make_demo(out, overwrite=True, chromosomes=SMALL)
+    (out / "mine.txt").rename(out / "bundle.json")
+    made = demo.make_demo(out, overwrite=True, chromosomes=SMALL)
+    assert not (out / "bundle.json").exists()
+    assert made.train.n_windows > 0
 
 
 def test_full_size():

@@ -38,7 +38,7 @@ def test_folds_are_about_equal(rng):
 
 @pytest.mark.parametrize(
     ("n_folds", "message"),
-    [(2, "at least 3 .* Received: 2"), (5, "--folds 5: the dataset has windows on 4 chromosomes")],
+    [(2, "at least 3 .* Received: 2"), (5, "`folds=5`: the dataset has windows on 4 chromosomes")],
 )
 def test_too_few_are_refused(n_folds, message):
     with pytest.raises(InputError, match=message):
@@ -118,7 +118,7 @@ def test_no_coordinates_or_mixed_strands_are_refused(tmp_path):
         del file["chrom"], file["start"]
     with h5py.File(source.valid.path, "r+") as file:
         file.attrs["strands"] = "both"
-    with pytest.raises(InputError, match=r"test.h5: --folds deals .* no coordinates"):
+    with pytest.raises(InputError, match=r"test.h5: `folds` deals .* no coordinates"):
         folds.deal_dataset(open_store(source.folder), 3)
 
 

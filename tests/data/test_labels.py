@@ -2,10 +2,12 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from danq_keras.data.build_summary import BuildSummary
 from danq_keras.data.labels import (
     NOT_CHOSEN,
     NOT_IN_GENOME,
@@ -16,8 +18,10 @@ from danq_keras.data.labels import (
     name_targets,
     target_name,
 )
+from danq_keras.data.store import SPLITS
 from danq_keras.data.targets import Targets
 from danq_keras.genome.dna import unpack_labels
+from danq_keras.genome.intervals import SpanLists
 from danq_keras.system.errors import InputError
 
 LENGTHS = {"chr1": 1000, "chr2": 500}
@@ -46,9 +50,9 @@ def test_target_name_is_the_file_name_without_its_endings(file: str, name: str) 
 
 def test_targets_keep_the_order_of_the_files(tmp_path: Path) -> None:
     paths = [tmp_path / "z.bed", tmp_path / "a.bed"]
-    files = name_targets(paths)
-    assert files.paths == tuple(paths)
-    assert files.targets.names == ("z", "a")
+    targets, files = name_targets(paths)
+    assert files == [(path,) for path in paths]
+    assert targets.names == ("z", "a")
 
 
 def test_files_of_one_name_are_refused(tmp_path: Path) -> None:
@@ -61,21 +65,21 @@ def test_files_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_table_names_files_beside_it_and_keeps_na_as_text(tmp_path: Path) -> None:
     table = tmp_path / "targets.tsv"
     table.write_text("file\tname\ttreatment\tgroup\np/x.bed\tX\tNone\tTF\np/y.bed\tY\tNA\t\n")
-    files = name_targets([], table)
-    assert files.paths == (tmp_path / "p/x.bed", tmp_path / "p/y.bed")
-    assert files.targets.names == ("X", "Y")
-    assert files.targets.treatment == ("None", "NA")
-    assert files.targets.group == ("TF", "")
-    assert files.targets.cell_type == ()
+    targets, files = name_targets([], table)
+    assert files == [(tmp_path / "p/x.bed",), (tmp_path / "p/y.bed",)]
+    assert targets.names == ("X", "Y")
+    assert targets.treatment == ("None", "NA")
+    assert targets.group == ("TF", "")
+    assert targets.cell_type == ()
 
 
 def test_table_is_joined_with_the_given_files_by_name(tmp_path: Path) -> None:
     table = tmp_path / "targets.csv"
     table.write_text("file,name,group\nx.bed,X,TF\ny.bed,Y,DNase\nz.bed,Z,TF\n")
-    files = name_targets([Path("elsewhere/z.bed"), Path("x.bed")], table)
-    assert files.paths == (Path("elsewhere/z.bed"), Path("x.bed"))
-    assert files.targets.names == ("Z", "X")
-    assert files.targets.group == ("TF", "TF")
+    targets, files = name_targets([Path("elsewhere/z.bed"), Path("x.bed")], table)
+    assert files == [(Path("elsewhere/z.bed"),), (Path("x.bed"),)]
+    assert targets.names == ("Z", "X")
+    assert targets.group == ("TF", "TF")
     with pytest.raises(InputError, match=r"no row for 1 of 2 peak files, such as 'w\.bed'"):
         name_targets([Path("x.bed"), Path("w.bed")], table)
 
@@ -106,38 +110,45 @@ def test_a_file_listed_twice_is_refused_when_joined(tmp_path: Path) -> None:
         name_targets([Path("x.bed")], table)
 
 
+def loaded(paths: list[Path], **choices: Any) -> tuple[SpanLists, BuildSummary]:
+    """Peaks of chromosome 1, and what was counted."""
+    targets, files = name_targets(paths)
+    summary = BuildSummary.empty(targets, SPLITS)
+    return load_peaks(files, LENGTHS, chroms=["chr1"], summary=summary, **choices), summary
+
+
 def test_peaks_are_sorted_out_by_chromosome_and_counted(tmp_path: Path) -> None:
     paths = [
         bed(tmp_path, "a.bed", "chr1 10 20 x 5", "chr9 10 20 x 9", "chr1 30 40 x 9"),
         bed(tmp_path, "b.bed", "chr2 10 20 x 9", "chr1 1 2 x 9"),
     ]
-    peaks = load_peaks(name_targets(paths), LENGTHS, chroms=["chr1"], min_signal=6)
-    assert [[part.tolist() for part in target] for target in peaks.by_chrom["chr1"]] == [
+    peaks, summary = loaded(paths, min_signal=6)
+    assert [[part.tolist() for part in target] for target in peaks["chr1"]] == [
         [[30], [40]],
         [[1], [2]],
     ]
-    assert peaks.left_out == {WEAK: 1, NOT_IN_GENOME: 1, NOT_CHOSEN: 1}
-    assert peaks.n_read == 5
+    assert summary.peaks_left_out == {WEAK: 1, NOT_IN_GENOME: 1, NOT_CHOSEN: 1}
+    assert summary.n_peaks == 5
 
 
 def test_resizing_is_around_the_centre_and_clipped(tmp_path: Path) -> None:
     path = bed(tmp_path, "a.bed", "chr1 100 101", "chr1 10 21", "chr1 990 1000")
-    peaks = load_peaks(name_targets([path]), LENGTHS, chroms=["chr1"], resize=50)
-    starts, ends = peaks.by_chrom["chr1"][0]
+    peaks, _ = loaded([path], resize=50)
+    starts, ends = peaks["chr1"][0]
     # Centres 100, 15 and 995; [c - 25, c + 25).
     assert starts.tolist() == [75, 0, 970]
     assert ends.tolist() == [125, 40, 1000]
-    odd = load_peaks(name_targets([path]), LENGTHS, chroms=["chr1"], resize=5)
-    assert odd.by_chrom["chr1"][0][0][0] == 98  # c - 5 // 2
-    assert odd.by_chrom["chr1"][0][1][0] == 103
+    odd, _ = loaded([path], resize=5)
+    assert odd["chr1"][0][0][0] == 98  # c - 5 // 2
+    assert odd["chr1"][0][1][0] == 103
 
 
 def test_resizing_is_around_the_summit_where_there_is_one(tmp_path: Path) -> None:
     path = bed(
         tmp_path, "a.narrowPeak", "chr1 100 200 . 0 . 1 1 1 10", "chr1 100 200 . 0 . 1 1 1 -1"
     )
-    peaks = load_peaks(name_targets([path]), LENGTHS, chroms=["chr1"], resize=20)
-    assert peaks.by_chrom["chr1"][0][0].tolist() == [100, 140]
+    peaks, _ = loaded([path], resize=20)
+    assert peaks["chr1"][0][0].tolist() == [100, 140]
 
 
 def test_a_bin_is_positive_when_more_than_the_share_is_covered() -> None:
@@ -262,9 +273,9 @@ def test_a_point_exactly_between_two_bins_labels_neither(tmp_path: Path) -> None
     """Resized to a bin's length it covers exactly half of both; a base off, it has its bin."""
     for point, expected in ((400, []), (399, [1]), (401, [2]), (500, [2])):
         path = bed(tmp_path, "points.bed", f"chr1 {point} {point + 1}")
-        peaks = load_peaks(name_targets([path]), LENGTHS, chroms=["chr1"], resize=200)
+        peaks, _ = loaded([path], resize=200)
         bins = np.arange(0, 1000, 200)
-        labels = label_bins(peaks.by_chrom["chr1"], bins, length=200, above=100)
+        labels = label_bins(peaks["chr1"], bins, length=200, above=100)
         assert labels.positive[0].tolist() == expected
         assert [(int(a), int(b)) for a, b in zip(*labels.peak_bins[0], strict=True)] == [
             (1, 3) if point != 500 else (2, 3)

@@ -77,7 +77,7 @@ def test_chosen_chromosomes_keep_the_file_s_order(genome):
     windows, skipped = tiled_windows(genome, 20, step=20, chroms=["chr1", "chr2"])
     assert windows.columns(0, 3)["chrom"].tolist() == ["chr2", "chr2", "chr1"]
     assert skipped == []
-    with pytest.raises(InputError, match=r"--chroms: chr3 not in .*g.fa, which has chr2, tiny"):
+    with pytest.raises(InputError, match=r"`chroms`: chr3 not in .*g.fa, which has chr2, tiny"):
         tiled_windows(genome, 20, step=20, chroms=["chr3"])
     with pytest.raises(InputError, match=r"no record has the 50 .*; 4 shorter than the window"):
         tiled_windows(genome, 50, step=20)
@@ -93,7 +93,7 @@ def test_records_of_the_window_s_length(tmp_path, rng):
         assert letters_of(windows, 3) == list(records.values())[3:]
         assert windows.columns(1, 3)["name"].tolist() == ["r1", "r2"]
         assert [(each.name, each.reason) for each in skipped] == [
-            ("long", "longer than the window of 12 bases, --tile STEP cuts it into windows"),
+            ("long", "longer than the window of 12 bases, `tile=STEP` cuts it into windows"),
             ("short", "shorter than the window of 12 bases"),
         ]
         with pytest.raises(InputError, match=r"no record has the 14 bases of a window; 7 shorter"):

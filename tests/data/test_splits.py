@@ -82,9 +82,9 @@ def test_bad_tables_are_refused(genome: Genome, tmp_path: Path, rows: str, messa
 
 
 def test_bad_options_are_refused(genome: Genome, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"--test-chroms: genome\.fa has no chr1"):
+    with pytest.raises(InputError, match=r"`test_chroms`: genome\.fa has no chr1"):
         split_by_options(genome, test_chroms=("chr1",), valid_region=None)
-    with pytest.raises(InputError, match="--valid-region: the region ends at 200"):
+    with pytest.raises(InputError, match="`valid_region`: the region ends at 200"):
         split_by_options(genome, test_chroms=(), valid_region="a:1-200")
     with pytest.raises(InputError, match=r"valid and test, which share a:1-10|test and valid"):
         split_by_options(genome, test_chroms=("a",), valid_region="a:1-10")

@@ -4,9 +4,10 @@ import gzip
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from danq_keras.genome.bed import in_genome, read_bed, read_located, rename_chrom
+from danq_keras.genome.bed import bed_from_frame, in_genome, read_bed, read_located, rename_chrom
 from danq_keras.genome.intervals import covered_bases, merge, overlapped
 from danq_keras.system.errors import InputError
 
@@ -55,7 +56,7 @@ def test_score_is_the_signal_of_plain_bed_and_unread_unless_asked(tmp_path: Path
     assert len(read_bed(dotted)) == 1
     with pytest.raises(InputError, match=r"line 1: the signal must be a finite number"):
         read_bed(dotted, with_signal=True)
-    with pytest.raises(InputError, match=r"no signal .*--min-signal. Received: 3 columns"):
+    with pytest.raises(InputError, match=r"no signal .*`min_signal`. Received: 3 columns"):
         read_bed(write(tmp_path / "c.bed", "chr1\t1\t4\n"), with_signal=True)
 
 
@@ -213,7 +214,7 @@ def test_two_names_that_become_one_are_one_chromosome(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("chroms", "advice"),
     [
-        ({"1": 10}, r"Pass --chrom-names strip\."),
+        ({"1": 10}, r"Pass `chrom_names='strip'`\."),
         ({"chrchr1": 10}, "Rename one side"),
         ({"II": 10}, "Rename one side"),
     ],
@@ -225,5 +226,48 @@ def test_no_chromosome_in_common_suggests_what_to_do(
     with pytest.raises(InputError, match=rf"a\.bed: none of its chromosomes .* {advice}"):
         read_located(path, chroms, chrom_names=None)
     path = write(tmp_path / "b.bed", "1\t1\t4\n")
-    with pytest.raises(InputError, match=r"Pass --chrom-names add\."):
+    with pytest.raises(InputError, match=r"Pass `chrom_names='add'`\."):
         read_located(path, {"chr1": 10}, chrom_names=None)
+
+
+def peaks(**columns: object) -> pd.DataFrame:
+    return pd.DataFrame({"chrom": ["chr2", "chr1"], "start": [5, 0], "end": [9, 4]} | dict(columns))
+
+
+def test_a_data_frame_is_like_a_file() -> None:
+    bed = bed_from_frame(peaks(signal=[1.5, 2], summit=[-1, 3]), "mine", with_signal=True)
+    assert [bed.describe(i) for i in range(2)] == ["chr2:5-9", "chr1:0-4"]
+    assert bed.signal is not None
+    assert bed.summits is not None
+    assert (bed.signal.tolist(), bed.summits.tolist()) == ([1.5, 2.0], [-1, 3])
+    plain = bed_from_frame(peaks(signal=[1.5, 2]), "mine")
+    assert plain.signal is None
+    assert plain.summits is None
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (
+            peaks().drop(columns="end"),
+            r"mine: a data frame of peaks has rows with chrom, start, end",
+        ),
+        (peaks()[:0], "Received: 0 rows with chrom, start, end"),
+        (peaks(start=[1.0, 2.0]), "mine: 'start' must be whole numbers. Received: float64"),
+        (peaks(start=[5, -1]), r"mine, row 1: the start must not be negative.*chr1:-1-4"),
+        (peaks(end=[5, 4]), r"mine, row 0: .*the end must be above it.*chr2:5-5"),
+        (peaks(summit=["a", "b"]), "mine: 'summit' must be whole numbers"),
+    ],
+)
+def test_bad_data_frames_are_refused(frame: pd.DataFrame, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        bed_from_frame(frame, "mine")
+
+
+def test_a_signal_that_is_needed_must_be_there() -> None:
+    with pytest.raises(
+        InputError, match=r"chrom, start, end, signal\. Received: 2 rows with chrom"
+    ):
+        bed_from_frame(peaks(), "mine", with_signal=True)
+    with pytest.raises(InputError, match=r"mine, row 1: .* the signal finite"):
+        bed_from_frame(peaks(signal=[1, float("nan")]), "mine", with_signal=True)

@@ -114,7 +114,7 @@ def test_records_and_their_names(files, tmp_path, command):
     assert command(files / "run", fasta, tmp_path / "r.tsv", "--strands", "forward")[0] == 0
     table = pd.read_csv(tmp_path / "r.tsv", sep="\t")
     assert table.to_numpy().tolist() == [["first", 1.0, 0.0], ["β", 0.0, 1.0]]
-    assert "longer than the window" in (tmp_path / "r.tsv.skipped.tsv").read_text()
+    assert ", --tile STEP cuts it into windows" in (tmp_path / "r.tsv.skipped.tsv").read_text()
 
 
 def test_intervals(files, records, tmp_path, command):

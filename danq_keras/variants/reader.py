@@ -46,9 +46,7 @@ def read_effects(path: Path) -> Effects:
     try:
         with h5py.File(path, "r") as file:
             if file.attrs.get("format") != FORMAT:
-                raise InputError(
-                    f"{path}: not effects of score_variants.py in an .h5 file."
-                )
+                raise InputError(f"{path}: not effects of score_variants.py in an .h5 file.")
             if not len(file["pos"]):
                 raise InputError(f"{path}: there are no variants in it. Give a file that has some.")
             texts = {name: file[name].asstr()[:] for name in ("chrom", "id", "ref", "alt")}

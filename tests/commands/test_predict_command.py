@@ -470,7 +470,8 @@ def test_deepsea_s_example_is_symmetric_with_both_strands(data_dir, tmp_path, co
     results = {}
     for strands in ("forward", "both"):
         out = tmp_path / f"{strands}.h5"
-        assert command(tmp_path / "m.keras", source, out, "--strands", strands)[0] == 0
+        flags = ("--strands", strands, "--target-names", "deepsea")
+        assert command(tmp_path / "m.keras", source, out, *flags)[0] == 0
         results[strands] = read(out)["pred"]
         assert results[strands].shape == (8, 919)
     assert read(out)["targets"].tolist() == list(deepsea_targets().names)

@@ -118,9 +118,9 @@ def _are_sets(arguments: list[str]) -> bool:
     Raises:
         InputError: only some are, and one of repeats has no table of its own.
     """
-    from danq_keras.runs.sets import REPEATS, kind_of
+    from danq_keras.runs.sets import REPEATS, set_kind
 
-    kinds = [kind_of(Path(argument)) for argument in arguments]
+    kinds = [set_kind(Path(argument)) for argument in arguments]
     if len(arguments) > 1 and all(kinds):
         return True
     if REPEATS in kinds:
@@ -132,7 +132,7 @@ def _are_sets(arguments: list[str]) -> bool:
 
 
 def _compare_sets(args: argparse.Namespace) -> int:
-    from danq_keras.runs import comparison as repeats_comparison
+    from danq_keras.runs import comparison
     from danq_keras.system.files import refuse_existing
 
     if args.min_positives > 1:
@@ -140,16 +140,14 @@ def _compare_sets(args: argparse.Namespace) -> int:
             "--min-positives: not for sets of runs, which have their own. Leave it out."
         )
     if args.out is not None:
-        for name in repeats_comparison.FILES:
+        for name in comparison.FILES:
             refuse_existing(args.out / name, overwrite=args.overwrite)
     tables = [Path(table) for table in args.tables]
     reference = Path(args.reference) if args.reference else tables.pop(0)
-    found = [
-        repeats_comparison.compare_sets(table, reference, common=args.common) for table in tables
-    ]
-    print("\n".join(repeats_comparison.set_markdown(each) for each in found))
+    found = [comparison.compare_sets(table, reference, common=args.common) for table in tables]
+    print("\n".join(comparison.set_markdown(each) for each in found))
     if args.out is not None:
-        paths = repeats_comparison.write_set_comparison(found, args.out, overwrite=args.overwrite)
+        paths = comparison.write_set_comparison(found, args.out, overwrite=args.overwrite)
         print(f"Written: {', '.join(str(path) for path in paths)}")
     return 0
 

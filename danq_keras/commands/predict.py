@@ -22,7 +22,7 @@ from danq_keras.data.sequence_inputs import (
 from danq_keras.genome.bed import CHROM_NAMES
 from danq_keras.genome.fasta import Genome
 from danq_keras.prediction.growing import partial_path
-from danq_keras.prediction.outputs import coverage, kind_of
+from danq_keras.prediction.outputs import coverage, prediction_kind
 from danq_keras.system.command import command, name_flags, run_command
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import refuse_existing
@@ -141,7 +141,7 @@ def _add_values(group: argparse._ArgumentGroup) -> None:
 def _check_output(args: argparse.Namespace) -> None:
     """Everything that is wrong with OUTPUT's name is found before any work."""
     out = args.output
-    kind = kind_of(out)
+    kind = prediction_kind(out)
     if out.is_dir() and kind != "tracks":
         raise InputError(f"{out}: this is a folder, a file is written. Choose another name.")
     if not args.resume:

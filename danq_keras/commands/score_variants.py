@@ -175,11 +175,11 @@ def _score(args: argparse.Namespace, vcf: "VcfFile", genome: "Genome") -> None:
         score_to_file,
         survey_variants,
     )
-    from danq_keras.variants.scorer import window_of
+    from danq_keras.variants.scorer import variant_window
     from danq_keras.variants.windows import WindowCutter
 
     model = load_model(args.model, targets=args.target_names)
-    cutter = WindowCutter(genome, window_of(model), chrom_names=args.chrom_names)
+    cutter = WindowCutter(genome, variant_window(model), chrom_names=args.chrom_names)
     chosen = None if args.targets is None else model.targets.find(args.targets.split(","))
     options = ScoreOptions(
         strands=args.strands,

@@ -156,9 +156,9 @@ def _is_set(args: argparse.Namespace) -> bool:
     """
     if args.repeats is not None or args.folds is not None:
         return True
-    from danq_keras.runs.sets import kind_of  # here: its tables take half a second to import
+    from danq_keras.runs.sets import set_kind  # here: its tables take half a second to import
 
-    if args.resume and args.out is not None and kind_of(args.out) is not None:
+    if args.resume and args.out is not None and set_kind(args.out) is not None:
         return True
     for name in ("jobs", "until_loss"):
         if getattr(args, name) is not None:

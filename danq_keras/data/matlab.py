@@ -16,7 +16,6 @@ import math
 import tempfile
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +29,7 @@ import scipy.io.matlab
 
 from danq_keras.genome.dna import Bytes
 from danq_keras.system.errors import InputError
+from danq_keras.system.threads import one_ahead
 
 BLOCK_BYTES = 1 << 26
 DIRECT_BYTES = 1 << 28  # the largest slab of whole chunks that is read at once
@@ -310,21 +310,14 @@ def _read_ahead(
 
     h5py lets go of the interpreter while it reads and inflates.
     """
-    with ThreadPoolExecutor(1) as pool:
-        waiting = None
-        for dataset, selection in reads:
-            following = pool.submit(dataset.__getitem__, selection)
-            if waiting is not None:
-                yield _result(waiting, path)
-            waiting = following
-        if waiting is not None:
-            yield _result(waiting, path)
 
+    def read(part: tuple[h5py.Dataset, Any]) -> npt.NDArray[Any]:
+        dataset, selection = part
+        with _damaged(path):
+            values: npt.NDArray[Any] = dataset[selection]
+        return values
 
-def _result(future: Any, path: Path) -> npt.NDArray[Any]:
-    with _damaged(path):
-        values: npt.NDArray[Any] = future.result()
-    return values
+    return one_ahead(read, reads)
 
 
 def _spilled_blocks(

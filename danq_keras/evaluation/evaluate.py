@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from danq_keras.data.store import Dataset, open_store
+from danq_keras.data.bundle import open_dataset
+from danq_keras.data.store import Dataset
 from danq_keras.evaluation import metrics
 from danq_keras.evaluation.auc_tables import add_baselines, auc_table, summarise, write_auc_table
 from danq_keras.evaluation.baselines import load_or_compute
@@ -117,7 +118,7 @@ def evaluate(
         >>> result.table.sort_values("auroc")[["target", "auroc", "auprc"]]
     """
     trained = model if isinstance(model, TrainedModel) else load_model(model)
-    dataset = data if isinstance(data, Dataset) else open_store(Path(data))
+    dataset = data if isinstance(data, Dataset) else open_dataset(data)
     how = Evaluation(split=split, bootstrap=bootstrap, min_positives=min_positives)
     return evaluate_model(trained, dataset, how=how)
 

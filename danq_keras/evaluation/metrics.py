@@ -20,7 +20,6 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from danq_keras.recipes.config import PROBABILITY_CLIP
 from danq_keras.system.terminal import progress
 from danq_keras.system.threads import n_threads
 
@@ -274,39 +273,6 @@ def f1_at(
     defined = (positives > 0) & (positives < counted) & ~np.isnan(thresholds)
     np.divide(2 * hits, positives + called, out=f1, where=defined)
     return f1
-
-
-def binary_cross_entropy(labels: Flags, probs: Scores, *, ignore: Flags | None = None) -> float:
-    """Binary cross-entropy, mean over the targets of a row, then over rows, in float64.
-
-    Probabilities are clipped to [1e-7, 1 - 1e-7]. Ignored entries are left out of their row's
-    mean, and a row without any other entry is left out; NaN when no row is left.
-
-    Args:
-        labels: (N, T) uint8 or bool.
-        probs: (N, T) float32 or float64.
-        ignore: (N, T), not zero where an entry does not count.
-
-    Raises:
-        ValueError: the shapes differ.
-    """
-    check_pair(labels, probs, ignore)
-
-    def rows(begin: int) -> tuple[float, int]:
-        part = slice(begin, begin + _ROWS)
-        p = probs[part].astype(np.float64)
-        chance = np.where(labels[part] != 0, p, 1 - p)
-        loss = -np.log(np.clip(chance, PROBABILITY_CLIP, 1 - PROBABILITY_CLIP))
-        keep = np.ones(loss.shape, bool) if ignore is None else ignore[part] == 0
-        counted = np.count_nonzero(keep, axis=1)
-        some = counted > 0
-        means = np.where(keep, loss, 0).sum(axis=1)[some] / counted[some]
-        return float(means.sum()), int(some.sum())
-
-    with ThreadPoolExecutor(n_threads()) as pool:
-        parts = list(pool.map(rows, range(0, len(probs), _ROWS)))
-    n_rows = sum(count for _, count in parts)
-    return sum(loss for loss, _ in parts) / n_rows if n_rows else float("nan")
 
 
 def macro(

@@ -27,7 +27,7 @@ from danq_keras.evaluation.auc_tables import (
     read_auc_table,
     summarise,
 )
-from danq_keras.evaluation.baselines import NAMES as BASELINE_LABELS
+from danq_keras.evaluation.baselines import NAMES
 from danq_keras.interpret.files import SUMMARY as EXPLANATION
 from danq_keras.interpret.kernel_motifs import SHEET, SUMMARY, TABLE, logo_path
 from danq_keras.system.errors import InputError
@@ -206,7 +206,7 @@ def format_number(value: Any, digits: int = 4) -> str:
 def summary_section(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Cards and tables of `test_summary.json`; what it lacks is shown as NA."""
     overall, baselines = summary["overall"], summary.get("baselines") or {}
-    labels = {name: BASELINE_LABELS.get(name, name) for name in baselines}
+    labels = {name: NAMES.get(name, name) for name in baselines}
     cards = [
         {
             "label": label,
@@ -291,7 +291,7 @@ def _plots(table: pd.DataFrame, min_positives: int) -> list[dict[str, Any]]:
         for area, label in areas.items()
     ]
     for name in baseline_names(table)[:1]:  # the paper's baseline stands first
-        label = BASELINE_LABELS.get(name, name)
+        label = NAMES.get(name, name)
         for area, what in areas.items():
             column = f"baseline_{name}_{area}"
             svg = panels.scatter(shown, column, area, xlabel=f"{label}, {what}", ylabel="this run")

@@ -40,7 +40,7 @@ _HDF5 = (".h5", ".hdf5")
 _MEANING = {"pred": "probability", "spread": "standard deviation over the models"}
 
 
-def kind_of(out: Path) -> str:
+def prediction_kind(out: Path) -> str:
     """What OUTPUT's name asks for: "hdf5", "table", "track", or "tracks" for a folder of them.
 
     Raises:
@@ -65,7 +65,7 @@ def growing_file(
     """`growing_output` of predictions.
 
     Args:
-        out: see `kind_of`.
+        out: see `prediction_kind`.
         windows: what is predicted.
         contents: see `Contents`.
         resume: go on with what is there.
@@ -113,7 +113,7 @@ def coverage(tiling: Tiling) -> str:
 def _publish(
     file: h5py.File, out: Path, windows: Windows, contents: Contents, *, overwrite: bool
 ) -> None:
-    kind = kind_of(out)
+    kind = prediction_kind(out)
     if kind == "hdf5":
         refuse_existing(out, overwrite=overwrite)  # somebody else may have been quicker
         move_complete(file, out)

@@ -20,7 +20,7 @@ from danq_keras.data.inputs import Windows
 from danq_keras.genome.dna import Bytes
 from danq_keras.models.trained import TrainedModel, check_ensemble, embedding_model, weights_digest
 from danq_keras.prediction.growing import Contents
-from danq_keras.prediction.outputs import growing_file, kind_of
+from danq_keras.prediction.outputs import growing_file, prediction_kind
 from danq_keras.prediction.predictor import Floats, Predictor
 from danq_keras.system.errors import InputError
 from danq_keras.system.terminal import progress
@@ -172,7 +172,7 @@ def check_output(out: Path, windows: Windows, values: Sequence[str], *, n_target
         InputError: the windows are not tiles, tiles leave gaps, or one file is asked to hold more
             than one track.
     """
-    kind = kind_of(out)
+    kind = prediction_kind(out)
     if kind not in ("track", "tracks"):
         return
     if windows.tiling is None or EMBEDDING in values:

@@ -62,7 +62,7 @@ REPEATS = Kind("repeats", "seed")
 FOLDS = Kind("folds", "fold")
 
 
-def kind_of(folder: Path) -> Kind | None:
+def set_kind(folder: Path) -> Kind | None:
     """Of which kind the set in a folder is; None when there is no set."""
     return next((kind for kind in (REPEATS, FOLDS) if (folder / kind.record).is_file()), None)
 
@@ -113,7 +113,7 @@ def read_run_set(folder: Path) -> RunSet:
     Raises:
         InputError: there is none, or its record is damaged.
     """
-    kind = kind_of(folder)
+    kind = set_kind(folder)
     if kind is None:
         raise InputError(
             f"{folder}: no set of runs (repeats.json or folds.json is missing). Train one with "

@@ -27,8 +27,8 @@ from danq_keras.runs.sets import (
     Kind,
     RunSet,
     SetTables,
-    kind_of,
     read_run_set,
+    set_kind,
     write_tables,
 )
 from danq_keras.runs.statistics import DEFAULT_UNTIL, Until
@@ -212,13 +212,13 @@ def _earlier(request: TrainRequest, several: Several, out: Path) -> RunSet | Non
     if not request.resume:
         if is_used(out):
             refuse_existing(out, overwrite=request.overwrite)
-            if kind_of(out) is None:
+            if set_kind(out) is None:
                 raise InputError(
                     f"{out}: `overwrite` replaces only a folder of repeats or folds here, and this "
                     "is none. Choose another `out`."
                 )
         return None
-    if kind_of(out) is None:
+    if set_kind(out) is None:
         advice = "start without `resume`"
         if (out / "config.json").is_file():
             advice = "it holds a single run: leave `repeats` and `folds` out"

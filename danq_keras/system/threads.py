@@ -1,26 +1,21 @@
 """Work done one step ahead in a thread of its own, and how many threads there are."""
 
+import contextlib
+import itertools
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 Item = TypeVar("Item")
-
-
 _In = TypeVar("_In")
-
-
 _Out = TypeVar("_Out")
 
 
 def ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The items, the next one being made in another thread while the caller uses the last."""
-    with ThreadPoolExecutor(1) as pool:
-        upcoming = pool.submit(next, items, None)
-        while (item := upcoming.result()) is not None:
-            upcoming = pool.submit(next, items, None)
-            yield item
+    """The items, none of them None, the next being made in another thread meanwhile."""
+    with contextlib.closing(one_ahead(lambda _: next(items, None), itertools.repeat(None))) as made:
+        yield from itertools.takewhile(lambda item: item is not None, made)
 
 
 def one_ahead(make: Callable[[_In], _Out], items: Iterable[_In]) -> Generator[_Out]:

@@ -33,7 +33,7 @@ from danq_keras.variants.files import (
     skipped_path,
     skipped_writer,
 )
-from danq_keras.variants.scorer import VariantScorer, window_of
+from danq_keras.variants.scorer import VariantScorer, variant_window
 from danq_keras.variants.table import VariantTable
 from danq_keras.variants.vcf import VcfFile
 from danq_keras.variants.windows import Allele, Reason, Survey, WindowCutter
@@ -164,7 +164,7 @@ def score_variants(
             source = VariantTable(variants)
         else:
             source = stack.enter_context(VcfFile(Path(variants)))
-        cutter = WindowCutter(fasta, window_of(trained), chrom_names=chrom_names)
+        cutter = WindowCutter(fasta, variant_window(trained), chrom_names=chrom_names)
         if background is not None and not isinstance(background, Background):
             background = saved_background(Path(background), trained, strands=strands)
         return _collected(trained, source, cutter, options=options, background=background)

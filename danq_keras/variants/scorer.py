@@ -18,7 +18,7 @@ from danq_keras.variants.files import ScoredBlock
 from danq_keras.variants.windows import VariantBlock
 
 
-def window_of(model: TrainedModel) -> int:
+def variant_window(model: TrainedModel) -> int:
     """Bases that the network reads.
 
     Raises:
@@ -49,7 +49,7 @@ class VariantScorer:
     def __init__(
         self, model: TrainedModel, *, strands: str = "both", background: Background | None = None
     ) -> None:
-        window = window_of(model)
+        window = variant_window(model)
         self._predictor = Predictor(model.network, window=window, strands=strands, batch_size=1)
         self._path = model.path
         self.targets = model.targets

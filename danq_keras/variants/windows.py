@@ -57,7 +57,7 @@ class Allele(NamedTuple):
         return len(self.ref) == len(self.alt) == 1
 
 
-class Skipped(NamedTuple):
+class SkippedAllele(NamedTuple):
     """An allele that is not scored; `detail` says what was expected and found, where that helps."""
 
     allele: Allele
@@ -82,7 +82,7 @@ class VariantBlock:
     alleles: tuple[Allele, ...]
     ref_row: Positions
     alt_row: Positions
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[SkippedAllele, ...]
     records: tuple[tuple[Record, tuple[int | None, ...]], ...]
 
     @property
@@ -105,7 +105,7 @@ class Survey:
     n_alleles: int = 0
     n_cut: int = 0
     n_skipped: Counter[Reason] = field(default_factory=Counter)
-    first_mismatch: Skipped | None = None
+    first_mismatch: SkippedAllele | None = None
     first_unsorted: str = ""
     unknown_chroms: dict[str, None] = field(default_factory=dict)
     _last: tuple[str, int] = ("", 0)
@@ -125,7 +125,7 @@ class Survey:
         if not in_order and not self.first_unsorted:
             self.first_unsorted = f"{record.chrom}:{record.pos}"
 
-    def count(self, allele: Allele, skipped: Skipped | None, *, is_cut: bool) -> None:
+    def count(self, allele: Allele, skipped: SkippedAllele | None, *, is_cut: bool) -> None:
         """Count an allele that `WindowCutter.judge` has judged."""
         if skipped is None:
             self.n_alleles += 1
@@ -161,19 +161,19 @@ class WindowCutter:
         """0-based start of the window of a variant at `pos`, 1-based."""
         return pos - self.window // 2
 
-    def judge(self, record: Record) -> list[tuple[Allele, Skipped | None]]:
+    def judge(self, record: Record) -> list[tuple[Allele, SkippedAllele | None]]:
         """Each alternative allele of a record, and why it cannot be scored, or None."""
         alleles = [Allele(*record[:4], alt) for alt in record.alts or (MISSING,)]
         length = self.genome.lengths.get(self._chrom(record.chrom))
         if length is None:
-            return [(allele, Skipped(allele, Reason.CHROMOSOME)) for allele in alleles]
+            return [(allele, SkippedAllele(allele, Reason.CHROMOSOME)) for allele in alleles]
         reasons = [_written_reason(allele) for allele in alleles]
         detail = "" if all(reasons) else self._mismatch(record, length)
-        judged: list[tuple[Allele, Skipped | None]] = []
+        judged: list[tuple[Allele, SkippedAllele | None]] = []
         for allele, reason in zip(alleles, reasons, strict=True):
             reason = reason or (Reason.MISMATCH if detail else self._misfit(allele, length))
             told = detail if reason is Reason.MISMATCH else ""
-            judged.append((allele, Skipped(allele, reason, told) if reason else None))
+            judged.append((allele, SkippedAllele(allele, reason, told) if reason else None))
         return judged
 
     def _mismatch(self, record: Record, length: int) -> str:
@@ -256,13 +256,16 @@ class _Block:
         self.codes: list[Bytes] = []
         self.records: list[tuple[Record, tuple[int | None, ...]]] = []
         self._alleles: list[Allele] = []
-        self._skipped: list[Skipped] = []
+        self._skipped: list[SkippedAllele] = []
         self._rows: list[tuple[int, int]] = []
         self._reference: tuple[str, int] | None = None
         self._reference_row = 0
 
     def add(
-        self, record: Record, judged: list[tuple[Allele, Skipped | None]], windows: list[Bytes]
+        self,
+        record: Record,
+        judged: list[tuple[Allele, SkippedAllele | None]],
+        windows: list[Bytes],
     ) -> None:
         place = (record.chrom, record.pos)
         if windows and place != self._reference:

@@ -7,7 +7,6 @@ from sklearn.metrics import (
     auc,
     average_precision_score,
     f1_score,
-    log_loss,
     precision_recall_curve,
     roc_auc_score,
 )
@@ -103,9 +102,6 @@ def test_no_rows():
     found = metrics.evaluate(np.zeros((0, 3), np.uint8), np.zeros((0, 3), np.float32))
     assert found.positives.tolist() == [0, 0, 0]
     assert np.isnan(found.auroc).all()
-    assert np.isnan(
-        metrics.binary_cross_entropy(np.zeros((0, 3), np.uint8), np.zeros((0, 3), np.float32))
-    )
 
 
 def test_ignored_entries_do_not_count(rng):
@@ -152,26 +148,6 @@ def test_f1_at_own_thresholds(rng):
     kept = ~ignore[:, 3]
     expected = f1_score(labels[kept, 3], probs[kept, 3] >= 0.4)
     assert metrics.f1_at(labels, probs, thresholds, ignore=ignore)[3] == pytest.approx(expected)
-
-
-def test_cross_entropy(rng):
-    labels, probs = simulate(rng, n_windows=5000, n_targets=5, dtype=np.float64)
-    probs[:3, 0] = [0, 1, 0]
-    clipped = np.clip(probs, 1e-7, 1 - 1e-7)
-    expected = np.mean([log_loss(y, p) for y, p in zip(labels.T, clipped.T, strict=True)])
-    assert metrics.binary_cross_entropy(labels, probs) == pytest.approx(expected, abs=EXACT)
-
-
-def test_cross_entropy_by_hand():
-    labels, probs = np.array([[1, 0], [1, 1], [0, 0]]), np.array([[0.5, 0.75], [0.25, 0.5], [1, 1]])
-    ignore = np.array([[0, 0], [0, 1], [1, 1]])
-    first, second = (np.log(2) + np.log(4)) / 2, np.log(4)
-    assert metrics.binary_cross_entropy(
-        labels.astype(np.uint8), probs, ignore=ignore.astype(np.uint8)
-    ) == pytest.approx((first + second) / 2)
-    whole = metrics.binary_cross_entropy(labels.astype(np.uint8), probs)
-    third = -np.log(1e-7)  # certain and wrong: clipped, not infinite
-    assert whole == pytest.approx((first + (np.log(4) + np.log(2)) / 2 + third) / 3, rel=1e-7)
 
 
 def test_macro_counts_and_averages():

@@ -20,7 +20,7 @@ from danq_keras.models.networks import build_network
 from danq_keras.prediction import growing as prediction_files
 from danq_keras.prediction import outputs
 from danq_keras.prediction import stream as predict_stream
-from danq_keras.prediction.outputs import kind_of, track_names
+from danq_keras.prediction.outputs import prediction_kind, track_names
 from danq_keras.prediction.predictor import Predictor, automatic_batch_size
 from danq_keras.system import errors
 
@@ -429,7 +429,7 @@ def test_overwrite_begins_anew(files, tmp_path, command):
      ("a.bw", "track"), ("a.bigWig", "track"), ("tracks", "tracks")],
 )  # fmt: skip
 def test_kinds(name, kind, tmp_path):
-    assert kind_of(tmp_path / name) == kind
+    assert prediction_kind(tmp_path / name) == kind
 
 
 def test_track_names_are_different_file_names():

@@ -47,7 +47,7 @@ def test_positives_of_folds_add_up(tmp_path):
 def test_a_record_comes_back(tmp_path, folds):
     found = sets.make_set(tmp_path / "set", AUCS, folds=folds)
     assert run_sets.read_run_set(tmp_path / "set") == found
-    assert run_sets.kind_of(tmp_path / "set") is (FOLDS if folds else REPEATS)
+    assert run_sets.set_kind(tmp_path / "set") is (FOLDS if folds else REPEATS)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "3", '{"repeats": [0]}', '{"repeats": 3}'])
@@ -58,7 +58,7 @@ def test_a_damaged_record_is_one_line(tmp_path, content):
 
 
 def test_no_set(tmp_path):
-    assert run_sets.kind_of(tmp_path) is None
+    assert run_sets.set_kind(tmp_path) is None
     with pytest.raises(InputError, match="no set of runs"):
         run_sets.read_run_set(tmp_path)
 

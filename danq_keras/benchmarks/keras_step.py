@@ -16,7 +16,7 @@ def make_step(preset: Preset, sequence: Any, labels: Any) -> Callable[[], float]
     Args:
         preset: network, precision, RMSprop's numbers.
         sequence: (B, L) uint8 codes.
-        labels: (B, T) float32.
+        labels: (B, T) float32, 0 or 1, the labels of the windows.
     """
     model = build_network(preset.model, precision=preset.train.precision)
     optimizer = keras.optimizers.RMSprop(

@@ -67,7 +67,7 @@ def make_step(preset: Preset, sequence: Any, labels: Any) -> Callable[[], float]
     Args:
         preset: network, precision, RMSprop's numbers.
         sequence: (B, L) uint8 codes.
-        labels: (B, T) float32.
+        labels: (B, T) float32, 0 or 1, the labels of the windows.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = DanQ(preset.model) if isinstance(preset.model.filters, int) else _deepsea(preset.model)

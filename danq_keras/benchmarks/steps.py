@@ -267,7 +267,7 @@ def step_sizes_png(path: Path, table: pd.DataFrame) -> None:
     """Root mean square of a step over the steps of training, a panel per group of weights.
 
     Args:
-        path: PNG to write.
+        path: PNG file to write, in place of an earlier one.
         table: rows with `rule`, `step`, `weights` and `step_rms`; a line is a rule.
     """
     groups, rules = table["weights"].unique(), table["rule"].unique()

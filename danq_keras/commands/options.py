@@ -21,7 +21,7 @@ def read_pairs(pairs: Iterable[str], settings: Mapping[str, Any] | None = None) 
     """`--set` pairs as settings in text, added to those that flags gave.
 
     Args:
-        pairs: texts KEY=VALUE.
+        pairs: texts of the form KEY=VALUE, as `--set` takes them.
         settings: what other flags say.
 
     Raises:

@@ -78,10 +78,10 @@ def draw_letters(
     """Letters as high as `heights` (w, 4), A,G,C,T, from x = `first` on; without any, no letter.
 
     Args:
-        axes: drawn on.
-        heights: of each letter.
+        axes: axes that the letters are drawn on.
+        heights: (W, 4) height of each letter, A,C,G,T, negative below the axis.
         first: x of the first position.
-        options: of `logomaker.Logo`.
+        options: further arguments of `logomaker.Logo`.
 
     Raises:
         InputError: logomaker is not installed.
@@ -106,8 +106,8 @@ def logo_png(path: Path, motif: Motif) -> None:
     """The logo of a motif.
 
     Args:
-        path: PNG file.
-        motif: what is drawn.
+        path: PNG file to write.
+        motif: motif whose logo is drawn.
 
     Raises:
         InputError: logomaker is not installed.
@@ -125,7 +125,7 @@ def matches_png(path: Path, pairs: Sequence[AlignedPair]) -> None:
     """A sheet of motifs, each above the known one that it matches, aligned; the overlap is shaded.
 
     Args:
-        path: PNG file.
+        path: PNG file to write.
         pairs: at least one, in reading order.
 
     Raises:

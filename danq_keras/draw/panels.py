@@ -27,7 +27,7 @@ def learning_curves(history: pd.DataFrame, columns: dict[str, str], *, ylabel: s
 
     Args:
         history: a row per epoch with `epoch` and the columns asked for.
-        columns: column → label.
+        columns: column of the history → its label in the legend.
         ylabel: what the values are.
     """
 
@@ -50,7 +50,7 @@ def curves_of_runs(histories: Sequence[pd.DataFrame], column: str, *, ylabel: st
 
     Args:
         histories: of R runs, a row per epoch with `epoch` and the column.
-        column: what is drawn.
+        column: column of the histories that is drawn.
         ylabel: what the values are.
     """
 

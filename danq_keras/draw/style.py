@@ -96,8 +96,8 @@ def save_png(figure: Figure, path: Path, *, dpi: int) -> None:
 
     Args:
         figure: on a white ground, in few colours: no heat map.
-        path: PNG file.
-        dpi: dots an inch.
+        path: PNG file to write, in place of an earlier one.
+        dpi: dots an inch of the picture.
     """
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=dpi)

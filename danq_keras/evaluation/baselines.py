@@ -61,10 +61,10 @@ def compute_baselines(
     """Train and score the baselines.
 
     Args:
-        dataset: the open dataset.
+        dataset: open dataset whose training and test windows are used.
         split: the split that is scored; the notes say so when it is the training split itself.
         train_limit: the most training windows used, drawn with `seed`; None means 50,000.
-        seed: of that draw.
+        seed: number from which the sample of training windows is drawn.
     """
     scored = dataset.split(split)
     limit = TRAIN_CAP if train_limit is None else train_limit
@@ -107,7 +107,7 @@ def hotness(labels: dna.Bytes, *, ignore: dna.Bytes | None = None) -> Matrix:
     """Share of the other targets that are positive in the same window.
 
     Args:
-        labels: (N, T) uint8.
+        labels: (N, T) uint8, 0 or 1, the labels of the windows.
         ignore: (N, T) uint8, not zero where a label does not count.
 
     Returns:
@@ -153,7 +153,7 @@ def load_or_compute(
     A file of other data, or of another version of the baselines, is replaced.
 
     Args:
-        dataset: the open dataset.
+        dataset: open dataset whose baselines are wanted.
         cache: file to use where the dataset's folder is read-only, such as one in the run folder;
             None for none.
         split: the split that is scored.

@@ -73,8 +73,8 @@ def bootstrap(
         labels: (N, T) uint8 or bool.
         probs: (N, T) float32 or float64.
         blocks: (N,) block numbers from 0 (`genome_blocks`); None makes each row its own block.
-        n: number of resamples.
-        seed: of the draws.
+        n: number of resamples of the blocks.
+        seed: number from which the resamples are drawn.
         ignore: (N, T), not zero where an entry does not count.
 
     Returns:

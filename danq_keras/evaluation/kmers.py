@@ -84,7 +84,7 @@ def kmer_features(packed: dna.Bytes, *, both_strands: bool) -> Matrix:
     """Counts of all 1- to 5-mers of packed windows.
 
     Args:
-        packed: (N, L/2) uint8.
+        packed: (N, L/2) uint8 packed windows.
         both_strands: count on both strands; a k-mer and its reverse complement are one feature.
 
     Returns:

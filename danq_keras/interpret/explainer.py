@@ -62,9 +62,9 @@ class Explainer:
     """Explains windows with one network; compiled once.
 
     Args:
-        model: the network.
+        model: network whose scores are explained.
         targets: numbers of the targets explained.
-        window: L.
+        window: bases L of a window.
         strands: "both" or "forward", see the module's description.
         batch_size: windows at once, None for what fits.
 

@@ -58,9 +58,9 @@ def table_rows(
     """A row for each base of a locus: what every change of it does, and what it contributes.
 
     Args:
-        locus: where.
-        target: its name.
-        codes: (W,) uint8.
+        locus: window and part that the rows describe.
+        target: name of the target.
+        codes: (W,) uint8 base codes of the part.
         effects: (W, 4) float32 or None.
         contribution: (W,) float32 or None, of the effects.
         gradient_x_input: (W,) float32 or None.
@@ -89,9 +89,9 @@ def create_arrays(
     asked for, channels A,G,C,T; `chrom`, `start`, `end` (N,) of the explained parts; `targets`.
 
     Args:
-        file: new.
+        file: new, empty HDF5 file, open for writing.
         loci: N of them, their parts of one length W.
-        targets: T names.
+        targets: names of the T targets.
         values: some of "effects" and "gradients".
 
     Raises:
@@ -116,7 +116,7 @@ def write_onehot(path: Path, codes: Bytes) -> None:
 
     Args:
         path: .npz file; `arr_0` (N, 4, W) float32, A,C,G,T.
-        codes: (N, W) uint8.
+        codes: (N, W) uint8 base codes.
     """
     _write_npz(path, onehot_from_codes(codes))
 

@@ -75,7 +75,7 @@ class KernelScanner:
     Kernels stay wholly inside the window, whatever the layer's padding.
 
     Args:
-        conv: of `first_convolution`.
+        conv: first layer of the network, see `first_convolution`.
         window: L, at least the width of the kernels.
         both_strands: each row is two sequences, itself and its reverse complement.
     """

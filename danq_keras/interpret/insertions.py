@@ -249,8 +249,8 @@ def response_table(
         explainer: of the targets `names`.
         backgrounds: (n, L) uint8 codes.
         inserts: one or two motifs.
-        spacings: see `places_of`.
-        names: of the targets.
+        spacings: distances in bases, see `places_of`.
+        names: names of the explainer's targets, in its order.
 
     Returns:
         A row per target and spacing: `target`, `spacing`, `windows`; `response` and `response_sd`

@@ -74,7 +74,7 @@ def kernel_motifs(
 
     Args:
         counts: (F, K, 4) of A,G,C,T; a position whose bases are all unknown becomes uniform.
-        n_sites: (F,).
+        n_sites: (F,) sites of each kernel.
     """
     found = []
     for number in np.flatnonzero(n_sites).tolist():
@@ -125,8 +125,8 @@ def match_kernels(
     """The matches of each kernel, best first.
 
     Args:
-        kernels: to be matched.
-        known: the databases.
+        kernels: motifs of the kernels that have sites.
+        known: known motifs of the databases.
         threshold: largest E-value of a match.
         method: "tomtom" the installed program, "builtin" this package, "auto" the first if it is
             installed.
@@ -227,9 +227,9 @@ def best_pairs(
     The kernel is as it is; a known motif that matches as its reverse complement is turned round.
 
     Args:
-        kernels: those with sites.
-        matches: of `match_kernels`.
-        known: the databases.
+        kernels: motifs of the kernels that have sites.
+        matches: matches of each, as `match_kernels` gives them.
+        known: known motifs of the databases.
     """
     best = [(found[0], kernel) for kernel, found in zip(kernels, matches, strict=True) if found]
     pairs: dict[int, AlignedPair] = {}
@@ -259,10 +259,10 @@ def write_motif_files(
     """Fill an empty folder with the tables and `motifs.meme`.
 
     Args:
-        folder: exists.
-        kernels: those with sites.
+        folder: folder to fill, which exists and is empty.
+        kernels: motifs of the kernels that have sites.
         tables: of `kernel_table` and `match_table`.
-        summary: content of summary.json.
+        summary: what summary.json says, JSON's types.
     """
     write_meme(folder / MEME, [k.motif for k in kernels], [k.n_sites for k in kernels])
     for name, table in zip((TABLE, MATCHES), tables, strict=True):
@@ -277,9 +277,9 @@ def draw_motif_files(
     """Draw the logos and, where there are pairs, the sheet of the first `MOST_PAIRS`.
 
     Args:
-        folder: of `write_motif_files`.
-        kernels: those with sites.
-        pairs: of `best_pairs`.
+        folder: folder that `write_motif_files` filled.
+        kernels: motifs of the kernels that have sites.
+        pairs: kernels with the known motifs drawn above them, see `best_pairs`.
 
     Raises:
         InputError: logomaker is not installed.

@@ -81,8 +81,8 @@ def half_height(spacings: Sequence[int], responses: Sequence[float]) -> tuple[in
     more than the highest point.
 
     Args:
-        spacings: in order.
-        responses: one of each.
+        spacings: distances in bases, in ascending order.
+        responses: response at each of the distances.
 
     Returns:
         The spacing of the highest response, and the first and last of the stretch of spacings
@@ -99,7 +99,7 @@ def locus_png(path: Path, picture: LocusPicture, *, zoom: int) -> None:
     """A locus: the whole of it, the logo of its strongest stretch, the heat map of every base.
 
     Args:
-        path: PNG to write.
+        path: PNG file to write.
         picture: what is known of it.
         zoom: bases of the stretch whose logo is drawn.
 
@@ -213,8 +213,8 @@ def spacing_png(path: Path, table: pd.DataFrame, *, inserts: Sequence[str], wind
     Shaded is the stretch around the highest response, see `half_height`.
 
     Args:
-        path: PNG to write.
-        table: of `insertions.spacing_response`.
+        path: PNG file to write.
+        table: responses, see `insertions.response_table`.
         inserts: names of the motifs.
         windows: how many backgrounds there were.
     """

@@ -45,7 +45,7 @@ class PlacesRequest:
     """What is explained, and how it is shown.
 
     Args:
-        out: folder to write.
+        out: folder to write the explanation to.
         targets: numbers of the model's targets.
         method: "ism" (every change of a base), "gradient" or "both"; None for both at a locus and
             gradient for intervals.
@@ -80,8 +80,8 @@ def explain_places(
     """Explain a region or intervals of a genome into a folder.
 
     Args:
-        model: the network.
-        genome: open FASTA file.
+        model: network whose scores are explained.
+        genome: open FASTA file that the windows are cut from.
         place: one region, or the intervals of a BED file.
         request: what is explained, and how it is shown.
 
@@ -107,8 +107,8 @@ def insert_motifs(
     """Put one or two motifs into the windows of intervals, and write the responses to a folder.
 
     Args:
-        model: the network.
-        genome: open FASTA file.
+        model: network whose responses are asked for.
+        genome: open FASTA file that the windows are cut from.
         intervals: where the background windows are.
         request: targets, limit, strands and folder.
         motifs: one or two, see `insertions.find_insert`.

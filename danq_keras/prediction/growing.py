@@ -123,7 +123,7 @@ def growing_output(
 
     Args:
         out: what comes of it.
-        contents: see `Contents`.
+        contents: names of values and columns, and what they are of.
         create: makes the datasets of a new file, and takes their space.
         publish: makes `out` of the complete file, which it may close and move.
         resume: go on with what is there.

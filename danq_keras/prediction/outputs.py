@@ -65,9 +65,9 @@ def growing_file(
     """`growing_output` of predictions.
 
     Args:
-        out: see `prediction_kind`.
-        windows: what is predicted.
-        contents: see `Contents`.
+        out: file or folder to write, see `prediction_kind`.
+        windows: windows that are predicted, with their places.
+        contents: names of values and columns, see `Contents`.
         resume: go on with what is there.
         overwrite: replace what is there.
     """

@@ -66,7 +66,7 @@ class SplitPredictor:
     Args:
         model: network that ends with the layers `logits` and `probability`, or any that gives
             probabilities.
-        batch_size: windows at once.
+        batch_size: windows that the network gets at once.
         columns: targets of the splits that the network predicts; None for all.
     """
 

@@ -109,11 +109,11 @@ def write_predictions(
 
     Args:
         models: the network and the names of its targets; several give their mean and spread.
-        windows: what to predict.
+        windows: windows to predict, streamed in blocks.
         out: .h5, .tsv, .tsv.gz, .bw, or a folder of tracks.
-        request: what of it.
+        request: strands, kind of values, targets, batch size.
         resume: go on with an unfinished `out`, see `prediction_files.growing_file`.
-        overwrite: replace `out`.
+        overwrite: whether an `out` that exists is replaced.
 
     Returns:
         How many windows have more unknown bases than known ones.

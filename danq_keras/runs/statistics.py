@@ -110,7 +110,7 @@ def run_table(
 
     Args:
         runs: name → run folder.
-        seeds: of each run.
+        seeds: seed of each run, in the order of the runs.
         until: validation losses whose first epochs are told.
 
     Returns:

@@ -20,7 +20,7 @@ def search_png(
     The preset has a colour of its own.
 
     Args:
-        path: PNG file.
+        path: PNG file to write.
         table: of `study.trials_table`: a row per trial, its point in the columns after `reason`.
         shares: setting → its share in the spread of the objective; may be empty.
         objective: name of the objective.

@@ -126,8 +126,8 @@ def open_study(out: Path, search: Search, *, sampler_seed: int | None = None) ->
     """Open the study in a folder, or begin it, with a heartbeat for the trials of this process.
 
     Args:
-        out: the study folder.
-        search: its search.
+        out: folder of the study.
+        search: what the study searches, as it began.
         sampler_seed: of the points that this process will propose; None for a process that only
             looks.
 

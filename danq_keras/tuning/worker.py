@@ -84,9 +84,9 @@ class Worker:
     """Trains trials of one study, one after another.
 
     Args:
-        out: the study folder.
-        search: what is searched.
-        dataset: its data.
+        out: folder of the study.
+        search: recipe, space and objective of the study.
+        dataset: open dataset that the trials are trained on.
         number: of this process among those of its session.
     """
 

@@ -41,7 +41,7 @@ class Forest:
 
         Args:
             features: (V, F) float64, NaN where one is missing.
-            positive: (V,) labels.
+            positive: (V,) labels, True for the positive class.
             options: number and size of the trees.
         """
         xgboost = optional_module("xgboost", "variants")

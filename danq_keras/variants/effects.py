@@ -45,7 +45,7 @@ def effect_size(name: str, ref: Probs, alt: Probs) -> Doubles:
     """The size (V, T) float64, zero or more, of an effect.
 
     Args:
-        name: one of `EFFECTS`.
+        name: kind of effect, one of `EFFECTS`.
         ref: (V, T) probabilities of the reference windows.
         alt: (V, T) probabilities of the alternative windows.
 

@@ -133,10 +133,10 @@ def contiguous_folds(
     the negatives around it; folds have equal numbers of positive places.
 
     Args:
-        chrom: (V,) chromosomes.
-        pos: (V,) positions.
-        positive: (V,) labels.
-        n_folds: K.
+        chrom: (V,) names of the chromosomes.
+        pos: (V,) positions on them, 1-based.
+        positive: (V,) labels, True for functional variants.
+        n_folds: number K of folds.
 
     Returns:
         (V,) int64, 0 to K − 1.
@@ -170,10 +170,10 @@ def cross_validate(
     """Fit a model for each fold on the others, and judge it there.
 
     Args:
-        features: (V, F).
-        positive: (V,) labels.
-        folds: (V,) see `contiguous_folds`.
-        options: of the trees.
+        features: (V, F) features, NaN where one is missing.
+        positive: (V,) labels, True for functional variants.
+        folds: (V,) number of the fold of each variant, see `contiguous_folds`.
+        options: number and size of the trees.
         desc: of the progress bar.
     """
     n_folds = int(folds.max()) + 1

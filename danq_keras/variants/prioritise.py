@@ -122,7 +122,7 @@ def prioritise(
     """Score variants with the mean of the fold models.
 
     Args:
-        prioritiser: file of `fit_prioritiser`.
+        prioritiser: file that `FittedPrioritiser.save` wrote.
         effects: effect file (.h5) of the variants, by the same model.
         extra: table of the further columns that the prioritiser was fitted with.
 

@@ -47,7 +47,7 @@ class Prioritiser:
         """Refuse effects of another network, other targets or strands.
 
         Args:
-            effects: to be prioritised.
+            effects: effects that are to be prioritised.
             path: of this prioritiser, for the message.
 
         Raises:
@@ -68,7 +68,7 @@ def same_as(effects: Effects, expected: tuple[tuple[str, ...], str, str], fitted
     """Refuse effects that were not made as others were.
 
     Args:
-        effects: to be checked.
+        effects: effects that are compared with the others.
         expected: targets, fingerprint of the network, and strands of the others.
         fitted: the beginning of the message, up to the difference.
 

@@ -321,9 +321,9 @@ def make_background(
 
     Args:
         model: the network and the names of its targets.
-        source: the background's variants.
+        source: open VCF file, or table, of the background's variants.
         cutter: of the network's window length.
-        effect: one of `effects.EFFECTS`.
+        effect: kind of effect that is ranked, one of `effects.EFFECTS`.
         options: strands, mismatches and batch size.
 
     Raises:
@@ -355,7 +355,7 @@ def score_to_file(
 
     Args:
         model: the network and the names of its targets.
-        source: the variants.
+        source: open VCF file, or table, of the variants.
         cutter: of the network's window length.
         out: the file, see `files`; its list of left-out alleles stands beside it.
         options: strands, targets and the like.

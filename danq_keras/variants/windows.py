@@ -142,8 +142,8 @@ class WindowCutter:
     """Cuts windows for variants out of a genome.
 
     Args:
-        genome: open FASTA file.
-        window: L, even.
+        genome: open FASTA file that the windows are cut from.
+        window: bases L of a window, even.
         chrom_names: None, or how the chromosomes of the VCF are renamed: see `bed.rename_chrom`.
     """
 

@@ -168,6 +168,8 @@ def _opened(windows: AnyWindows, model: TrainedModel) -> Iterator[tuple[Windows,
         with windows.cut(window_of(model)) as found:
             yield found
     elif isinstance(windows, str) or hasattr(windows, "__fspath__"):
+        if isinstance(windows, str) and windows and set(windows.upper()) <= set("ACGTN"):
+            raise InputError("`windows`: a list of sequences. Received a single one: put it in [].")
         yield open_windows(Path(windows)), []
     else:
         both = not isinstance(windows, Split) or windows.both_strands

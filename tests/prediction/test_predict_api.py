@@ -97,6 +97,8 @@ def test_chosen_targets_and_files(tmp_path):
 def test_what_does_not_go_together_is_said(model):
     with pytest.raises(InputError, match="the network reads 20 bases, number 1 has 3"):
         dq.predict(model, ["ACGT" * 5, "ACG"])
+    with pytest.raises(InputError, match="put it in"):
+        dq.predict(model, "ACGT" * 5)
     with pytest.raises(InputError, match="`strands`: forward or both"):
         dq.predict(model, SEQUENCES, strands="reverse")
     with pytest.raises(InputError, match="`output`: probabilities or embedding"):

@@ -2,8 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from danq_keras.benchmarks import genome as benchmark_genome
-from danq_keras.benchmarks import steps as benchmark_steps
+from danq_keras.benchmarks import genome, steps
 from danq_keras.benchmarks.train import floating_point_operations
 from danq_keras.commands import benchmark
 from danq_keras.genome.dna import reverse_complement_codes
@@ -45,14 +44,14 @@ def test_operations_of_a_training_step_by_hand():
 
 def test_simulated_batches_have_the_labels_of_deepsea():
     preset = apply_settings(get_preset("demo"), {"window": 200})
-    batches = benchmark_steps.simulated_batches(preset, 30)
+    batches = steps.simulated_batches(preset, 30)
     assert len(batches) == 30
     assert {(codes.shape, labels.shape) for codes, labels in batches} == {((100, 200), (100, 919))}
     labels = np.concatenate([labels for _, labels in batches])
     rates = labels.mean(axis=0)
     assert 0.015 < rates.mean() < 0.025
     assert rates.max() > 5 * np.median(rates)  # as uneven as real targets
-    again = benchmark_steps.simulated_batches(preset, 30)
+    again = steps.simulated_batches(preset, 30)
     np.testing.assert_array_equal(again[7][0], batches[7][0])
     np.testing.assert_array_equal(again[7][1], batches[7][1])
 
@@ -61,11 +60,11 @@ def test_planted_sites_stand_where_they_are_said_to_be(monkeypatch):
     """With motifs of one possible site each, a window has a motif exactly where that site is."""
     words = [np.array([0, 1, 2, 3] * 5, np.uint8), np.array([0, 0, 1, 1, 3] * 4, np.uint8)]
     motifs = [Motif(str(i), str(i), np.eye(4)[word]) for i, word in enumerate(words)]
-    monkeypatch.setattr(benchmark_steps, "danq_jaspar_motifs", lambda: motifs)
-    monkeypatch.setattr(benchmark_steps, "_SITES", 1)
+    monkeypatch.setattr(steps, "danq_jaspar_motifs", lambda: motifs)
+    monkeypatch.setattr(steps, "_SITES", 1)
     rng = np.random.default_rng(1)
     codes = rng.integers(0, 4, (60, 400), dtype=np.uint8)
-    present = benchmark_steps._plant(codes, rng)
+    present = steps._plant(codes, rng)
     assert 0.2 < present.mean() < 0.6
     texts = [row.tobytes() for row in codes]
     for number, word in enumerate(words):
@@ -82,9 +81,9 @@ def test_steps_by_their_formulae(tmp_path, capsys):
         benchmark.main(["steps", "--preset", "demo", "--steps", "2", "--out", str(tmp_path)]) == 0
     )
     table = pd.read_csv(tmp_path / "steps.tsv", sep="\t")
-    assert len(table) == len(benchmark_steps.RULES) * 2 * len(benchmark_steps.GROUPS)
+    assert len(table) == len(steps.RULES) * 2 * len(steps.GROUPS)
     first = table[table["step"] == 1].set_index(["rule", "weights"])
-    names = [rule.name for rule in benchmark_steps.RULES]
+    names = [rule.name for rule in steps.RULES]
     for name in names[1:]:  # the same network and batch
         for column in ("loss", "gradient_rms"):
             ours, original = first.loc[name, column], first.loc[names[0], column]
@@ -131,5 +130,5 @@ def test_genome_refuses_what_cannot_be_made():
 
 def test_genome_says_when_the_build_fails(capfd):
     with pytest.raises(InputError, match=r"must end with status 0\. Received: 2\. See its message"):
-        benchmark_genome._build(["genome", "out", "--genome", "none.fa", "--peaks", "none.bed"])
+        genome._build(["genome", "out", "--genome", "none.fa", "--peaks", "none.bed"])
     assert "none.fa: no such file" in capfd.readouterr().err

@@ -19,9 +19,7 @@ from danq_keras.commands import train
 from danq_keras.data.store import open_store
 from danq_keras.evaluation.auc_tables import read_auc_table
 from danq_keras.genome.dna import unpack_labels
-from danq_keras.runs import one_run
-from danq_keras.runs import processes as several_runs
-from danq_keras.runs import train_set as repeats_session
+from danq_keras.runs import one_run, processes, train_set
 from danq_keras.runs.pooling import PREDICTIONS
 from danq_keras.system import errors, files, terminal
 from danq_keras.system.tables import read_text_table
@@ -51,7 +49,7 @@ def made(monkeypatch):
         assert at_once >= 1
         return 0
 
-    monkeypatch.setattr(repeats_session, "run_all", run_all)
+    monkeypatch.setattr(train_set, "run_all", run_all)
     return names
 
 
@@ -70,7 +68,7 @@ def copied(monkeypatch, repeats):
             path.write_text(json.dumps(config))
         return 0
 
-    monkeypatch.setattr(repeats_session, "run_all", run_all)
+    monkeypatch.setattr(train_set, "run_all", run_all)
     return names
 
 
@@ -200,7 +198,7 @@ def test_a_set_has_a_name_beside_a_single_runs(data, tmp_path, copied, command, 
 
 def test_a_failed_run_ends_the_command_with_its_status(repeats, tmp_path, command, monkeypatch):
     out = shutil.copytree(repeats, tmp_path / "failed")
-    monkeypatch.setattr(repeats_session, "run_all", lambda *_, **__: 2)
+    monkeypatch.setattr(train_set, "run_all", lambda *_, **__: 2)
     assert command("--out", out, "--resume")[0] == 2
     assert not (out / "report.html").exists()
 
@@ -341,14 +339,14 @@ def order(data, out, *settings):
     """A run as the session orders it."""
     pairs = dict(pair.split("=", 1) for pair in (*SETTINGS, *settings))
     request = TrainRequest(data=data, out=out, settings=pairs)
-    return several_runs.RunOrder(out, request.to_json())
+    return processes.RunOrder(out, request.to_json())
 
 
 @pytest.mark.slow
 def test_runs_in_processes_of_their_own(data, tmp_path, capsys):
     orders = [order(data, tmp_path / name, "epochs=1") for name in ("a", "b")]
     terminal.set_up_logging()
-    assert several_runs.run_all(orders, at_once=2) == 0
+    assert processes.run_all(orders, at_once=2) == 0
     err = capsys.readouterr().err
     assert tiny.history(tmp_path / "a") == tiny.history(tmp_path / "b")
     assert "a: epoch 1: loss" in err
@@ -365,7 +363,7 @@ def test_a_failing_run_stops_the_others(data, tmp_path, capsys):
     orders = [order(data, tmp_path / "long", "epochs=100000", "patience=none")]
     orders += [order(data, tmp_path / "refused", "train_limit=44")]
     terminal.set_up_logging()
-    assert several_runs.run_all(orders, at_once=2) == 2
+    assert processes.run_all(orders, at_once=2) == 2
     err = capsys.readouterr().err
     assert "refused: Error: --train-limit 44" in err
     assert not (tmp_path / "long" / "report.html").exists()
@@ -412,10 +410,10 @@ def test_a_stopped_set_is_saved_and_continues(data, tmp_path, number, status):
 
 
 def test_a_killed_run_is_told(data, tmp_path, monkeypatch):
-    process = several_runs._Process
-    monkeypatch.setattr(several_runs, "_Process", killed(process))
+    process = processes._Process
+    monkeypatch.setattr(processes, "_Process", killed(process))
     with pytest.raises(errors.InputError, match=r"run was killed by SIGKILL. Continue with `re"):
-        several_runs.run_all([order(data, tmp_path / "a")], at_once=1)
+        processes.run_all([order(data, tmp_path / "a")], at_once=1)
 
 
 def killed(process):

@@ -536,9 +536,9 @@ def test_neither_dataset_nor_bundle(tmp_path):
 
 @pytest.mark.parametrize("layout", [[], ["--chunk-samples", "0", "--chunk-positions", "3"]])
 def test_benchmark_convert(tmp_path, capsys, monkeypatch, layout):
-    from danq_keras.benchmarks import convert as benchmark_convert
+    from danq_keras.benchmarks import convert
 
-    monkeypatch.setattr(benchmark_convert, "_GENERATED_ROWS", 150)
+    monkeypatch.setattr(convert, "_GENERATED_ROWS", 150)
     small = ["--rows", "600", "--window", "20", "--targets", "5", "--dir", str(tmp_path)]
     assert benchmark.main(["convert", *small, *layout]) == 0
     printed = capsys.readouterr().out

@@ -7,7 +7,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from danq_keras.draw import logos as subject
+from danq_keras.draw import logos
 from danq_keras.genome.dna import encode, onehot_from_codes
 from danq_keras.motifs.motif import Motif
 from danq_keras.system.errors import InputError
@@ -21,12 +21,12 @@ def motif_of(letters):
 
 
 def pair(upper, lower, offset, title="name"):
-    return subject.AlignedPair(title, "E", motif_of(upper), "k", motif_of(lower), "m", offset)
+    return logos.AlignedPair(title, "E", motif_of(upper), "k", motif_of(lower), "m", offset)
 
 
 def columns_of(image, base):
     """Columns of the picture in which there is some of the letter's colour."""
-    colour = matplotlib.colors.to_rgb(subject.BASE_COLOURS[base])
+    colour = matplotlib.colors.to_rgb(logos.BASE_COLOURS[base])
     return np.flatnonzero((np.abs(image - colour).max(axis=2) < 0.02).any(axis=0))
 
 
@@ -36,7 +36,7 @@ def read(path):
 
 def test_a_logo_s_letters_in_their_order_and_colours(tmp_path):
     """A, G, C at 2 bits; the fourth position is uniform: nothing."""
-    subject.logo_png(tmp_path / "logo.png", motif_of("AGCN"))
+    logos.logo_png(tmp_path / "logo.png", motif_of("AGCN"))
     image = read(tmp_path / "logo.png")
     a, g, c = (columns_of(image, base) for base in "AGC")
     assert a.max() < g.min() < g.max() < c.min()
@@ -47,7 +47,7 @@ def test_a_logo_s_letters_in_their_order_and_colours(tmp_path):
 
 
 def test_a_motif_without_information(tmp_path):
-    subject.logo_png(tmp_path / "logo.png", motif_of("NNNNN"))
+    logos.logo_png(tmp_path / "logo.png", motif_of("NNNNN"))
     assert all(columns_of(read(tmp_path / "logo.png"), base).size == 0 for base in "ACGT")
 
 
@@ -67,7 +67,7 @@ def test_where_the_two_of_a_pair_stand(upper, lower, offset, begins, span, overl
 
 def test_what_matches_stands_above_each_other(tmp_path):
     """The kernel's AC is over the known motif's; three columns further left it has a T alone."""
-    subject.matches_png(tmp_path / "sheet.png", [pair("TNNAC", "ACNNNG", -3)])
+    logos.matches_png(tmp_path / "sheet.png", [pair("TNNAC", "ACNNNG", -3)])
     image = read(tmp_path / "sheet.png")
     middle = len(image) // 2
     above, below = image[:middle], image[middle:]
@@ -84,7 +84,7 @@ def test_what_matches_stands_above_each_other(tmp_path):
 def test_a_sheet_of_several_rows(tmp_path):
     sheets = []
     for n in (1, 3, 4):
-        subject.matches_png(tmp_path / "s.png", [pair("ACGTACG", "CGTAC", 1, "$x$")] * n)
+        logos.matches_png(tmp_path / "s.png", [pair("ACGTACG", "CGTAC", 1, "$x$")] * n)
         sheets.append(read(tmp_path / "s.png").shape)
     (height, width, _), three, four = sheets
     np.testing.assert_allclose(three[:2], [height, 3 * width], atol=2)
@@ -94,4 +94,4 @@ def test_a_sheet_of_several_rows(tmp_path):
 def test_without_logomaker_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "logomaker", None)
     with pytest.raises(InputError, match=r"pip install 'danq_keras\[logos\]'"):
-        subject.logo_png(tmp_path / "logo.png", motif_of("ACGT"))
+        logos.logo_png(tmp_path / "logo.png", motif_of("ACGT"))

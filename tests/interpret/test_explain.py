@@ -1,147 +1,113 @@
-"""Explanations of networks whose right explanation is known."""
+"""`explain`, `spacing_response` and `first_layer_motifs` as a notebook calls them."""
 
+import h5py
 import numpy as np
+import pandas as pd
 import pytest
-import toys
+import tiny
+from toys import WINDOW, motif_finder
 
-from danq_keras.genome import dna
-from danq_keras.interpret.explainer import (
-    Explainer,
-    contributions,
-    hypothetical,
-    of_the_base,
-    score_model,
-    single_changes,
-)
+import danq_keras as dq
+from danq_keras.data.targets import Targets
+from danq_keras.genome.dna import encode, onehot_from_codes
+from danq_keras.interpret.insertions import spacing_response
+from danq_keras.models.trained import TrainedModel
 from danq_keras.system.errors import InputError
 
-L = toys.WINDOW
+MOTIF = "GATTACA"
+SEQUENCE = "TTTTTT" + MOTIF + "TTTTTTT"  # 20 bases, the motif from base 6 on
 
 
 @pytest.fixture
-def weights(rng):
-    return rng.standard_normal((3, L, 4)).astype(np.float32)
+def finder(tmp_path):
+    return TrainedModel(motif_finder(MOTIF), Targets(("finder",)), tmp_path / "m.keras", {})
 
 
-@pytest.fixture
-def codes(rng):
-    codes = rng.integers(0, 4, L, dtype=np.uint8)
-    codes[7] = dna.UNKNOWN
-    return codes
+def test_every_change_of_the_motif_is_seen(finder):
+    found = dq.explain(finder, [SEQUENCE], ["finder"], strands="forward")
+    assert found.effects.shape == found.gradients.shape == (1, 1, WINDOW, 4)
+    lost = found.effects[0, 0].min(axis=1)
+    np.testing.assert_allclose(lost[6:13], -1, atol=1e-5)  # the whole of what the motif gives
+    assert (np.abs(np.delete(lost, np.arange(6, 13))) < 1e-4).all()
+    assert found.contributions().shape == (1, 1, WINDOW)
+    np.testing.assert_allclose(found.contributions()[0, 0, 6:13], 3 / 4, atol=1e-5)
 
 
-def test_single_changes_are_all_that_differ():
-    codes = np.array([0, 1, 4, 3], np.uint8)
-    places, bases = single_changes(codes, (1, 3))
-    assert list(zip(places.tolist(), bases.tolist(), strict=True)) == [
-        (1, 0), (1, 2), (1, 3), (2, 0), (2, 1), (2, 2), (2, 3),
-    ]  # fmt: skip
+def test_strings_codes_and_onehot_are_the_same(finder):
+    codes = encode(SEQUENCE)[None]
+    found = [
+        dq.explain(finder, windows, [0], method="gradients", region=(5, 15))
+        for windows in ([SEQUENCE], codes, onehot_from_codes(codes).astype("f4"))
+    ]
+    for each in found:
+        np.testing.assert_array_equal(each.gradients, found[0].gradients)
+        assert each.effects is None
+    assert found[0].gradients.shape == (1, 1, 10, 4)
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, None])
-def test_effects_of_a_linear_network_are_differences_of_its_weights(weights, codes, batch_size):
-    targets = [2, 0]
-    explainer = Explainer(
-        toys.trained(toys.linear(weights)), targets, window=L, strands="forward",
-        batch_size=batch_size,
-    )  # fmt: skip
-    told = []
-    effects = explainer.effects(codes, (4, 15), advance=told.append)
-    assert effects.shape == (2, 11, 4)
-    assert sum(told) == 3 * 10 + 4
-    for row, target in enumerate(targets):
-        for position in range(4, 15):
-            here = weights[target, position]
-            there = here[codes[position]] if codes[position] < 4 else 0.0
-            np.testing.assert_allclose(effects[row, position - 4], here - there, atol=1e-5)
+def test_table_picture_and_file(finder, tmp_path):
+    found = dq.explain(finder, [SEQUENCE, SEQUENCE.lower()], ["finder"], region=(4, 16))
+    table = found.to_frame()
+    assert len(table) == 2 * 12
+    assert "".join(table["base"][table["window"] == 0]) == SEQUENCE[4:16]
+    found.plot(1, "finder", tmp_path / "site.png")
+    assert (tmp_path / "site.png").read_bytes().startswith(b"\x89PNG")
+    found.save(tmp_path / "c.h5")
+    with h5py.File(tmp_path / "c.h5") as file:
+        np.testing.assert_array_equal(file["effects"][:], found.effects)
+        assert file["targets"].asstr()[:].tolist() == ["finder"]
+    with pytest.raises(InputError, match="already exists"):
+        found.save(tmp_path / "c.h5")
 
 
-def test_gradients_of_a_linear_network_are_its_weights(weights, codes):
-    explainer = Explainer(toys.trained(toys.linear(weights)), [1, 2], window=L, strands="forward")
-    several = np.stack([codes, codes[::-1], codes])
-    gradients = explainer.gradients(several)
-    assert gradients.shape == (3, 2, L, 4)
-    for row in gradients:
-        np.testing.assert_allclose(row, weights[[1, 2]], atol=1e-6)
-    product = of_the_base(gradients[0], codes)
-    expected = [weights[1, i, c] if c < 4 else 0.0 for i, c in enumerate(codes)]  # weight × input
-    np.testing.assert_allclose(product[0], expected, atol=1e-6)
+@pytest.mark.parametrize(
+    ("windows", "options", "message"),
+    [
+        ([SEQUENCE[:-1]], {}, "the network reads 20 bases, number 0 has 19"),
+        (SEQUENCE, {}, "put it in"),
+        ([], {}, "`windows`: none"),
+        (np.full((1, 20, 4), 0.3) + np.arange(4), {}, "20 bases are not one-hot"),
+        (np.zeros((2, 20, 3)), {}, r"shape \(N, L, 4\)"),
+        (np.full((2, 20), 7), {}, "0 to 3 for A, G, C, T"),
+        ([SEQUENCE], {"method": "ism"}, "some of effects, gradients"),
+        ([SEQUENCE], {"region": (3, 30)}, "inside of 20 bases"),
+        ([SEQUENCE], {"strands": "reverse"}, "both or forward"),
+    ],
+)
+def test_what_is_no_window_is_said(finder, windows, options, message):
+    with pytest.raises(InputError, match=message):
+        dq.explain(finder, windows, ["finder"], **options)
 
 
-def test_both_strands_are_the_mean_of_the_logits(weights, codes):
-    """Linear: the mean of the weights and of what the other strand reads, turned back."""
-    explainer = Explainer(toys.trained(toys.linear(weights)), [0], window=L)
-    mean = (weights[0] + weights[0, ::-1, ::-1]) / 2
-    np.testing.assert_allclose(explainer.gradients(codes[None])[0, 0], mean, atol=1e-6)
-    effects = explainer.effects(codes, (0, L))[0]
-    there = of_the_base(mean, codes)[:, None]
-    np.testing.assert_allclose(effects, mean - there, atol=1e-5)
-    score = explainer.scores(dna.pack_codes(codes[None]))[0, 0]
-    assert score == pytest.approx(float((mean * dna.onehot_from_codes(codes)).sum()), abs=1e-5)
-
-
-def test_the_reverse_complement_has_the_reverse_complement_s_explanation(weights, codes):
-    explainer = Explainer(toys.trained(toys.linear(weights)), [0], window=L)
-    other = dna.reverse_complement_codes(codes)
-    effects = explainer.effects(codes, (0, L))
-    np.testing.assert_allclose(explainer.effects(other, (0, L)), effects[:, ::-1, ::-1], atol=1e-5)
-    np.testing.assert_allclose(
-        explainer.gradients(other[None]),
-        explainer.gradients(codes[None])[:, :, ::-1, ::-1],
-        atol=1e-6,
+def test_a_motif_put_in_is_answered(finder):
+    found = spacing_response(
+        finder, ["T" * WINDOW] * 3, [MOTIF], ["finder"], spacing="-2:2", strands="forward"
     )
+    assert found.n_windows == 3
+    assert found.to_frame()["spacing"].tolist() == [-2, -1, 0, 1, 2]
+    np.testing.assert_allclose(found.table["response"], 1, atol=1e-5)
+    with pytest.raises(InputError, match="`motifs`: one or two"):
+        spacing_response(finder, ["T" * WINDOW], [], ["finder"])
 
 
-def test_hypothetical_contributions_have_no_mean_and_are_the_same_of_both_methods(weights, codes):
-    """Of a linear network: weights minus their mean over the bases."""
-    explainer = Explainer(toys.trained(toys.linear(weights)), [0], window=L, strands="forward")
-    expected = weights[0] - weights[0].mean(axis=1, keepdims=True)
-    effects, gradients = explainer.effects(codes, (0, L)), explainer.gradients(codes[None])[0]
-    for values in (effects, gradients):
-        np.testing.assert_allclose(hypothetical(values)[0], expected, atol=1e-5)
-        np.testing.assert_allclose(
-            contributions(values, codes)[0], of_the_base(expected, codes), atol=1e-5
-        )
-    assert contributions(effects, codes)[0, 7] == 0  # unknown
-
-
-@pytest.mark.parametrize("reverse", [False, True])
-def test_a_planted_motif_gets_all_the_credit(reverse):
-    """A single mismatch loses the whole match, so each base of the motif counts alike."""
-    codes = dna.encode("CCCCCCGATTACACCCCCCC")
-    begin, end = 6, 13
-    if reverse:
-        codes, begin, end = dna.reverse_complement_codes(codes), L - 13, L - 6
-    explainer = Explainer(toys.trained(toys.motif_finder()), [0], window=L)
-    effects = explainer.effects(codes, (0, L))[0]
-    credit = contributions(effects[None], codes)[0]
-    here = np.zeros(L, bool)
-    here[begin:end] = True
-    np.testing.assert_allclose(effects[~here], 0, atol=1e-6)
-    np.testing.assert_allclose(credit[~here], 0, atol=1e-6)
-    # The match is worth 2 × 0.5 on the strand that has it, 0.5 of the mean: three of the four
-    # bases lose that.
-    np.testing.assert_allclose(credit[here], 0.375, atol=1e-5)
-    gradient = of_the_base(explainer.gradients(codes[None])[0], codes)[0]
-    np.testing.assert_allclose(gradient[~here], 0, atol=1e-6)
-    np.testing.assert_allclose(gradient[here], 1.0, atol=1e-6)  # weight 2, half of the strands
-
-
-def test_a_network_without_logits_gets_them_from_probabilities(weights, codes):
-    onehot = dna.onehot_from_codes(codes)[None].astype(np.float32)
-    named, unnamed = (score_model(toys.linear(weights, logits=logits)) for logits in (True, False))
-    expected = named.predict(onehot, verbose=0)
-    np.testing.assert_allclose(expected[0], (weights * onehot[0]).sum(axis=(1, 2)), atol=1e-4)
-    np.testing.assert_allclose(unnamed.predict(onehot, verbose=0), expected, rtol=1e-3)
-
-
-def test_a_target_that_reads_nothing_has_zero_gradients(codes):
-    network = toys.composition(L, n_targets=3)
-    gradients = Explainer(toys.trained(network), [2], window=L).gradients(codes[None])
-    np.testing.assert_array_equal(gradients, 0)
-
-
-def test_damaged_weights_are_one_line(weights, codes):
-    explainer = Explainer(toys.trained(toys.linear(weights * np.nan)), [0], window=L)
-    with pytest.raises(InputError, match=r"toy.keras: its logits .* are not finite numbers"):
-        explainer.effects(codes, (0, L))
+def test_first_layer_motifs_of_a_run(tmp_path):
+    data = tiny.make_dataset(tmp_path / "data")
+    model = dq.build_model(
+        window=data.window,
+        n_targets=len(data.targets),
+        filters=5,
+        lstm_units=3,
+        dense_units=4,
+        kernel_size=8,
+        pool_size=4,
+    )
+    trained = TrainedModel(model, data.targets, tmp_path / "m.keras", {})
+    found = dq.first_layer_motifs(trained, data, matcher="builtin")
+    assert len(found.to_frame()) == 5
+    found.save(tmp_path / "motifs", logos=False)
+    saved = pd.read_csv(tmp_path / "motifs" / "motifs.tsv", sep="\t")
+    assert saved["sites"].tolist() == found.motifs["sites"].tolist()
+    with pytest.raises(InputError, match="already exists"):
+        found.save(tmp_path / "motifs")
+    with pytest.raises(InputError, match="`threshold`"):
+        dq.first_layer_motifs(trained, data, threshold=0)

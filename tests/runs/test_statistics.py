@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from danq_keras.runs import statistics as repeats
+from danq_keras.runs import statistics
 from danq_keras.runs.statistics import Until
 from danq_keras.system.errors import InputError
 
@@ -63,7 +63,7 @@ def test_a_wrong_loss_is_one_line(text):
 
 
 def test_figures_of_a_run(run):
-    found = repeats.run_figures(run, [Until.parse("1%")])
+    found = statistics.run_figures(run, [Until.parse("1%")])
     assert found["epochs_trained"] == 4
     assert found["best_epoch"] == 3
     assert found["epochs_within_1pct"] == 2
@@ -80,7 +80,7 @@ def test_figures_of_a_run(run):
 
 def test_a_run_without_a_test_has_its_training(run):
     (run / "test_summary.json").unlink()
-    found = repeats.run_figures(run, [])
+    found = statistics.run_figures(run, [])
     assert found["best_epoch"] == 3
     assert not any(name.startswith("test_") for name in found)
 
@@ -104,7 +104,7 @@ def test_damaged_files_are_one_line(run, file, content, message):
     else:
         (run / file).write_text(content)
     with pytest.raises(InputError, match=message) as error:
-        repeats.run_figures(run, [])
+        statistics.run_figures(run, [])
     assert str(error.value).startswith(str(run / file))
     assert "\n" not in str(error.value)
 
@@ -113,7 +113,7 @@ def test_spread_equals_scipy(rng):
     values = rng.normal(size=(5, 3))
     values[1, 1] = np.nan
     values[:, 2] = np.nan
-    found = repeats.spread(values)
+    found = statistics.spread(values)
     np.testing.assert_array_equal(found.n, [5, 4, 0])
     for column in (0, 1):
         x = values[:, column][~np.isnan(values[:, column])]
@@ -124,17 +124,17 @@ def test_spread_equals_scipy(rng):
 
 
 def test_spread_of_one_run_and_of_equal_runs():
-    one = repeats.spread(np.array([[3.0]]))
+    one = statistics.spread(np.array([[3.0]]))
     assert one.mean == 3
     assert np.isnan([one.sd, one.low, one.high]).all()
-    equal = repeats.spread(np.full((3, 1), 2.0))
+    equal = statistics.spread(np.full((3, 1), 2.0))
     assert (equal.low[0], equal.mean[0], equal.high[0], equal.sd[0]) == (2, 2, 2, 0)
 
 
 def test_welch_equals_scipy(rng):
     ours, reference = rng.normal(1, 1, (6, 4)), rng.normal(0, 3, (4, 4))
     ours[2, 1] = np.nan
-    found = repeats.welch(repeats.spread(ours), repeats.spread(reference))
+    found = statistics.welch(statistics.spread(ours), statistics.spread(reference))
     for column in range(4):
         a, b = (x[~np.isnan(x)] for x in (ours[:, column], reference[:, column]))
         expected = stats.ttest_ind(a, b, equal_var=False)
@@ -146,9 +146,9 @@ def test_welch_equals_scipy(rng):
 
 
 def test_welch_without_spread_has_no_interval():
-    constant, one = repeats.spread(np.full((3, 1), 2.0)), repeats.spread(np.array([[5.0]]))
+    constant, one = statistics.spread(np.full((3, 1), 2.0)), statistics.spread(np.array([[5.0]]))
     for reference, difference in ((constant, 0), (one, -3)):
-        found = repeats.welch(constant, reference)
+        found = statistics.welch(constant, reference)
         assert found.difference == difference
         assert np.isnan([found.low, found.high, found.p]).all()
 
@@ -157,7 +157,7 @@ def test_paired_equals_scipy(rng):
     ours, reference = rng.normal(size=(5, 3)), rng.normal(size=(5, 3))
     ours[0, 1] = np.nan
     reference[:, 2] = ours[:, 2]
-    found = repeats.paired(ours, reference)
+    found = statistics.paired(ours, reference)
     for column, rows in ((0, slice(None)), (1, slice(1, None))):
         expected = stats.ttest_rel(ours[rows, column], reference[rows, column])
         interval = expected.confidence_interval()
@@ -178,7 +178,7 @@ def test_summary_has_no_mean_wait_unless_every_run_came_there():
             "test_auroc_mean": [0.7, np.nan],
         }
     )
-    rows = repeats.summarise_runs(table).set_index("figure")
+    rows = statistics.summarise_runs(table).set_index("figure")
     assert "seed" not in rows.index
     waited = rows.loc["epochs_until_0.2"]
     assert (waited["n"], waited["runs"], waited["minimum"]) == (1, 2, 4)

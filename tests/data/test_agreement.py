@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from danq_keras.data import agreement as dataset_comparison
+from danq_keras.data import agreement
 from danq_keras.data.agreement import compare_datasets
 from danq_keras.data.store import Dataset, Rows, SplitWriter, StoreHeader, new_dataset, open_store
 from danq_keras.data.targets import Targets
@@ -64,7 +64,7 @@ def store(
 def test_rows_without_coordinates_are_matched_by_number(
     tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
-    monkeypatch.setattr(dataset_comparison, "_BLOCK_ROWS", block)
+    monkeypatch.setattr(agreement, "_BLOCK_ROWS", block)
     first, second = arrays(rng), arrays(rng)
     for name in first:
         second[name]["codes"] = first[name]["codes"].copy()

@@ -17,9 +17,7 @@ import toys
 from danq_keras.commands import predict
 from danq_keras.data import inputs
 from danq_keras.models.networks import build_network
-from danq_keras.prediction import growing as prediction_files
-from danq_keras.prediction import outputs
-from danq_keras.prediction import stream as predict_stream
+from danq_keras.prediction import growing, outputs, stream
 from danq_keras.prediction.outputs import prediction_kind, track_names
 from danq_keras.prediction.predictor import Predictor, automatic_batch_size
 from danq_keras.system import errors
@@ -163,7 +161,7 @@ def test_windows_without_bases_are_counted_across_a_stop(tmp_path, command, monk
     arguments = (run, fasta, tmp_path / "o.h5", "--tile", "10", "--batch-size", "2")
     assert says in command(*arguments)[2]
     with monkeypatch.context() as patch:
-        patch.setattr(prediction_files, "SAVE_SECONDS", -1)
+        patch.setattr(growing, "SAVE_SECONDS", -1)
         Stop(patch, 4)
         assert command(*arguments, "--overwrite")[0] == 130
     (tmp_path / "o.h5").unlink()
@@ -322,7 +320,7 @@ class Stop:
     """Stops a prediction as Ctrl-C does, after some rows."""
 
     def __init__(self, monkeypatch, rows):
-        self.seen, append = 0, prediction_files.GrowingFile.append
+        self.seen, append = 0, growing.GrowingFile.append
 
         def stopping(file, values, coordinates):
             append(file, values, coordinates)
@@ -330,7 +328,7 @@ class Stop:
             if self.seen >= rows:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(prediction_files.GrowingFile, "append", stopping)
+        monkeypatch.setattr(growing.GrowingFile, "append", stopping)
 
 
 @pytest.mark.parametrize("name", ["o.h5", "o.tsv", "o"])
@@ -340,7 +338,7 @@ def test_stopped_and_resumed_is_as_uninterrupted(name, files, tmp_path, command,
     assert command(*flags, tmp_path / f"whole_{name}", *more)[0] == 0
     out, partial = tmp_path / name, tmp_path / f"{name}.partial"
     with monkeypatch.context() as patch:
-        patch.setattr(prediction_files, "SAVE_SECONDS", -1)
+        patch.setattr(growing, "SAVE_SECONDS", -1)
         Stop(patch, 12)
         status, _, errors = command(*flags, out, *more)
     assert status == 130
@@ -378,15 +376,15 @@ def test_stopped_and_resumed_is_as_uninterrupted(name, files, tmp_path, command,
 
 _KILLED = """
 import os, signal, sys
-from danq_keras.prediction import growing as prediction_files
+from danq_keras.prediction import growing
 from danq_keras.commands import predict
-prediction_files.SAVE_SECONDS = -1
-append = prediction_files.GrowingFile.append
+growing.SAVE_SECONDS = -1
+append = growing.GrowingFile.append
 def killing(file, values, coordinates):
     append(file, values, coordinates)
     if file.rows_done >= 20:
         os.kill(os.getpid(), signal.SIGKILL)
-prediction_files.GrowingFile.append = killing
+growing.GrowingFile.append = killing
 predict.main(sys.argv[1:])
 """
 
@@ -474,7 +472,7 @@ def test_the_automatic_size_falls_with_the_network():
 def test_rows_of_any_blocks_come_in_batches():
     rows = np.arange(23, dtype=np.uint8)[:, None]
     for cuts in ([], [5, 6, 7], [1, 22], [10, 20]):
-        batches = list(predict_stream._batches(np.split(rows, cuts), 4))
+        batches = list(stream._batches(np.split(rows, cuts), 4))
         assert [len(batch) for batch in batches] == [4, 4, 4, 4, 4, 3]
         np.testing.assert_array_equal(np.concatenate(batches), rows)
 

@@ -34,7 +34,7 @@ INTERVAL_COLUMNS = ("auroc_low", "auroc_high", "auprc_low", "auprc_high")
 _AVERAGED = ("accuracy", "f1", "f1_at_threshold", "f1_maximum")
 _BASELINE_COLUMN = re.compile(r"baseline_(?P<name>.+?)_(?P<figure>auroc|auprc_interpolated|auprc)")
 
-Floats = npt.NDArray[np.floating[Any]]
+AnyFloats = npt.NDArray[np.floating[Any]]
 
 
 def auc_table(
@@ -42,8 +42,8 @@ def auc_table(
     numbers: Sequence[int],
     *,
     metrics: TargetMetrics,
-    thresholds: Floats | None = None,
-    f1_at_threshold: Floats | None = None,
+    thresholds: AnyFloats | None = None,
+    f1_at_threshold: AnyFloats | None = None,
     bootstrap: BootstrapIntervals | None = None,
 ) -> pd.DataFrame:
     """The table of one evaluated split.
@@ -86,7 +86,7 @@ def add_baselines(table: pd.DataFrame, baselines: Mapping[str, TargetMetrics]) -
     Raises:
         ValueError: a baseline has another number of targets.
     """
-    added: dict[str, Floats] = {}
+    added: dict[str, AnyFloats] = {}
     for name, metrics in baselines.items():
         if len(metrics.auroc) != len(table):
             raise ValueError(

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from danq_keras.evaluation.metrics import Flags, Floats, Ints, Scores, check_pair, per_target
+from danq_keras.evaluation.metrics import Flags, Ints, Scores, check_pair, per_target
+from danq_keras.system.arrays import Doubles
 
 BLOCK_LENGTH = 100_000
 
@@ -18,10 +19,10 @@ _BOOTSTRAP_VALUES = 1 << 22
 class BootstrapIntervals:
     """Percentile intervals (T,) float64; `n_valid` (T,) int64 resamples had both labels."""
 
-    auroc_low: Floats
-    auroc_high: Floats
-    auprc_low: Floats
-    auprc_high: Floats
+    auroc_low: Doubles
+    auroc_high: Doubles
+    auprc_low: Doubles
+    auprc_high: Doubles
     n_valid: Ints
 
 
@@ -108,7 +109,7 @@ def bootstrap(
 
 def _resample(
     y: npt.NDArray[np.bool_], p: Scores, block: Ints, draws: npt.NDArray[np.int16]
-) -> tuple[Floats, Floats]:
+) -> tuple[Doubles, Doubles]:
     """ROC AUC and average precision (n,) of one target in each resample."""
     # Imported here: SciPy's sparse matrices take 0.2 s, which `--help` need not wait for.
     from scipy import sparse
@@ -136,7 +137,7 @@ def _resample(
 
 def _weighted_areas(
     at: npt.NDArray[np.int32], negatives: npt.NDArray[np.int32]
-) -> tuple[Floats, Floats]:
+) -> tuple[Doubles, Doubles]:
     """Areas (n,) from counts of positives at each score and of negatives in each slot."""
     negative_sums = np.cumsum(negatives, axis=0)
     below, total = negative_sums[:-1:2], negative_sums[-1]
@@ -152,7 +153,7 @@ def _weighted_areas(
     return areas[0], areas[1]
 
 
-def _intervals(auroc: Floats, auprc: Floats) -> tuple[float, ...]:
+def _intervals(auroc: Doubles, auprc: Doubles) -> tuple[float, ...]:
     valid = ~np.isnan(auroc)
     if not valid.any():
         return (np.nan, np.nan, np.nan, np.nan, 0)

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from danq_keras.evaluation.metrics import Flags, Floats, Ints, Scores
+from danq_keras.evaluation.metrics import Flags, Ints, Scores
+from danq_keras.system.arrays import Doubles
 from danq_keras.system.terminal import progress
 
 EDGES = (0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
@@ -32,14 +33,14 @@ class Calibration:
         brier: mean squared difference of probability and label; NaN without labels.
     """
 
-    edges: Floats
+    edges: Doubles
     counts: Ints
     positives: Ints
-    mean_probability: Floats
+    mean_probability: Doubles
     brier: float
 
     @property
-    def positive_share(self) -> Floats:
+    def positive_share(self) -> Doubles:
         """(B,) share of positives, NaN for an empty bin."""
         return _ratio(self.positives, self.counts)
 
@@ -52,7 +53,7 @@ class Calibration:
         return float(np.nansum(gaps * self.counts) / self.counts.sum())
 
 
-def _ratio(part: npt.NDArray[Any], whole: Ints) -> Floats:
+def _ratio(part: npt.NDArray[Any], whole: Ints) -> Doubles:
     share = np.full(len(whole), np.nan)
     np.divide(part, whole, out=share, where=whole > 0)
     return share
@@ -63,7 +64,7 @@ def calibrate(
     probs: Scores,
     *,
     ignore: Flags | None = None,
-    edges: Sequence[float] | Floats = EDGES,
+    edges: Sequence[float] | Doubles = EDGES,
 ) -> Calibration:
     """Bin pooled labels by probability; one on an edge belongs to the bin below.
 

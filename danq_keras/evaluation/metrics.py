@@ -20,10 +20,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from danq_keras.system.arrays import Doubles
 from danq_keras.system.terminal import progress
 from danq_keras.system.threads import n_threads
 
-Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
 Flags: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.bool_]
 Scores: TypeAlias = npt.NDArray[np.floating[Any]]  # float32 or float64
@@ -52,13 +52,13 @@ class TargetMetrics:
 
     positives: Ints
     negatives: Ints
-    auroc: Floats
-    auprc: Floats
-    auprc_interpolated: Floats
-    accuracy: Floats
-    f1: Floats
-    best_f1: Floats
-    best_threshold: Floats
+    auroc: Doubles
+    auprc: Doubles
+    auprc_interpolated: Doubles
+    accuracy: Doubles
+    f1: Doubles
+    best_f1: Doubles
+    best_threshold: Doubles
 
     def __len__(self) -> int:
         return len(self.positives)
@@ -212,7 +212,7 @@ def _count_below(values: Scores, threshold: float) -> int:
     return int(np.searchsorted(values, key, "left"))
 
 
-def _interpolated(at: Ints, precision: Floats, true_positives: Ints, above: Ints) -> float:
+def _interpolated(at: Ints, precision: Doubles, true_positives: Ints, above: Ints) -> float:
     """Area of the trapezoids between successive points of the precision-recall curve.
 
     Scores without a positive move the curve only up or down, at the same recall. So each distinct
@@ -235,8 +235,8 @@ def evaluate_pooled(labels: Flags, probs: Scores, *, ignore: Flags | None = None
 
 
 def f1_at(
-    labels: Flags, probs: Scores, thresholds: Floats, *, ignore: Flags | None = None
-) -> Floats:
+    labels: Flags, probs: Scores, thresholds: Doubles, *, ignore: Flags | None = None
+) -> Doubles:
     """F1 of each target at its own threshold, such as one chosen on the validation split.
 
     Args:
@@ -293,7 +293,7 @@ def macro(
     group = np.ones(len(metrics), bool) if where is None else where
     counted = group & (metrics.positives >= min_positives) & (metrics.negatives > 0)
 
-    def summarise(function: Callable[[Floats], Any], name: str) -> float:
+    def summarise(function: Callable[[Doubles], Any], name: str) -> float:
         values = getattr(metrics, name)[counted]
         return float(function(values)) if len(values) else float("nan")
 

@@ -16,9 +16,10 @@ import pandas as pd
 from danq_keras.data.arrays import ArrayWindows, codes_of
 from danq_keras.genome.dna import Bytes, pack_codes
 from danq_keras.interpret.explainer import Explainer, contributions, of_the_base
-from danq_keras.interpret.files import Floats, Locus, create_arrays, table_rows
+from danq_keras.interpret.files import Locus, create_arrays, table_rows
 from danq_keras.interpret.pictures import LocusPicture, locus_png
 from danq_keras.models.trained import TrainedModel, load_model, window_of
+from danq_keras.system.arrays import Floats
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import PathLike, atomic_output
 from danq_keras.system.terminal import progress

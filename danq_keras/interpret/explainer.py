@@ -24,8 +24,9 @@ from danq_keras.genome.dna import UNKNOWN, Bytes, onehot_from_codes, pack_codes
 from danq_keras.models.backend import without_tf32
 from danq_keras.models.networks import logits_model
 from danq_keras.models.trained import TrainedModel
-from danq_keras.prediction.predictor import Floats, Predictor
+from danq_keras.prediction.predictor import Predictor
 from danq_keras.recipes.config import PROBABILITY_CLIP
+from danq_keras.system.arrays import Floats
 from danq_keras.system.errors import InputError
 
 

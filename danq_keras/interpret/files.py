@@ -20,9 +20,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from danq_keras.genome.dna import ALPHABET, Bytes, decode, onehot_from_codes
+from danq_keras.system.arrays import Floats
 from danq_keras.system.hdf5 import reserve_space
-
-Floats = npt.NDArray[np.float32]
 
 BASES = "ACGT"
 TO_FILE = [ALPHABET.index(base) for base in BASES]

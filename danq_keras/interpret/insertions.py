@@ -24,7 +24,7 @@ from danq_keras.interpret.pictures import spacing_png
 from danq_keras.models.trained import TrainedModel, load_model, window_of
 from danq_keras.motifs.files import danq_jaspar_motifs, read_motif_file
 from danq_keras.motifs.motif import Motif
-from danq_keras.prediction.predictor import Floats
+from danq_keras.system.arrays import Floats
 from danq_keras.system.errors import InputError, shorten
 from danq_keras.system.files import PathLike
 from danq_keras.system.terminal import progress

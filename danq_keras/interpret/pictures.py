@@ -10,7 +10,6 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,8 +19,7 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from danq_keras.draw.logos import BASE_COLOURS, draw_letters
 from danq_keras.draw.style import plain, save_png
 from danq_keras.genome.dna import ALPHABET, UNKNOWN, Bytes, onehot_from_codes
-
-Floats = npt.NDArray[np.float32]
+from danq_keras.system.arrays import Floats
 
 BASES = "ACGT"
 _ROWS = [ALPHABET.index(base) for base in BASES]

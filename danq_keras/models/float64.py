@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from danq_keras.system.arrays import Doubles
+
 Array = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
 
 PARTS = ("W", "U", "b")
 

@@ -10,10 +10,8 @@ from keras import layers
 from danq_keras.motifs.files import resolve_motifs
 from danq_keras.motifs.kernels import motif_kernels
 from danq_keras.recipes.config import ModelConfig
+from danq_keras.system.arrays import Floats
 from danq_keras.system.terminal import log
-
-Floats = npt.NDArray[np.float32]
-
 
 CONV_LIMIT = 0.05  # Source: Keras 0.2.0's "uniform"
 

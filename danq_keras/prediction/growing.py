@@ -21,15 +21,13 @@ from typing import Any
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 
 from danq_keras import __version__
+from danq_keras.system.arrays import Floats
 from danq_keras.system.errors import InputError, Terminated
 from danq_keras.system.files import refuse_existing
 from danq_keras.system.signals import signals_deferred
 from danq_keras.system.terminal import log
-
-Floats = npt.NDArray[np.float32]
 
 SAVE_SECONDS = 20.0
 """How much work a crash may lose."""

@@ -22,7 +22,7 @@ from danq_keras.genome.dna import Bytes, pack_codes
 from danq_keras.models.trained import TrainedModel, load_model, numbered_targets, window_of
 from danq_keras.prediction.growing import Contents
 from danq_keras.prediction.outputs import growing_file
-from danq_keras.prediction.predictor import STRANDS, Floats
+from danq_keras.prediction.predictor import STRANDS
 from danq_keras.prediction.stream import (
     EMBEDDING,
     PROBABILITIES,
@@ -33,6 +33,7 @@ from danq_keras.prediction.stream import (
     predicted_batches,
 )
 from danq_keras.prediction.windows import GenomeWindows
+from danq_keras.system.arrays import Floats
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import PathLike
 from danq_keras.system.terminal import progress

@@ -11,7 +11,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from danq_keras.data.store import Split
@@ -20,11 +19,10 @@ from danq_keras.models.backend import without_tf32
 from danq_keras.models.layers import unpack_windows
 from danq_keras.models.networks import logits_model
 from danq_keras.recipes.config import PROBABILITY_CLIP
+from danq_keras.system.arrays import Floats
 from danq_keras.system.errors import InputError
 from danq_keras.system.signals import signals_deferred
 from danq_keras.system.terminal import log, progress
-
-Floats = npt.NDArray[np.float32]
 
 STRANDS = ("forward", "both")
 _MOST_ROWS = 2048

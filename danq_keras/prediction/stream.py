@@ -21,7 +21,8 @@ from danq_keras.genome.dna import Bytes
 from danq_keras.models.trained import TrainedModel, check_ensemble, embedding_model, weights_digest
 from danq_keras.prediction.growing import Contents
 from danq_keras.prediction.outputs import growing_file, prediction_kind
-from danq_keras.prediction.predictor import Floats, Predictor
+from danq_keras.prediction.predictor import Predictor
+from danq_keras.system.arrays import Floats
 from danq_keras.system.errors import InputError
 from danq_keras.system.terminal import progress
 

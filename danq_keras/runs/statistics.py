@@ -27,9 +27,8 @@ from danq_keras.evaluation.auc_tables import (
     TEXT_COLUMNS,
     read_auc_table,
 )
+from danq_keras.system.arrays import Doubles
 from danq_keras.system.errors import InputError
-
-Floats = npt.NDArray[np.float64]
 
 CONFIDENCE = 0.95
 RUN_COLUMNS = ("run", "seed")
@@ -70,7 +69,7 @@ class Until:
         how = f"within_{self.value:g}pct" if self.relative else f"until_{self.value:g}"
         return EPOCHS_PREFIX + how
 
-    def first_epoch(self, epochs: Floats, losses: Floats) -> float:
+    def first_epoch(self, epochs: Doubles, losses: Doubles) -> float:
         """The first of `epochs` (E,) whose loss (E,) is as low; NaN when none is."""
         limit = np.nanmin(losses) * (1 + self.value / 100) if self.relative else self.value
         reached = np.flatnonzero(losses <= limit)
@@ -86,13 +85,13 @@ class Spread:
     """
 
     n: npt.NDArray[np.int64]
-    mean: Floats
-    sd: Floats
-    low: Floats
-    high: Floats
+    mean: Doubles
+    sd: Doubles
+    low: Doubles
+    high: Doubles
 
 
-def spread(values: Floats) -> Spread:
+def spread(values: Doubles) -> Spread:
     """Mean, standard deviation and 95 % t-interval over the first axis of (R, M)."""
     n = np.count_nonzero(~np.isnan(values), axis=0)
     mean, variance = np.full(n.shape, np.nan), np.full(n.shape, np.nan)
@@ -259,7 +258,7 @@ def read_target_tables(runs: Mapping[str, Path]) -> list[pd.DataFrame]:
     return tables
 
 
-def stack(tables: Sequence[pd.DataFrame], column: str) -> Floats:
+def stack(tables: Sequence[pd.DataFrame], column: str) -> Doubles:
     """(R, T) values of one column of R tables."""
     return np.array([table[column].to_numpy(np.float64) for table in tables])
 
@@ -298,10 +297,10 @@ class Difference:
     there are fewer than two values or nothing varies.
     """
 
-    difference: Floats
-    low: Floats
-    high: Floats
-    p: Floats
+    difference: Doubles
+    low: Doubles
+    high: Doubles
+    p: Doubles
 
 
 def welch(ours: Spread, reference: Spread) -> Difference:
@@ -323,7 +322,7 @@ def welch(ours: Spread, reference: Spread) -> Difference:
     return Difference(difference, low, high, p)
 
 
-def paired(ours: Floats, reference: Floats) -> Difference:
+def paired(ours: Doubles, reference: Doubles) -> Difference:
     """Mean difference of pairs (R, M), with the t-interval and two-sided test over pairs."""
     found = spread(ours - reference)
     error = found.sd / np.sqrt(np.maximum(found.n, 1))

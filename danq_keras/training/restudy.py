@@ -18,16 +18,14 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from danq_keras.data.store import Split
 from danq_keras.genome.dna import unpack_labels
 from danq_keras.recipes.config import TrainConfig
+from danq_keras.system.arrays import Floats
 from danq_keras.system.errors import InputError
 from danq_keras.training.pipeline import Integers, Order
-
-Floats = npt.NDArray[np.float32]
 
 _MATCHED_WINDOWS = 200  # at least so many are compared with each other
 _ROWS = 1 << 15

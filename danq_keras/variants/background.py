@@ -21,10 +21,11 @@ import numpy as np
 import numpy.typing as npt
 
 from danq_keras import __version__
+from danq_keras.system.arrays import Doubles
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import atomic_output
 from danq_keras.system.hdf5 import HDF5_DAMAGE
-from danq_keras.variants.effects import EFFECTS, Doubles, Probs, effect_size
+from danq_keras.variants.effects import EFFECTS, Probs, effect_size
 
 FORMAT = "danq_keras background"
 FORMAT_VERSION = 1

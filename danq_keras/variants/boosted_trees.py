@@ -12,9 +12,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from danq_keras.system.arrays import Doubles
 from danq_keras.system.errors import InputError, one_line, optional_module
 from danq_keras.system.threads import n_threads
-from danq_keras.variants.effects import Doubles
 
 Flags = npt.NDArray[np.bool_]
 

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from danq_keras.recipes.config import PROBABILITY_CLIP
+from danq_keras.system.arrays import Doubles
 
 Probs: TypeAlias = npt.NDArray[np.floating[Any]]
-Doubles: TypeAlias = npt.NDArray[np.float64]
 
 EFFECTS = ("absdiff", "logodds", "product")
 """Names of the sizes of an effect: |difference|, |log-odds difference|, and their product."""

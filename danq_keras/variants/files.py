@@ -29,10 +29,11 @@ import numpy as np
 
 from danq_keras import __version__
 from danq_keras.data.targets import Targets
+from danq_keras.system.arrays import Doubles
 from danq_keras.system.errors import InputError
 from danq_keras.system.hdf5 import reserve_space
 from danq_keras.system.signals import signals_deferred
-from danq_keras.variants.effects import Doubles, Probs, difference, log_odds_difference
+from danq_keras.variants.effects import Probs, difference, log_odds_difference
 from danq_keras.variants.reader import FORMAT
 from danq_keras.variants.vcf import MISSING, Record, text_output
 from danq_keras.variants.windows import Allele, VariantBlock

@@ -21,10 +21,11 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from danq_keras.genome.fasta import Positions
+from danq_keras.system.arrays import Doubles
 from danq_keras.system.errors import InputError, one_line
 from danq_keras.system.terminal import progress
 from danq_keras.variants.boosted_trees import BoostingOptions, Flags, Forest
-from danq_keras.variants.effects import Doubles, difference, log_odds_difference
+from danq_keras.variants.effects import difference, log_odds_difference
 from danq_keras.variants.reader import Effects
 
 KEYS = ("chrom", "pos", "ref", "alt")

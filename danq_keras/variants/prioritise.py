@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from danq_keras.system.arrays import Doubles
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import PathLike, atomic_output
 from danq_keras.variants.boosted_trees import BoostingOptions, Flags
-from danq_keras.variants.effects import Doubles
 from danq_keras.variants.folds import (
     KEYS,
     CrossValidation,

@@ -14,11 +14,11 @@ import h5py
 import numpy as np
 
 from danq_keras import __version__
+from danq_keras.system.arrays import Doubles
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import atomic_output
 from danq_keras.system.hdf5 import HDF5_DAMAGE
 from danq_keras.variants.boosted_trees import Forest
-from danq_keras.variants.effects import Doubles
 from danq_keras.variants.folds import FoldModel, mean_probabilities
 from danq_keras.variants.reader import Effects
 

@@ -20,11 +20,12 @@ from tqdm.auto import tqdm
 from danq_keras.genome.bed import CHROM_NAMES, rename_chrom
 from danq_keras.genome.fasta import Genome
 from danq_keras.models.trained import TrainedModel, fingerprint, load_model
+from danq_keras.system.arrays import Doubles
 from danq_keras.system.errors import InputError, shorten
 from danq_keras.system.files import PathLike, atomic_output
 from danq_keras.system.terminal import log, progress
 from danq_keras.variants.background import Background, Origin, read_background
-from danq_keras.variants.effects import Doubles, Probs, difference, log_odds_difference
+from danq_keras.variants.effects import Probs, difference, log_odds_difference
 from danq_keras.variants.files import (
     EffectsHeader,
     ScoredBlock,

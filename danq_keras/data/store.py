@@ -398,7 +398,13 @@ class Dataset:
         return self.train.header.window
 
     def split(self, name: str) -> Split:
-        """The split called train, valid or test."""
+        """The split called train, valid or test.
+
+        Raises:
+            InputError: another name.
+        """
+        if name not in SPLITS:
+            raise InputError(f"`split`: one of {', '.join(SPLITS)}. Received: {name!r}.")
         split: Split = getattr(self, name)
         return split
 

@@ -7,8 +7,11 @@ and is never taken for the first. Nothing here knows files.
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from danq_keras.system.errors import InputError
+
+TargetChoice: TypeAlias = str | int | Sequence[str | int]
 
 TARGET_COLUMNS = ("cell_type", "assay", "treatment", "group")
 
@@ -55,19 +58,20 @@ class Targets:
             *(tuple(self.column(column)[i] for i in indices) for column in TARGET_COLUMNS),
         )
 
-    def find(self, wanted: Sequence[str]) -> list[int]:
+    def find(self, wanted: TargetChoice) -> list[int]:
         """Numbers of the targets that a user names by number, by name, or by unrepeated stem.
 
         Args:
-            wanted: 0-based numbers as text, or names; blanks around them do not count. A name that
-                the dataset had to number (`name`, `name#2`, …) fits several targets and is refused.
+            wanted: one or several of 0-based numbers, also as text, or names; blanks around them do
+                not count. A name that the dataset had to number (`name`, `name#2`, …) fits several
+                targets and is refused.
 
         Raises:
             InputError: a target is unknown, ambiguous or named twice.
         """
         found: list[int] = []
-        for text in wanted:
-            index = self._find_one(text.strip())
+        for text in [wanted] if isinstance(wanted, (str, int)) else wanted:
+            index = self._find_one(str(text).strip())
             if index in found:
                 raise InputError(f"Target {text!r} is named twice. Name each target once.")
             found.append(index)

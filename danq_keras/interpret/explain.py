@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from danq_keras.data.arrays import ArrayWindows, codes_of
+from danq_keras.data.targets import TargetChoice
 from danq_keras.genome.dna import Bytes, pack_codes
 from danq_keras.interpret.explainer import Explainer, contributions, of_the_base
 from danq_keras.interpret.files import Locus, create_arrays, table_rows
@@ -134,7 +135,7 @@ class Explanation:
 def explain(
     model: TrainedModel | PathLike,
     windows: ArrayWindows,
-    targets: Sequence[str | int],
+    targets: TargetChoice,
     *,
     method: str | Sequence[str] = METHODS,
     region: tuple[int, int] | None = None,
@@ -175,7 +176,7 @@ def explain(
     begin, end = (0, window) if region is None else region
     if not 0 <= begin < end <= window:
         raise InputError(f"`region`: [begin, end) inside of {window} bases. Received: {region}.")
-    numbers = trained.targets.find([str(each) for each in targets])
+    numbers = trained.targets.find(targets)
     explainer = Explainer(trained, numbers, window=window, strands=strands, batch_size=batch_size)
     return Explanation(
         effects=_effects(explainer, codes, (begin, end)) if "effects" in chosen else None,

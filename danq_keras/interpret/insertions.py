@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from danq_keras.data.arrays import ArrayWindows, codes_of
+from danq_keras.data.targets import TargetChoice
 from danq_keras.genome.dna import UNKNOWN, Bytes, encode, pack_codes
 from danq_keras.interpret.explainer import Explainer
 from danq_keras.interpret.pictures import spacing_png
@@ -185,7 +186,7 @@ def spacing_response(
     model: TrainedModel | PathLike,
     windows: ArrayWindows,
     motifs: Sequence[str],
-    targets: Sequence[str | int],
+    targets: TargetChoice,
     *,
     spacing: str | range = "0:60",
     motif_file: PathLike | None = None,
@@ -221,7 +222,7 @@ def spacing_response(
     ]
     if isinstance(spacing, str):
         spacing = parse_spacing(spacing, n_inserts=len(inserts))
-    numbers = trained.targets.find([str(each) for each in targets])
+    numbers = trained.targets.find(targets)
     explainer = Explainer(
         trained, numbers, window=backgrounds.shape[1], strands=strands, batch_size=batch_size
     )

@@ -14,6 +14,7 @@ import pandas as pd
 
 from danq_keras.data.bundle import open_dataset
 from danq_keras.data.store import Dataset, Split
+from danq_keras.data.targets import TargetChoice
 from danq_keras.interpret.first_layer import KernelScanner, KernelSites, first_convolution
 from danq_keras.interpret.kernel_motifs import (
     SUMMARY,
@@ -85,7 +86,7 @@ def first_layer_motifs(
     data: Dataset | PathLike,
     *,
     split: str = "test",
-    positives: Sequence[str | int] | None = None,
+    positives: TargetChoice | None = None,
     databases: Sequence[PathLike] | None = None,
     threshold: float = 0.01,
     matcher: Method = "auto",
@@ -126,7 +127,7 @@ def first_layer_motifs(
     trained = model if isinstance(model, TrainedModel) else load_model(model)
     dataset = data if isinstance(data, Dataset) else open_dataset(data)
     opened = dataset.split(split)
-    columns = dataset.targets.find([str(each) for each in positives or ()])
+    columns = dataset.targets.find(() if positives is None else positives)
     rows = _choose_rows(opened, columns)
     sites = _scan(trained, opened, rows, batch_size=batch_size)
     kernels = kernel_motifs(sites.counts, sites.n_sites)

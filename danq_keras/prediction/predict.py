@@ -18,6 +18,7 @@ from danq_keras.data.arrays import ArrayWindows, codes_of
 from danq_keras.data.inputs import Windows, open_windows
 from danq_keras.data.sequence_inputs import Skipped
 from danq_keras.data.store import Split
+from danq_keras.data.targets import TargetChoice
 from danq_keras.genome.dna import Bytes, pack_codes
 from danq_keras.models.trained import TrainedModel, load_model, numbered_targets, window_of
 from danq_keras.prediction.growing import Contents
@@ -97,7 +98,7 @@ def predict(
     windows: AnyWindows,
     *,
     strands: str | None = None,
-    targets: Sequence[str | int] | None = None,
+    targets: TargetChoice | None = None,
     output: str = PROBABILITIES,
     batch_size: int | None = None,
 ) -> Prediction:
@@ -134,7 +135,7 @@ def predict(
         )
     numbers = None
     if targets is not None:
-        numbers = tuple(models[0].targets.find([str(each) for each in targets]))
+        numbers = tuple(models[0].targets.find(targets))
     with _opened(windows, models[0]) as (source, skipped):
         check_window(models[0], source)
         source.check()

@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import tiny
 
 import danq_keras
 from danq_keras.data import store
@@ -474,3 +475,9 @@ def test_targets_that_are_no_texts_are_refused(split_path: Path) -> None:
         del file["targets"]
         file["targets"] = np.arange(11)
     assert "not a readable store" in refusal(split_path)
+
+
+def test_a_split_of_another_name_is_said(tmp_path):
+    dataset = tiny.make_dataset(tmp_path / "d")
+    with pytest.raises(InputError, match="`split`: one of train, valid, test. Received: 'tests'"):
+        dataset.split("tests")

@@ -36,7 +36,7 @@ def test_every_change_of_the_motif_is_seen(finder):
 def test_strings_codes_and_onehot_are_the_same(finder):
     codes = encode(SEQUENCE)[None]
     found = [
-        dq.explain(finder, windows, [0], method="gradients", region=(5, 15))
+        dq.explain(finder, windows, 0, method="gradients", region=(5, 15))
         for windows in ([SEQUENCE], codes, onehot_from_codes(codes).astype("f4"))
     ]
     for each in found:

@@ -479,5 +479,5 @@ def test_targets_that_are_no_texts_are_refused(split_path: Path) -> None:
 
 def test_a_split_of_another_name_is_said(tmp_path):
     dataset = tiny.make_dataset(tmp_path / "d")
-    with pytest.raises(InputError, match="`split`: one of train, valid, test. Received: 'tests'"):
+    with pytest.raises(InputError, match=r"`split`: one of train, valid, test. Received: 'tests'"):
         dataset.split("tests")

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from danq_keras.data.build import build_dataset as build_dataset
+    from danq_keras.data.build_sequences import (
+        build_dataset_from_sequences as build_dataset_from_sequences,
+    )
     from danq_keras.data.bundle import open_dataset as open_dataset
     from danq_keras.data.demo import make_demo as make_demo
     from danq_keras.evaluation.evaluate import evaluate as evaluate
@@ -27,6 +30,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "open_dataset": "data.bundle",
     "build_dataset": "data.build",
+    "build_dataset_from_sequences": "data.build_sequences",
     "make_demo": "data.demo",
     "build_model": "models.networks",
     "load_model": "models.trained",
@@ -39,23 +43,9 @@ _HOMES = {
     "first_layer_motifs": "interpret.motifs",
     "explain": "interpret.explain",
 }
-_KERAS_FREE = ("data.bundle", "data.build", "data.demo")
+_KERAS_FREE = ("data.bundle", "data.build", "data.build_sequences", "data.demo")
 
-__all__ = [
-    "build_dataset",
-    "build_model",
-    "evaluate",
-    "explain",
-    "first_layer_motifs",
-    "import_weights",
-    "load_model",
-    "make_demo",
-    "open_dataset",
-    "predict",
-    "score_variants",
-    "train",
-    "windows",
-]
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
@@ -65,8 +55,10 @@ def __getattr__(name: str) -> Any:
         from danq_keras.system.tensorflow import start_tensorflow
 
         start_tensorflow()
-    return getattr(importlib.import_module(f"danq_keras.{_HOMES[name]}"), name)
+    function = getattr(importlib.import_module(f"danq_keras.{_HOMES[name]}"), name)
+    globals()[name] = function  # found without this function from now on
+    return function
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted({*globals(), *__all__})

@@ -15,6 +15,7 @@ import tarfile
 from pathlib import Path
 
 import h5py
+import in_process
 import numpy as np
 import pytest
 
@@ -28,9 +29,9 @@ from danq_keras.genome.dna import decode, pack_codes, pack_labels
 from danq_keras.models.legacy import export_weights
 from danq_keras.models.trained import TrainedModel
 from danq_keras.motifs.files import danq_jaspar_motifs, write_meme
-from danq_keras.runs import one_run, train_set
+from danq_keras.runs import train_set
 from danq_keras.system.shipped import resource_path
-from danq_keras.tuning import search, worker
+from danq_keras.tuning import search
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -115,33 +116,12 @@ def test_links_lead_somewhere(path):
 # ---- run
 
 
-class InProcess:
-    """A worker of a search that has done its work when it is looked at."""
-
-    def __init__(self, out, n_trials, number, _jobs):
-        self.returncode = worker.main([str(out), str(n_trials), str(number)])
-
-    def poll(self):
-        return self.returncode
-
-    def wait(self, _timeout=None):
-        return self.returncode
-
-
 @pytest.fixture
 def in_one_process(monkeypatch):
     """Runs of sets and workers of searches in this process: TensorFlow starts once."""
 
-    def run_all(orders, *, at_once):
-        assert at_once >= 1
-        for order in orders:
-            order.write_plan()
-            assert one_run.main([str(order.plan)]) == 0
-            order.plan.unlink()
-        return 0
-
-    monkeypatch.setattr(train_set, "run_all", run_all)
-    monkeypatch.setattr(search, "_start_worker", InProcess)
+    monkeypatch.setattr(train_set, "run_all", in_process.run_all)
+    monkeypatch.setattr(search, "_start_worker", in_process.InProcess)
     monkeypatch.setattr(search, "POLL_SECONDS", 0)
 
 
@@ -149,7 +129,7 @@ def shortened(script, words):
     """A training or search of a document at the size of a test: see the module's description."""
     if script not in ("train", "tune"):
         return ["chr7" if word.startswith("chr7:305") else word for word in words]
-    kept, settings = [], dict(TINY)
+    kept, settings, in_set = [], dict(TINY), False
     words = iter(words)
     for word in words:
         if word in ("--epochs", "--patience", "--train-limit", "--trials", "--timeout", "--jobs"):
@@ -158,19 +138,17 @@ def shortened(script, words):
             next(words)
             kept += [word, "3"]
         elif word == "--set":
-            settings = {"": ""} | settings
-        elif "" in settings and "=" in word:
+            in_set = True
+        elif in_set and "=" in word:
             key, value = word.split("=", 1)
             settings.setdefault(key, value)
         else:
             kept.append(word)
-    settings.pop("", None)
     if "--resume" in kept:
         return kept
     if "--init" in kept:  # its sizes are the model's
         settings = {}
-    if kept[-1] != "--set":
-        kept += ["--epochs", "1"]
+    kept += ["--epochs", "1"]
     if settings:
         kept += ["--set", *(f"{key}={value}" for key, value in settings.items())]
     return kept + (["--trials", "1"] if script == "tune" else [])

@@ -78,7 +78,9 @@ def _read_mat(path: Path, split: Split, samples: npt.NDArray[np.int64], options:
             "trainxdata", shape, np.uint8, chunks=(1000, 4, _MAT_CHUNK), compression="gzip"
         )
         for begin in range(0, n_windows, 2000):
-            onehot = unpack_onehot(np.asarray(split.sequence[begin : begin + 2000]))
+            onehot = unpack_onehot(
+                np.asarray(split.sequence[begin : begin + 2000]), split.header.window
+            )
             dataset[:, :, begin : begin + 2000] = onehot.transpose(1, 2, 0)
     with h5py.File(path, "r") as file:
         started = time.perf_counter()

@@ -18,7 +18,7 @@ from danq_keras.interpret.files import SUMMARY
 from danq_keras.prediction.growing import partial_path
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import InputError, optional_module
-from danq_keras.system.files import refuse_existing
+from danq_keras.system.files import refuse_unmarked
 from danq_keras.system.tensorflow import start_tensorflow
 from danq_keras.system.terminal import log, set_up_logging
 
@@ -80,8 +80,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--strands",
         choices=("forward", "both"),
-        default="both",
-        help="forward: the window as it is (default: %(default)s)",
+        help="forward: the window as it is (default: what the network was trained on)",
     )
     parser.add_argument("--batch-size", type=int, metavar="N", help="default: what fits")
     parser.add_argument("--resume", action="store_true", help="go on with an OUT that was stopped")
@@ -160,18 +159,6 @@ def _check_options(args: argparse.Namespace) -> None:
             raise InputError(f"--{name}: goes with BED files. Leave it out.")
 
 
-def _check_output(out: Path, *, overwrite: bool) -> None:
-    """Refuse a place that is in use, or that --overwrite would lose other things with."""
-    refuse_existing(out, overwrite=overwrite)
-    if out.exists() and not (
-        out.is_dir() and (not any(out.iterdir()) or (out / SUMMARY).is_file())
-    ):
-        raise InputError(
-            f"{out}: --overwrite replaces a folder of explanations. Received: something else. "
-            "Choose another place."
-        )
-
-
 def default_out(args: argparse.Namespace) -> Path:
     """Where an explanation goes that was not told: into the run, for its report."""
     if args.locus is not None:
@@ -197,7 +184,7 @@ def main(argv: list[str] | None = None) -> int:
     _check_options(args)
     args.out = args.out or default_out(args)
     if not args.resume:
-        _check_output(args.out, overwrite=args.overwrite)
+        refuse_unmarked(args.out, "explanations", overwrite=args.overwrite, marker=SUMMARY)
     elif args.out.exists() and not partial_path(args.out).exists():
         print(f"{args.out}: is complete already.")
         return 0
@@ -217,9 +204,14 @@ def _explain(args: argparse.Namespace, genome: Genome, place: Region | Intervals
 
     begin = time.monotonic()
     model = load_model(args.model, targets=args.target_names)
-    names = [field.name for field in dataclasses.fields(PlacesRequest) if field.name != "targets"]
+    names = [
+        field.name
+        for field in dataclasses.fields(PlacesRequest)
+        if field.name not in ("targets", "strands")
+    ]
     request = PlacesRequest(
         targets=tuple(model.targets.find(args.targets.split(","))),
+        strands=args.strands or model.strands,
         **{name: getattr(args, name) for name in names},
     )
     if args.into is None:

@@ -10,6 +10,7 @@ from danq_keras import __version__
 from danq_keras.commands.options import add_target_names
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import InputError
+from danq_keras.system.files import refuse_unmarked
 from danq_keras.system.tensorflow import start_tensorflow
 from danq_keras.system.terminal import set_up_logging
 
@@ -111,14 +112,16 @@ def main(argv: list[str] | None = None) -> int:
             "Logos are drawn by logomaker, which is not installed. Install danq_keras[logos], or "
             "pass --no-logos."
         )
-    start_tensorflow()
-    from danq_keras.data.bundle import open_dataset
     from danq_keras.evaluation.report import MOTIFS, write_report
-    from danq_keras.interpret.motifs import check_output, first_layer_motifs
-    from danq_keras.models.trained import load_model
+    from danq_keras.interpret.kernel_motifs import SUMMARY
 
     out = args.out or args.model / MOTIFS
-    check_output(out, overwrite=args.overwrite)
+    refuse_unmarked(out, "motifs", overwrite=args.overwrite, marker=SUMMARY)
+    start_tensorflow()
+    from danq_keras.data.bundle import open_dataset
+    from danq_keras.interpret.motifs import first_layer_motifs
+    from danq_keras.models.trained import load_model
+
     found = first_layer_motifs(
         load_model(args.model, targets=args.target_names),
         open_dataset(args.data, store=args.store),

@@ -16,6 +16,7 @@ _EXAMPLES = {
     "deepsea": "bin/make_dataset.py deepsea data/deepsea --bundle deepsea_train_bundle.v0.9.tar.gz",
     "genome": "bin/make_dataset.py genome data/yeast --genome sacCer3.fa.gz --peaks peaks/*.bed "
     "--resize-peaks 200 --test-chroms chr8,chr9 --valid-region chr7",
+    "sequences": "bin/make_dataset.py sequences data/gabpa --table GABPA.tsv.gz",
     "demo": "bin/make_dataset.py demo data/demo",
     "export-mat": "bin/make_dataset.py export-mat yeast_mat --dataset data/yeast",
     "info": "bin/make_dataset.py info data/yeast --targets",
@@ -36,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_deepsea(commands)
     _add_genome(commands)
+    _add_sequences(commands)
     _add_demo(commands)
     _add_export(commands)
     _add_looking(commands)
@@ -277,6 +279,82 @@ def _add_filters(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_sequences(commands: Any) -> None:
+    command = _subcommand(commands, "sequences", "build a dataset from sequences with labels")
+    _add_out(command, "of the dataset")
+    _add_labelled(command.add_argument_group("sources"))
+    group = command.add_argument_group("splits, strands, negatives")
+    group.add_argument(
+        "--valid-fraction",
+        type=float,
+        metavar="SHARE",
+        help="validation, drawn where the table has no split (default: 0.1); equal and nearly "
+        "equal sequences stay together",
+    )
+    group.add_argument(
+        "--test-fraction", type=float, metavar="SHARE", help="the same for testing (default: 0.1)"
+    )
+    group.add_argument("--seed", type=int, default=0, help="of what is drawn (default: 0)")
+    group.add_argument(
+        "--strands",
+        choices=("both", "given"),
+        default="both",
+        help="given: only the strand as it stands has a meaning, as in RNA (default: both)",
+    )
+    group.add_argument(
+        "--negatives",
+        metavar="FASTA|shuffle[:K]",
+        help="unbound sequences beside --positives, or K shuffles of every positive sequence that "
+        "keep the counts of neighbouring bases (default: none)",
+    )
+    group.add_argument(
+        "--conflicts",
+        choices=("refuse", "drop", "keep"),
+        default="refuse",
+        help="equal sequences with different labels (default: refuse)",
+    )
+    group.add_argument(
+        "--drop-shared",
+        action="store_true",
+        help="leave out training sequences that are in validation or test too (default: count)",
+    )
+
+
+def _add_labelled(group: Any) -> None:
+    group.add_argument(
+        "--table",
+        dest="sequences",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="TSV or CSV, plain or gzip: a column sequence, columns of 0 and 1 (each a target; of "
+        "a single column label the file's name is), optional split (train, valid, test)",
+    )
+    group.add_argument(
+        "--positives", type=Path, metavar="FASTA", help="bound sequences, in place of --table"
+    )
+    group.add_argument("--target", metavar="NAME", help="of the only target (default: the file's)")
+    group.add_argument("--sequence-column", metavar="NAME", help="(default: sequence)")
+    group.add_argument("--split-column", metavar="NAME", help="(default: split, if there is one)")
+    group.add_argument(
+        "--label-columns", type=_names, metavar="A,B,…", help="(default: every column of 0 and 1)"
+    )
+    group.add_argument(
+        "--targets-column",
+        metavar="NAME",
+        help="column that lists a row's positive targets, separated by commas or semicolons "
+        "(default: targets, if there is one)",
+    )
+    group.add_argument(
+        "--window",
+        type=int,
+        metavar="BP",
+        help="cut or fill every sequence to this length around its middle (default: refuse "
+        "sequences of unequal length)",
+    )
+
+
 def _names(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if not names:
@@ -303,6 +381,7 @@ def main(argv: list[str] | None = None) -> int:
     handlers = {
         "deepsea": _deepsea,
         "genome": _genome,
+        "sequences": _sequences,
         "demo": _demo,
         "export-mat": _export,
         "info": _info,
@@ -329,6 +408,16 @@ def _genome(args: argparse.Namespace) -> None:
         name: value for name, value in vars(args).items() if name in GenomeSpec.__dataclass_fields__
     }
     summary = build_dataset(args.out, overwrite=args.overwrite, **choices).summary
+    if summary is not None:
+        print(name_flags(summary.describe(), parser()))
+    print(f"Written: {args.out}")
+
+
+def _sequences(args: argparse.Namespace) -> None:
+    from danq_keras.data.build_sequences import build_dataset_from_sequences
+
+    choices = {name: value for name, value in vars(args).items() if name != "command"}
+    summary = build_dataset_from_sequences(choices.pop("out"), **choices).summary
     if summary is not None:
         print(name_flags(summary.describe(), parser()))
     print(f"Written: {args.out}")

@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +12,7 @@ from danq_keras.commands.options import add_target_names
 from danq_keras.data.inputs import Windows, open_windows
 from danq_keras.data.sequence_inputs import (
     Intervals,
-    Skipped,
     is_fasta,
-    record_windows,
-    tiled_windows,
     write_skipped,
 )
 from danq_keras.genome.bed import CHROM_NAMES
@@ -117,7 +113,7 @@ def _add_values(group: argparse._ArgumentGroup) -> None:
         "--strands",
         choices=("forward", "both"),
         help="forward: the rows as they are; both: the mean with the reverse complement (default: "
-        "both for FASTA, BED and a dataset whose rows stand for both strands, otherwise forward)",
+        "both; forward for a network trained on one strand, and for rows that are strands)",
     )
     group.add_argument("--targets", metavar="A,B", help="targets by number or name (default: all)")
     group.add_argument(
@@ -202,17 +198,28 @@ def main(argv: list[str] | None = None) -> int:
 def _predict(args: argparse.Namespace, source: Windows | Intervals | Genome) -> int:
     """Load the models, predict, say what was done."""
     from danq_keras.models.trained import load_model, window_of
-    from danq_keras.prediction.stream import EMBEDDING, Request, check_window, write_predictions
+    from danq_keras.prediction.stream import (
+        EMBEDDING,
+        Request,
+        check_window,
+        strands_of,
+        write_predictions,
+    )
+    from danq_keras.prediction.windows import cut_windows
 
     begin = time.monotonic()
     models = [load_model(path, targets=args.target_names) for path in (args.model, *args.ensemble)]
     targets = None
     if args.targets is not None:
         targets = tuple(models[0].targets.find(args.targets.split(",")))
-    windows, skipped = _cut(args, source, lambda: window_of(models[0]))
+    if not isinstance(source, Windows):
+        chroms = None if args.chroms is None else args.chroms.split(",")
+        windows, skipped = cut_windows(source, window_of(models[0]), tile=args.tile, chroms=chroms)
+    else:
+        windows, skipped = source, []
     check_window(models[0], windows)
     windows.check()
-    strands = args.strands or ("both" if windows.both_strands else "forward")
+    strands = args.strands or strands_of(windows, models[0])
     n_unknown = write_predictions(
         models,
         windows,
@@ -240,20 +247,6 @@ def _predict(args: argparse.Namespace, source: Windows | Intervals | Genome) -> 
         parts.append(coverage(windows.tiling))
     print(f"{args.output}: {', '.join(parts)}, {time.monotonic() - begin:.1f} s")
     return 0
-
-
-def _cut(
-    args: argparse.Namespace, source: Windows | Intervals | Genome, window: Callable[[], int]
-) -> tuple[Windows, list[Skipped]]:
-    """The windows of what was opened, and what has none."""
-    if isinstance(source, Windows):
-        return source, []
-    if isinstance(source, Intervals):
-        return source.windows(window())
-    if args.tile is None:
-        return record_windows(source, window())
-    chroms = None if args.chroms is None else args.chroms.split(",")
-    return tiled_windows(source, window(), step=args.tile, chroms=chroms)
 
 
 def _open_source(

@@ -96,8 +96,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--strands",
         choices=("both", "forward"),
-        default="both",
-        help="mean of both strands, or the forward one alone (default: %(default)s)",
+        help="mean of both strands, or the forward one alone (default: what the network "
+        "was trained on)",
     )
     parser.add_argument(
         "--batch-size",
@@ -182,7 +182,7 @@ def _score(args: argparse.Namespace, vcf: "VcfFile", genome: "Genome") -> None:
     cutter = WindowCutter(genome, variant_window(model), chrom_names=args.chrom_names)
     chosen = None if args.targets is None else model.targets.find(args.targets.split(","))
     options = ScoreOptions(
-        strands=args.strands,
+        strands=args.strands or model.strands,
         on_mismatch=args.on_mismatch,
         batch_size=args.batch_size,
         chosen=None if chosen is None else tuple(chosen),
@@ -205,15 +205,15 @@ def _score(args: argparse.Namespace, vcf: "VcfFile", genome: "Genome") -> None:
     done = score_to_file(
         model, vcf, cutter, args.out, options=options, background=background, survey=survey
     )
-    _report(args, len(model.targets), done)
+    _report(args, len(model.targets), done, options.strands)
 
 
-def _report(args: argparse.Namespace, n_targets: int, done: "ScoreSummary") -> None:
+def _report(args: argparse.Namespace, n_targets: int, done: "ScoreSummary", chosen: str) -> None:
     from danq_keras.variants.files import skipped_path
     from danq_keras.variants.score import left_out
 
     survey = done.survey
-    strands = "both strands" if args.strands == "both" else "forward strand"
+    strands = "both strands" if chosen == "both" else "forward strand"
     seconds = max(done.seconds, 1e-9)
     print(
         f"{args.out}: {survey.n_alleles:,} alleles of {survey.n_records:,} records × "

@@ -13,6 +13,7 @@ from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import ChildFailedError, InputError
 from danq_keras.system.tensorflow import start_tensorflow
 from danq_keras.system.terminal import set_up_logging
+from danq_keras.training.request import TrainRequest, check_request
 
 _EPILOG = """\
 examples:
@@ -178,10 +179,6 @@ def main(argv: list[str] | None = None) -> int:
     set_up_logging()
     settings = _settings(args)
     several = _is_set(args)
-    start_tensorflow()
-    from danq_keras.training.plan import TrainRequest, check_request
-    from danq_keras.training.run import run_request
-
     request = TrainRequest(
         settings=settings,
         **{
@@ -190,7 +187,8 @@ def main(argv: list[str] | None = None) -> int:
             if field.name != "settings"
         },
     )
-    check_request(request)
+    check_request(request)  # before TensorFlow starts, which takes seconds
+    start_tensorflow()
     if several:
         from danq_keras.runs.train_set import Several, train_set
 
@@ -200,6 +198,8 @@ def main(argv: list[str] | None = None) -> int:
         except ChildFailedError as error:
             return error.status
         return 0
+    from danq_keras.training.run import run_request
+
     done = run_request(request)
     if not done.trained:
         print(f"{done.folder}: this run is complete. Its report: {done.folder / 'report.html'}")

@@ -31,7 +31,7 @@ def codes_of(windows: ArrayWindows, length: int) -> Bytes:
         InputError: there are none, they are of another length, or something else than windows.
     """
     if isinstance(windows, Split):
-        codes = unpack_codes(np.asarray(windows.sequence))
+        codes = unpack_codes(np.asarray(windows.sequence), windows.header.window)
     elif isinstance(windows, np.ndarray) and windows.ndim == 3:
         codes = _of_onehot(windows)
     elif isinstance(windows, np.ndarray) and windows.dtype.kind in "ui":

@@ -41,7 +41,8 @@ class BuildSummary:
 
     `n_windows` by split; `positives` (3, T) int64 bins, a row a split, in that order;
     `bins_left_out` and `peaks_left_out` by reason; `n_peaks` read; `ignored` labels of kept bins
-    that do not count, and `ignored_positives` of them that peaks cover; `stages` are seconds.
+    that do not count, and `ignored_positives` of them that peaks cover; `stages` are seconds. Of
+    a build from sequences `rows` is "sequences", and there are no peaks.
     """
 
     targets: Targets
@@ -52,6 +53,7 @@ class BuildSummary:
     peaks_left_out: Counter[str] = field(default_factory=Counter)
     ignored: int = 0
     ignored_positives: int = 0
+    rows: str = "bins"
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
 
@@ -64,7 +66,7 @@ class BuildSummary:
     @property
     def positive_share(self) -> float:
         """Share of all labels that are positive."""
-        labels = sum(self.n_windows.values()) * len(self.targets)
+        labels = sum(self.n_windows.values()) * len(self.targets) - self.ignored
         return float(self.positives.sum()) / labels if labels else 0.0
 
     def warn_of_gaps(self) -> None:
@@ -93,22 +95,27 @@ class BuildSummary:
 
     def describe(self) -> str:
         """The summary as lines of text."""
-        rows = [f"{len(self.targets)} targets, windows and positive labels by split:"]
+        n_targets = f"{len(self.targets)} target{'s' if len(self.targets) > 1 else ''}"
+        rows = [f"{n_targets}, windows and positive labels by split:"]
         for row, split in enumerate(self.n_windows):
             rows.append(
                 f"  {split:<6}{self.n_windows[split]:>12,}{int(self.positives[row].sum()):>14,}"
             )
         rows.append(f"  {self.positive_share:.2%} of the labels are positive.")
-        if self.ignored:
+        bins = self.rows == "bins"
+        if self.ignored and bins:
             rows.append(
                 f"  {self.ignored:,} labels do not count (`ignore`); "
                 f"{self.ignored_positives:,} of them would be positive."
             )
+        elif self.ignored:
+            rows.append(f"  {self.ignored:,} further labels are not known and do not count.")
         rows += self._by_target()
-        rows += _count_lines("Bins left out", self.bins_left_out)
-        rows += _count_lines(
-            f"Peaks that gave no bin a label, of {self.n_peaks:,}", self.peaks_left_out
-        )
+        rows += _count_lines(f"{self.rows.capitalize()} left out", self.bins_left_out)
+        if bins:
+            rows += _count_lines(
+                f"Peaks that gave no bin a label, of {self.n_peaks:,}", self.peaks_left_out
+            )
         rows.append(f"Built in {self.seconds:.1f} s:")
         rows += [f"  {seconds:>8.1f} s  {stage}" for stage, seconds in self.stages.items()]
         return "\n".join(rows)
@@ -116,11 +123,11 @@ class BuildSummary:
     def _by_target(self) -> list[str]:
         """Positive bins of each target; of many targets the range and the rarest."""
         totals = self.positives.sum(axis=0)
-        shown, title = range(len(self.targets)), "Positive bins by target:"
+        shown, title = range(len(self.targets)), f"Positive {self.rows} by target:"
         if len(self.targets) > _TARGETS_SHOWN:
             shown = np.argsort(totals, kind="stable")[:_FEWEST_SHOWN].tolist()
             title = (
-                f"Positive bins of a target: {totals.min():,} to {totals.max():,}, median "
+                f"Positive {self.rows} of a target: {totals.min():,} to {totals.max():,}, median "
                 f"{int(np.median(totals)):,} (all: make_dataset.py info --targets). The fewest:"
             )
         header = "".join(f"{split:>10}" for split in self.n_windows)

@@ -166,7 +166,7 @@ def write_halves(blocks: Iterator[Rows], path: Path, header: StoreHeader, *, n_r
         return STRANDS_AS_GIVEN
     _write(path, header, STRANDS_BOTH, half, stream.take(half))
     with h5py.File(path, "r") as forward:
-        n_matched, different = _compare_reverse(forward, stream.take(half))
+        n_matched, different = _compare_reverse(forward, stream.take(half), header.window)
     if different is None:
         return STRANDS_BOTH
     first = path.with_name(f"{path.name}.forward")
@@ -175,7 +175,7 @@ def write_halves(blocks: Iterator[Rows], path: Path, header: StoreHeader, *, n_r
         rows = itertools.chain(
             _stored(forward, half),
             # What matched so far is known, so that the source need not be read again.
-            (_reversed(block) for block in _stored(forward, n_matched)),
+            (_reversed(block, header.window) for block in _stored(forward, n_matched)),
             [different],
             stream.take(half - n_matched - len(different.sequence)),
         )
@@ -193,8 +193,8 @@ def _write(
             writer.append(rows)
 
 
-def _reversed(rows: Rows) -> Rows:
-    return Rows(reverse_complement(rows.sequence), rows.labels)
+def _reversed(rows: Rows, window: int) -> Rows:
+    return Rows(reverse_complement(rows.sequence, window), rows.labels)
 
 
 def _stored(file: h5py.File, n_rows: int) -> Iterator[Rows]:
@@ -204,7 +204,9 @@ def _stored(file: h5py.File, n_rows: int) -> Iterator[Rows]:
         yield Rows(file["sequence"][rows], file["labels"][rows])
 
 
-def _compare_reverse(forward: h5py.File, blocks: Iterator[Rows]) -> tuple[int, Rows | None]:
+def _compare_reverse(
+    forward: h5py.File, blocks: Iterator[Rows], window: int
+) -> tuple[int, Rows | None]:
     """How many rows match the stored ones' reverse complements, and the first block that differs.
 
     Returns:
@@ -214,7 +216,7 @@ def _compare_reverse(forward: h5py.File, blocks: Iterator[Rows]) -> tuple[int, R
     for rows in blocks:
         stored = slice(begin, begin + len(rows.sequence))
         same = np.array_equal(rows.labels, forward["labels"][stored]) and np.array_equal(
-            rows.sequence, reverse_complement(forward["sequence"][stored])
+            rows.sequence, reverse_complement(forward["sequence"][stored], window)
         )
         if not same:
             return begin, rows
@@ -374,15 +376,17 @@ def _tell_losses(dataset: Dataset) -> None:
 
 def _variables(split: Split, name: str) -> list[BitVariable]:
     n_rows = _n_rows(split)
-    both = split.both_strands
+    both, window = split.both_strands, split.header.window
     return [
         BitVariable(
             sequence_key(name),
-            (split.header.window, 4),
+            (window, 4),
             n_rows,
             itertools.chain(
                 _slices(split.sequence),
-                map(reverse_complement, _slices(split.sequence)) if both else (),
+                (reverse_complement(part, window) for part in _slices(split.sequence))
+                if both
+                else (),
             ),
         ),
         BitVariable(

@@ -248,10 +248,10 @@ def open_split_mat(path: Path, split: str, scratch: Path | None = None) -> Itera
 
 
 def _check_window(place: Place, window: int) -> None:
-    if window % 2 or not window:
+    if not window:
         raise InputError(
-            f"{place}: the window length must be even and positive. Received: {window}. "
-            "Cut the windows one base shorter."
+            f"{place}: the window length must be positive. Received: {window}. "
+            "Write the file again."
         )
 
 

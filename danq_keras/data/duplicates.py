@@ -11,13 +11,15 @@ counted when they resemble one of those.
 Source: the sketch, Broder, On the resemblance and containment of documents, 1997.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from danq_keras.data.store import SPLITS, Dataset, Split
 from danq_keras.genome.dna import UNKNOWN, Bytes, reverse_complement, unpack_codes
@@ -110,11 +112,39 @@ def _overlap(split: str, other: str, marks: _Marks, others: _Marks) -> Overlap:
     return Overlap(split, other, len(equal), int(equal.sum()), int(near.sum()))
 
 
+def group_twins(packed: Bytes, window: int) -> npt.NDArray[np.int64]:
+    """A number (N,) for each packed window, the same for equal and near-duplicate ones.
+
+    A window that resembles two others brings them together, however little they resemble.
+    """
+    parts = [
+        _mark_block(packed[at : at + _BLOCK_ROWS], window, keep_empty=True)
+        for at in range(0, len(packed), _BLOCK_ROWS)
+    ]
+    marks = _Marks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    first = np.unique(marks.equal, return_index=True, return_inverse=True)[1:]
+    pairs = [np.stack([np.arange(len(packed)), first[0][first[1]]])]
+    pairs += [np.stack(each) for each in _mates(marks.sketch, marks.sketch)]
+    query, mate = np.concatenate(pairs, axis=1)
+    links = coo_array((np.ones(len(query), bool), (query, mate)), (len(packed),) * 2)
+    groups: npt.NDArray[np.int64] = connected_components(links, directed=False)[1].astype(np.int64)
+    return groups
+
+
 def _has_mate(sketches: Sketches, others: Sketches) -> npt.NDArray[np.bool_]:
     """Which sketches (n, SKETCH) share half of the larger one with one of `others`."""
+    found = np.zeros(len(sketches), bool)
+    for query, _ in _mates(sketches, others):
+        found[query] = True
+    return found
+
+
+def _mates(
+    sketches: Sketches, others: Sketches
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Pairs of rows of sketches (n, SKETCH) and of `others` that share half of the larger one."""
     index = _index(others)
     sizes, other_sizes = (np.count_nonzero(table != _NONE, axis=1) for table in (sketches, others))
-    found = np.zeros(len(sketches), bool)
     for begin in range(0, len(sketches), _QUERY_ROWS):
         wanted = sketches[begin : begin + _QUERY_ROWS].reshape(-1)
         order = np.argsort(wanted)  # ascending needles are found much faster
@@ -128,8 +158,8 @@ def _has_mate(sketches: Sketches, others: Sketches) -> npt.NDArray[np.bool_]:
         mate = index[np.repeat(first, mates) + within].astype(np.uint32)  # the lower half
         pairs, shared = np.unique(query * len(others) + mate, return_counts=True)
         query, mate = begin + pairs // len(others), pairs % len(others)
-        found[query[2 * shared >= np.maximum(sizes[query], other_sizes[mate])]] = True
-    return found
+        alike = 2 * shared >= np.maximum(sizes[query], other_sizes[mate])
+        yield query[alike], mate[alike]
 
 
 def _index(sketches: Sketches) -> Hashes:
@@ -144,18 +174,22 @@ def _index(sketches: Sketches) -> Hashes:
 def _mark(split: Split, bar: Any) -> _Marks:
     """Marks of all windows with a known base; two threads, since NumPy lets them run."""
     blocks = range(0, split.n_windows, _BLOCK_ROWS)
+
+    def mark(first: int) -> tuple[Hashes, Sketches]:
+        return _mark_block(split.sequence[first : first + _BLOCK_ROWS], split.header.window)
+
     with ThreadPoolExecutor(_THREADS) as pool:
         parts = []
-        for part in pool.map(lambda at: _mark_block(split.sequence[at : at + _BLOCK_ROWS]), blocks):
+        for part in pool.map(mark, blocks):
             parts.append(part)
             bar.update(len(part[0]))
     return _Marks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _mark_block(packed: Bytes) -> tuple[Hashes, Sketches]:
-    packed = np.asarray(packed[packed.any(axis=1)])
-    equal = np.minimum(_hash_rows(packed), _hash_rows(reverse_complement(packed)))
-    return equal, _sketch(unpack_codes(packed))
+def _mark_block(packed: Bytes, window: int, *, keep_empty: bool = False) -> tuple[Hashes, Sketches]:
+    packed = np.asarray(packed if keep_empty else packed[packed.any(axis=1)])
+    equal = np.minimum(_hash_rows(packed), _hash_rows(reverse_complement(packed, window)))
+    return equal, _sketch(unpack_codes(packed, window))
 
 
 def _hash_rows(packed: Bytes) -> Hashes:

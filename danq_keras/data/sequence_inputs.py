@@ -46,25 +46,12 @@ def is_fasta(path: Path) -> bool:
         return handle.read(4096).lstrip().startswith(b">")
 
 
-def require_window(window: int) -> None:
-    """Refuse a window length that cannot be cut.
-
-    Raises:
-        InputError: it is odd.
-    """
-    if window % 2:
-        raise InputError(
-            f"Windows are cut at an even length, the model takes {window} bases. Use another model."
-        )
-
-
 def record_windows(genome: Genome, window: int) -> tuple[Windows, list[Skipped]]:
     """Each FASTA record of exactly `window` bases as one window.
 
     Raises:
         InputError: no record has that length.
     """
-    require_window(window)
     names, skipped = [], []
     for name, length in genome.lengths.items():
         if length == window:
@@ -105,14 +92,13 @@ def tiled_windows(
 
     Args:
         genome: open FASTA file whose records are tiled.
-        window: length L of a window in bases, even.
+        window: length L of a window in bases.
         step: bases from one window to the next.
         chroms: records to tile, in the file's order; None for all.
 
     Raises:
         InputError: one of `chroms` is not in the file, or no record has `window` bases.
     """
-    require_window(window)
     lengths = {name: genome.lengths[name] for name in _chosen(genome, chroms)}
     skipped = [
         Skipped(name, 0, length, f"shorter than the window of {window} bases")
@@ -185,7 +171,6 @@ class Intervals:
         Raises:
             InputError: no feature has one.
         """
-        require_window(window)
         bed, lengths = self.bed, self.genome.lengths
         starts = (bed.starts + bed.ends) // 2 - window // 2
         limit = np.array([lengths.get(name, 0) for name in bed.names], np.int64)[bed.chrom]

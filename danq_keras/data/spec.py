@@ -48,6 +48,35 @@ class BuildChoices(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
+class Negatives:
+    """Negatives to make: `kind` "shuffle" or "genome", `copies` K for each positive."""
+
+    kind: str
+    copies: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `shuffle`, `shuffle:K`, `genome` or `genome:K`.
+
+        Raises:
+            InputError: it is none of these.
+        """
+        kind, colon, copies = text.partition(":")
+        number = int(copies) if copies.isdecimal() else 0
+        if kind not in ("shuffle", "genome") or (colon and number < 1):
+            raise InputError(
+                "`negatives`: shuffle, shuffle:K, genome or genome:K, K from 1 on. Received: "
+                f"{text!r}."
+            )
+        return cls(kind, number if colon else 1)
+
+    @staticmethod
+    def is_one(value: object) -> bool:
+        """Whether a value speaks of negatives to make, not of a file."""
+        return isinstance(value, str) and value.partition(":")[0] in ("shuffle", "genome")
+
+
+@dataclass(frozen=True)
 class GenomeSpec:
     """What to build a dataset from, and how.
 
@@ -110,9 +139,9 @@ class GenomeSpec:
     def __post_init__(self) -> None:
         if self.bin < 1:
             raise InputError(f"`bin`: must be above zero. Received: {self.bin}.")
-        if self.window % 2 or self.window < self.bin or (self.window - self.bin) % 2:
+        if self.window < self.bin or (self.window - self.bin) % 2:
             raise InputError(
-                "`window`: must be even, not below the bin, and leave as many bases on either side "
+                "`window`: must not be below the bin, and leave as many bases on either side "
                 f"of it. Received: window {self.window}, bin {self.bin}."
             )
         if not 0 <= self.min_overlap < 1:

@@ -32,7 +32,7 @@ import numpy.typing as npt
 
 from danq_keras import __version__
 from danq_keras.data.targets import TARGET_COLUMNS, Targets
-from danq_keras.genome.dna import Bytes, unpack_labels
+from danq_keras.genome.dna import Bytes, packed_width, unpack_labels
 from danq_keras.genome.fasta import Positions
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import atomic_output
@@ -55,19 +55,22 @@ _COUNT_ROWS = 1 << 16
 
 @dataclass(frozen=True)
 class StoreHeader:
-    """What a split file says of itself: window and bin in bases, strands, targets, origin."""
+    """What a split file says of itself: window and bin in bases, strands, targets, origin.
+
+    `strands` says what a row stands for; `one_strand` that the assay sees one strand, as of RNA.
+    Rows "as given" alone do not mean that: a DeepSEA file may hold both strands in any order.
+    """
 
     window: int
     bin: int
     strands: str
     targets: Targets
     source: str
+    one_strand: bool = False
 
     def __post_init__(self) -> None:
-        if self.window % 2 or self.window <= 0:
-            raise InputError(
-                f"The window length must be even and positive. Received: {self.window}."
-            )
+        if self.window <= 0:
+            raise InputError(f"The window length must be positive. Received: {self.window}.")
         if self.strands not in (STRANDS_BOTH, STRANDS_AS_GIVEN):
             raise ValueError(f"strands is 'both' or 'as given'. Received: {self.strands!r}.")
 
@@ -112,7 +115,7 @@ class SplitWriter:
         self.n_written = 0
         self._file = h5py.File(path, "x", libver=("v110", "v110"))
         label_bytes = -(-len(header.targets) // 8)
-        shapes = {"sequence": header.window // 2, "labels": label_bytes}
+        shapes = {"sequence": packed_width(header.window), "labels": label_bytes}
         if with_ignore:
             shapes["ignore"] = label_bytes
         self._bits = {
@@ -147,6 +150,8 @@ class SplitWriter:
                 "package_version": __version__,
             }
         )
+        if header.one_strand:
+            self._file.attrs["one_strand"] = True
         text = h5py.string_dtype("utf-8")
         self._file.create_dataset(
             "targets", data=np.array(header.targets.names, object), dtype=text
@@ -341,9 +346,10 @@ def _read_split(path: Path, file: h5py.File) -> Split:
         strands=attributes["strands"],
         targets=targets,
         source=attributes["source"],
+        one_strand=bool(attributes.get("one_strand", False)),
     )
     sequence, labels = _map(path, file["sequence"]), _map(path, file["labels"])
-    expected = (header.window // 2, -(-len(targets) // 8))
+    expected = (packed_width(header.window), -(-len(targets) // 8))
     if (sequence.shape[1], labels.shape[1]) != expected or len(sequence) != len(labels):
         raise InputError(
             f"{path}: sequence {sequence.shape} and labels {labels.shape} do not fit a window of "

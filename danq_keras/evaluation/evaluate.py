@@ -21,7 +21,7 @@ from danq_keras.evaluation.comparison import AucTable, compare_with_paper, has_d
 from danq_keras.evaluation.comparison_text import write_comparison
 from danq_keras.evaluation.report import write_report
 from danq_keras.models.backend import without_tf32
-from danq_keras.models.trained import TrainedModel, load_model
+from danq_keras.models.trained import TrainedModel, opened
 from danq_keras.prediction.predictor import SplitPrediction, SplitPredictor
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import PathLike, write_json
@@ -117,7 +117,7 @@ def evaluate(
         >>> result = dq.evaluate("runs/mine", "my_dataset")
         >>> result.table.sort_values("auroc")[["target", "auroc", "auprc"]]
     """
-    trained = model if isinstance(model, TrainedModel) else load_model(model)
+    trained = opened(model)
     dataset = data if isinstance(data, Dataset) else open_dataset(data)
     how = Evaluation(split=split, bootstrap=bootstrap, min_positives=min_positives)
     return evaluate_model(trained, dataset, how=how)

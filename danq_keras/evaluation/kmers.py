@@ -80,11 +80,12 @@ def reverse_complement_kmers(k: int) -> npt.NDArray[np.int64]:
     return partner
 
 
-def kmer_features(packed: dna.Bytes, *, both_strands: bool) -> Matrix:
+def kmer_features(packed: dna.Bytes, *, window: int, both_strands: bool) -> Matrix:
     """Counts of all 1- to 5-mers of packed windows.
 
     Args:
-        packed: (N, L/2) uint8 packed windows.
+        packed: (N, ceil(L/2)) uint8 packed windows.
+        window: bases L of a window.
         both_strands: count on both strands; a k-mer and its reverse complement are one feature.
 
     Returns:
@@ -92,7 +93,8 @@ def kmer_features(packed: dna.Bytes, *, both_strands: bool) -> Matrix:
     """
     parts = []
     for begin in range(0, max(1, len(packed)), _ROWS):
-        counts = count_kmers(dna.unpack_codes(packed[begin : begin + _ROWS]), MAXIMUM_K)
+        codes = dna.unpack_codes(packed[begin : begin + _ROWS], window)
+        counts = count_kmers(codes, MAXIMUM_K)
         if both_strands:
             counts = [_both_strands(part, k) for k, part in enumerate(counts, start=1)]
         parts.append(np.concatenate(counts, axis=1).astype(np.float32))
@@ -103,6 +105,11 @@ def _both_strands(counts: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.int64
     partner = reverse_complement_kmers(k)
     first = np.flatnonzero(np.arange(4**k) <= partner)
     return counts[:, first] + counts[:, partner[first]]
+
+
+def _features(split: store.Split, packed: dna.Bytes) -> Matrix:
+    window, both = split.header.window, split.both_strands
+    return kmer_features(packed, window=window, both_strands=both)
 
 
 @dataclass(frozen=True)
@@ -120,7 +127,7 @@ class Examples:
         labels = dna.unpack_labels(split.labels[rows], split.n_targets)
         ignore = None if split.ignore is None else split.ignore[rows]
         keep = None if ignore is None else dna.unpack_labels(ignore, split.n_targets) == 0
-        features = kmer_features(packed, both_strands=split.both_strands)
+        features = _features(split, packed)
         return cls(features, labels.astype(np.float32), keep)
 
 
@@ -235,7 +242,7 @@ def predict_linear(regression: LogisticRegression, split: store.Split) -> Matrix
 
     def block(begin: int) -> int:
         part = slice(begin, begin + _ROWS)
-        features = kmer_features(split.sequence[part], both_strands=split.both_strands)
+        features = _features(split, split.sequence[part])
         logits = regression.logits(features)
         small = np.exp(-np.abs(logits))
         probs[part] = np.where(logits >= 0, 1, small) / (1 + small)

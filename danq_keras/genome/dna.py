@@ -4,10 +4,12 @@ Everything here is pure NumPy and knows no files. The channel order is DeepSEA's
 
 - codes: (..., L) uint8, 0-3 = A,G,C,T, 4 = unknown (N and every other IUPAC letter)
 - onehot: (..., L, 4) uint8 or float, an unknown base is a row of zeros
-- packed: (..., L/2) uint8, `np.packbits` of the flattened (L, 4) one-hot: two bases a byte
+- packed: (..., ceil(L/2)) uint8, `np.packbits` of the flattened (L, 4) one-hot: two bases a byte,
+  and zeros in the second half of the last byte where L is odd
 
 A packed row holds 4 L bits; its reverse complement is the reversal of all of them, because
-reversing positions and channels together is what complements A,G,C,T.
+reversing positions and channels together is what complements A,G,C,T. How long a row is, its bytes
+do not say where L may be odd: every function that reads rows is told.
 """
 
 from typing import TypeAlias
@@ -21,7 +23,8 @@ ALPHABET = "AGCT"  # Source: DeepSEA's training files; not the alphabetical A,C,
 UNKNOWN = 4
 
 _CODE_OF_BYTE = np.full(256, UNKNOWN, np.uint8)
-for _code, _base in enumerate(ALPHABET):
+# U is RNA's T.
+for _code, _base in (*enumerate(ALPHABET), (ALPHABET.index("T"), "U")):
     _CODE_OF_BYTE[[ord(_base), ord(_base.lower())]] = _code
 _BYTE_OF_CODE = np.frombuffer((ALPHABET + "N").encode(), np.uint8)
 _CODE_OF_NIBBLE = np.full(16, UNKNOWN, np.uint8)
@@ -39,8 +42,8 @@ def encode(sequence: str | bytes | Bytes) -> Bytes:
     """Turn letters into base codes.
 
     Args:
-        sequence: L letters in any case, as text or as an array of ASCII bytes. Everything but
-            A, C, G, T becomes `UNKNOWN`.
+        sequence: L letters in any case, as text or as an array of ASCII bytes. U is T; everything
+            but A, C, G, T, U becomes `UNKNOWN`.
 
     Returns:
         (L,) uint8 codes.
@@ -67,58 +70,67 @@ def onehot_from_codes(codes: Bytes) -> Bytes:
     return _ONEHOT_OF_CODE[codes]
 
 
-def _require_even(length: int) -> None:
-    if length % 2:
-        raise ValueError(
-            f"A packed window holds two bases a byte, so its length must be even. "
-            f"Received: {length}. Use a window one base longer or shorter."
-        )
+def packed_width(length: int) -> int:
+    """Bytes of a packed window of `length` bases: two bases a byte, the last byte half filled."""
+    return (length + 1) // 2
 
 
 def pack_codes(codes: Bytes) -> Bytes:
-    """Pack codes (..., L) into (..., L/2) uint8.
-
-    Raises:
-        ValueError: L is odd.
-    """
-    _require_even(codes.shape[-1])
+    """Pack codes (..., L) into (..., ceil(L/2)) uint8; of an odd L the last half byte is zero."""
     nibbles = np.uint8(0b1000) >> codes  # nothing is left of it for an unknown base
-    packed: Bytes = (nibbles[..., 0::2] << np.uint8(4)) | nibbles[..., 1::2]
+    packed: Bytes = nibbles[..., 0::2] << np.uint8(4)
+    packed[..., : codes.shape[-1] // 2] |= nibbles[..., 1::2]
     return packed
 
 
-def unpack_codes(packed: Bytes) -> Bytes:
-    """Codes (..., L) of packed rows (..., L/2)."""
-    codes = np.empty((*packed.shape[:-1], packed.shape[-1] * 2), np.uint8)
+def unpack_codes(packed: Bytes, length: int) -> Bytes:
+    """Codes (..., L) of packed rows (..., ceil(L/2)), L being `length`."""
+    _require_width(packed, length)
+    codes = np.empty((*packed.shape[:-1], length), np.uint8)
     codes[..., 0::2] = _CODE_OF_NIBBLE[packed >> 4]
-    codes[..., 1::2] = _CODE_OF_NIBBLE[packed & 15]
+    codes[..., 1::2] = _CODE_OF_NIBBLE[packed[..., : length // 2] & 15]
     return codes
 
 
 def pack_onehot(onehot: npt.NDArray[np.generic]) -> Bytes:
-    """Pack one-hot windows (..., L, 4), values 0 and 1, channels A,G,C,T, into (..., L/2) uint8.
+    """Pack one-hot (..., L, 4), values 0 and 1, channels A,G,C,T, into (..., ceil(L/2)) uint8.
 
     Raises:
-        ValueError: L is odd, or the last axis is not 4.
+        ValueError: the last axis is not 4.
     """
     if onehot.shape[-1] != 4:
         raise ValueError(
             f"One-hot DNA has 4 channels on its last axis. Received shape: {onehot.shape}."
         )
-    _require_even(onehot.shape[-2])
     # Sizes are written out, since -1 has no meaning for an array without rows.
     bits = onehot.reshape(*onehot.shape[:-2], onehot.shape[-2] * 4)
     return np.packbits(bits.astype(bool), axis=-1)
 
 
-def unpack_onehot(packed: Bytes) -> Bytes:
-    """One-hot (..., L, 4) uint8, channels A,G,C,T, of packed rows (..., L/2)."""
-    return np.unpackbits(packed, axis=-1).reshape(*packed.shape[:-1], packed.shape[-1] * 2, 4)
+def unpack_onehot(packed: Bytes, length: int) -> Bytes:
+    """One-hot (..., L, 4) uint8, channels A,G,C,T, of packed rows (..., ceil(L/2))."""
+    _require_width(packed, length)
+    bits = np.unpackbits(packed, axis=-1, count=length * 4)
+    return bits.reshape(*packed.shape[:-1], length, 4)
 
 
-def reverse_complement(packed: Bytes) -> Bytes:
-    """Reverse complement of packed rows (..., L/2): all bits in reverse order."""
-    return REVERSED_BITS[packed[..., ::-1]]
+def reverse_complement(packed: Bytes, length: int) -> Bytes:
+    """Reverse complement of packed rows (..., ceil(L/2)): all bits of a row in reverse order."""
+    _require_width(packed, length)
+    turned = REVERSED_BITS[packed[..., ::-1]]
+    if length % 2:  # the empty half byte is now the first: all move up by it
+        following = turned[..., 1:] >> np.uint8(4)
+        turned = turned << np.uint8(4)
+        turned[..., :-1] |= following
+    return turned
+
+
+def _require_width(packed: Bytes, length: int) -> None:
+    if packed.shape[-1] != packed_width(length):
+        raise ValueError(
+            f"A window of {length} bases has {packed_width(length)} bytes a row, two bases a byte. "
+            f"Received: {packed.shape[-1]}."
+        )
 
 
 def pack_labels(labels: npt.NDArray[np.generic]) -> Bytes:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from danq_keras.genome.dna import UNKNOWN, Bytes, pack_codes
+from danq_keras.genome.dna import UNKNOWN, Bytes, pack_codes, packed_width
 from danq_keras.genome.fasta import Positions
 
 
@@ -14,12 +14,13 @@ class PackedSequence:
 
     Args:
         codes: (length,) uint8 base codes.
-        window: length L of a window in bases, even.
+        window: length L of a window in bases.
     """
 
     def __init__(self, codes: Bytes, window: int) -> None:
         self._codes = codes
-        self._width = window // 2
+        self._width = packed_width(window)
+        self._odd = bool(window % 2)
         self._views: dict[int, Bytes] = {}
 
     def prepare(self, starts: Positions) -> None:
@@ -28,18 +29,19 @@ class PackedSequence:
             self._view(phase)
 
     def windows(self, starts: Positions) -> Bytes:
-        """Packed windows (n, L/2) at `starts` (n,)."""
+        """Packed windows (n, ceil(L/2)) at `starts` (n,)."""
         rows = np.empty((len(starts), self._width), np.uint8)
         for phase in (0, 1):
             here = starts % 2 == phase
             if here.any():
                 rows[here] = self._view(phase)[starts[here] // 2]
+        if self._odd:
+            rows[:, -1] &= 0b1111_0000  # what stands there is the base after the window
         return rows
 
     def _view(self, phase: int) -> Bytes:
         if phase not in self._views:
-            even = (len(self._codes) - phase) // 2 * 2
-            packed = pack_codes(self._codes[phase : phase + even])
+            packed = pack_codes(self._codes[phase:])
             self._views[phase] = np.lib.stride_tricks.sliding_window_view(packed, self._width)
         return self._views[phase]
 

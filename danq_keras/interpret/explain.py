@@ -16,10 +16,10 @@ import pandas as pd
 from danq_keras.data.arrays import ArrayWindows, codes_of
 from danq_keras.data.targets import TargetChoice
 from danq_keras.genome.dna import Bytes, pack_codes
-from danq_keras.interpret.explainer import Explainer, contributions, of_the_base
+from danq_keras.interpret.explainer import Explainer, contributions, shown_values
 from danq_keras.interpret.files import Locus, create_arrays, table_rows
 from danq_keras.interpret.pictures import LocusPicture, locus_png
-from danq_keras.models.trained import TrainedModel, load_model, window_of
+from danq_keras.models.trained import TrainedModel, opened, window_of
 from danq_keras.system.arrays import Floats
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import PathLike, atomic_output
@@ -123,13 +123,7 @@ class Explanation:
     def _of(self, row: int, number: int) -> dict[str, Any]:
         effects = None if self.effects is None else self.effects[row, number]
         gradients = None if self.gradients is None else self.gradients[row, number]
-        codes = self.codes[row]
-        return {
-            "effects": effects,
-            "contributions": None if effects is None else contributions(effects, codes),
-            "gradients": gradients,
-            "gradient_x_input": None if gradients is None else of_the_base(gradients, codes),
-        }
+        return shown_values(self.codes[row], effects, gradients)
 
 
 def explain(
@@ -139,7 +133,7 @@ def explain(
     *,
     method: str | Sequence[str] = METHODS,
     region: tuple[int, int] | None = None,
-    strands: str = "both",
+    strands: str | None = None,
     batch_size: int | None = None,
 ) -> Explanation:
     """Explain the scores of windows base by base.
@@ -152,7 +146,8 @@ def explain(
         method: "effects" (every change of a single base is predicted: 3 predictions a base),
             "gradients" (a single pass), or both.
         region: [begin, end) of the window, 0-based, that is explained; None for all of it.
-        strands: "both" for the mean of both strands, "forward" for the windows as they are.
+        strands: "both" for the mean of both strands, "forward" for the windows as they are; None
+            for what the network was trained on.
         batch_size: windows predicted at once; None for what fits into memory.
 
     Returns:
@@ -168,9 +163,10 @@ def explain(
     chosen = (method,) if isinstance(method, str) else tuple(method)
     if not chosen or not set(chosen) <= set(METHODS):
         raise InputError(f"`method`: some of {', '.join(METHODS)}. Received: {method!r}.")
-    if strands not in ("both", "forward"):
+    if strands not in (None, "both", "forward"):
         raise InputError(f"`strands`: both or forward. Received: {strands!r}.")
-    trained = model if isinstance(model, TrainedModel) else load_model(model)
+    trained = opened(model)
+    strands = strands or trained.strands
     window = window_of(trained)
     codes = codes_of(windows, window)
     begin, end = (0, window) if region is None else region

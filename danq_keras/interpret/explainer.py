@@ -49,6 +49,24 @@ def contributions(values: Floats, codes: Bytes) -> Floats:
     return of_the_base(hypothetical(values), codes)
 
 
+def shown_values(
+    codes: Bytes, effects: Floats | None, gradients: Floats | None
+) -> dict[str, Floats | None]:
+    """What tables and pictures show of a window for one target; None for what there is not.
+
+    Args:
+        codes: (W,) uint8 base codes.
+        effects: (W, 4) float32 change of the score when a base becomes another.
+        gradients: (W, 4) float32 derivative of the score by the one-hot window.
+    """
+    return {
+        "effects": effects,
+        "contributions": None if effects is None else contributions(effects, codes),
+        "gradients": gradients,
+        "gradient_x_input": None if gradients is None else of_the_base(gradients, codes),
+    }
+
+
 def score_model(network: keras.Model) -> keras.Model:
     """The network up to its logits; one without a layer `logits` gets them from probabilities."""
     if any(layer.name == "logits" for layer in network.layers):

@@ -18,7 +18,13 @@ import numpy.typing as npt
 import tensorflow as tf
 from keras import layers
 
-from danq_keras.genome.dna import UNKNOWN, Bytes, reverse_complement, unpack_codes
+from danq_keras.genome.dna import (
+    UNKNOWN,
+    Bytes,
+    packed_width,
+    reverse_complement,
+    unpack_codes,
+)
 from danq_keras.models.backend import without_tf32
 from danq_keras.models.layers import unpack_windows
 from danq_keras.models.trained import TrainedModel
@@ -83,26 +89,28 @@ class KernelScanner:
     def __init__(self, conv: layers.Conv1D, *, window: int, both_strands: bool) -> None:
         self._kernel = tf.constant(conv.kernel.numpy(), tf.float32)
         self._bias = tf.constant(conv.bias.numpy() if conv.use_bias else 0.0, tf.float32)
-        self._both = both_strands
+        self._window, self._both = window, both_strands
         self._width, _, n_kernels = self._kernel.shape
         self._counts = np.zeros((n_kernels, self._width, UNKNOWN + 1), np.int64)
         self._n_sites = np.zeros(n_kernels, np.int64)
         self._n_sequences = 0
-        signature = tf.TensorSpec((None, window // 2), tf.uint8)
+        signature = tf.TensorSpec((None, packed_width(window)), tf.uint8)
         self._step = tf.function(self._peaks, input_signature=[signature], autograph=False)
 
     def _peaks(self, packed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Position (n, F) of each kernel's highest activation, and whether it is above zero."""
-        active = tf.nn.conv1d(unpack_windows(packed), self._kernel, stride=1, padding="VALID")
+        onehot = unpack_windows(packed, self._window)
+        active = tf.nn.conv1d(onehot, self._kernel, stride=1, padding="VALID")
         active = tf.nn.relu(active + self._bias)
         return tf.argmax(active, axis=1), tf.reduce_max(active, axis=1) > 0
 
     def add(self, packed: Bytes) -> None:
-        """Scan packed rows (n, L/2)."""
-        for rows in [packed, reverse_complement(packed)] if self._both else [packed]:
+        """Scan packed rows (n, ceil(L/2))."""
+        strands = [packed, reverse_complement(packed, self._window)] if self._both else [packed]
+        for rows in strands:
             with without_tf32():
                 position, active = (part.numpy() for part in self._step(tf.constant(rows)))
-            self._count(unpack_codes(rows), position, active)
+            self._count(unpack_codes(rows, self._window), position, active)
 
     def _count(self, codes: Bytes, position: Integers, active: npt.NDArray[np.bool_]) -> None:
         sequence, kernel = np.nonzero(active)

@@ -22,7 +22,7 @@ from danq_keras.data.targets import TargetChoice
 from danq_keras.genome.dna import UNKNOWN, Bytes, encode, pack_codes
 from danq_keras.interpret.explainer import Explainer
 from danq_keras.interpret.pictures import spacing_png
-from danq_keras.models.trained import TrainedModel, load_model, window_of
+from danq_keras.models.trained import TrainedModel, opened, window_of
 from danq_keras.motifs.files import danq_jaspar_motifs, read_motif_file
 from danq_keras.motifs.motif import Motif
 from danq_keras.system.arrays import Floats
@@ -190,7 +190,7 @@ def spacing_response(
     *,
     spacing: str | range = "0:60",
     motif_file: PathLike | None = None,
-    strands: str = "both",
+    strands: str | None = None,
     batch_size: int | None = None,
 ) -> SpacingResponse:
     """Put one or two motifs into background windows, and see what the network says to them.
@@ -204,7 +204,8 @@ def spacing_response(
         spacing: bases between two motifs, or from the window's middle to a single one's: "A:B" or
             "A:B:STEP", both ends included, or a range.
         motif_file: JASPAR or MEME file of named motifs; None for JASPAR 2016 vertebrates.
-        strands: "both" for the mean of both strands, "forward" for the windows as they are.
+        strands: "both" for the mean of both strands, "forward" for the windows as they are; None
+            for what the network was trained on.
         batch_size: windows at once; None for what fits.
 
     Returns:
@@ -215,7 +216,7 @@ def spacing_response(
     """
     if not 1 <= len(motifs) <= 2:
         raise InputError(f"`motifs`: one or two. Received: {len(motifs)}.")
-    trained = model if isinstance(model, TrainedModel) else load_model(model)
+    trained = opened(model)
     backgrounds = codes_of(windows, window_of(trained))
     inserts = [
         find_insert(each, None if motif_file is None else Path(motif_file)) for each in motifs
@@ -224,7 +225,11 @@ def spacing_response(
         spacing = parse_spacing(spacing, n_inserts=len(inserts))
     numbers = trained.targets.find(targets)
     explainer = Explainer(
-        trained, numbers, window=backgrounds.shape[1], strands=strands, batch_size=batch_size
+        trained,
+        numbers,
+        window=backgrounds.shape[1],
+        strands=strands or trained.strands,
+        batch_size=batch_size,
     )
     table = response_table(
         explainer,

@@ -32,10 +32,10 @@ from danq_keras.interpret.kernel_motifs import (
     summary_line,
     write_motif_files,
 )
-from danq_keras.models.trained import TrainedModel, load_model
+from danq_keras.models.trained import TrainedModel, opened
 from danq_keras.motifs.matching import Match
 from danq_keras.system.errors import InputError
-from danq_keras.system.files import PathLike, atomic_output, refuse_existing
+from danq_keras.system.files import PathLike, atomic_output, refuse_unmarked
 from danq_keras.system.terminal import progress
 
 
@@ -70,7 +70,7 @@ class KernelMotifs:
         Raises:
             InputError: the folder is in use or holds something else, or logomaker is missing.
         """
-        check_output(Path(folder), overwrite=overwrite)
+        refuse_unmarked(Path(folder), "motifs", overwrite=overwrite, marker=SUMMARY)
         with atomic_output(Path(folder), overwrite=overwrite) as place:
             place.mkdir()
             tables = (self.motifs, self.matches)
@@ -124,19 +124,19 @@ def first_layer_motifs(
     if not threshold > 0:
         raise InputError(f"`threshold`: an E-value above 0. Received: {threshold:g}.")
     known = read_databases(None if databases is None else [Path(path) for path in databases])
-    trained = model if isinstance(model, TrainedModel) else load_model(model)
+    trained = opened(model)
     dataset = data if isinstance(data, Dataset) else open_dataset(data)
-    opened = dataset.split(split)
+    part = dataset.split(split)
     columns = dataset.targets.find(() if positives is None else positives)
-    rows = _choose_rows(opened, columns)
-    sites = _scan(trained, opened, rows, batch_size=batch_size)
+    rows = _choose_rows(part, columns)
+    sites = _scan(trained, part, rows, batch_size=batch_size)
     kernels = kernel_motifs(sites.counts, sites.n_sites)
     matches = match_kernels(kernels, known, threshold=threshold, method=matcher)
     table = kernel_table(len(sites.n_sites), kernels, matches, known)
     summary: dict[str, Any] = {
         "summary": summary_line(table, known, threshold),
         "model": str(trained.path),
-        "data": str(opened.path),
+        "data": str(part.path),
         "positives": [dataset.targets.names[column] for column in columns],
         "windows": len(rows),
         "sequences": sites.n_sequences,
@@ -152,22 +152,6 @@ def first_layer_motifs(
         known,
         tuple(tuple(each) for each in matches),
     )
-
-
-def check_output(out: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that is in use, or that overwriting would lose other things with.
-
-    Raises:
-        InputError: it may not be written.
-    """
-    refuse_existing(out, overwrite=overwrite)
-    if out.exists() and not (
-        out.is_dir() and (not any(out.iterdir()) or (out / SUMMARY).is_file())
-    ):
-        raise InputError(
-            f"{out}: `overwrite` replaces a folder of motifs. Received: something else. Choose "
-            "another place."
-        )
 
 
 def _choose_rows(split: Split, columns: list[int]) -> npt.NDArray[np.int64]:

@@ -19,7 +19,7 @@ from danq_keras.genome.bed import CHROM_NAMES, rename_chrom
 from danq_keras.genome.dna import UNKNOWN, pack_codes
 from danq_keras.genome.fasta import Genome
 from danq_keras.genome.regions import Region
-from danq_keras.interpret.explainer import Explainer, contributions, hypothetical, of_the_base
+from danq_keras.interpret.explainer import Explainer, hypothetical, shown_values
 from danq_keras.interpret.files import (
     Locus,
     create_arrays,
@@ -441,14 +441,8 @@ def _picture(
     codes = file["codes"][row]
     effects = file["effects"][row, number] if "effects" in values else None
     gradients = file["gradients"][row, number] if "gradients" in values else None
-    return {
-        "start": locus.start + locus.begin,
-        "codes": codes,
-        "effects": effects,
-        "contributions": None if effects is None else contributions(effects, codes),
-        "gradients": gradients,
-        "gradient_x_input": None if gradients is None else of_the_base(gradients, codes),
-    }
+    shown = shown_values(codes, effects, gradients)
+    return {"start": locus.start + locus.begin, "codes": codes, **shown}
 
 
 def _peaks(table: pd.DataFrame, names: Sequence[str]) -> list[str]:

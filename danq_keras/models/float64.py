@@ -10,15 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from danq_keras.system.arrays import Doubles
-
-Array = npt.NDArray[np.float32]
+from danq_keras.system.arrays import Doubles, Floats
 
 PARTS = ("W", "U", "b")
 
 
 def forward_float64(
-    arrays: dict[str, Array],
+    arrays: dict[str, Floats],
     onehot: npt.NDArray[Any],
     *,
     pool_size: int,

@@ -70,7 +70,6 @@ def unpack(packed: Any, length: int, dtype: str = "float32") -> Any:
     return ops.cast(ops.reshape(bits, (-1, packed.shape[1] * 8))[:, :length], dtype)
 
 
-def unpack_windows(packed: Any, dtype: str = "float32") -> Any:
-    """One-hot windows (N, L, 4), A,G,C,T, of packed rows (N, L/2), inside the graph."""
-    length = packed.shape[1] * 2
+def unpack_windows(packed: Any, length: int, dtype: str = "float32") -> Any:
+    """One-hot windows (N, L, 4), A,G,C,T, of packed rows (N, ceil(L/2)), inside the graph."""
     return ops.reshape(unpack(packed, length * 4, dtype), (-1, length, len(ALPHABET)))

@@ -22,7 +22,7 @@ import numpy as np
 
 from danq_keras.genome import dna
 from danq_keras.models.backend import without_tf32
-from danq_keras.models.float64 import PARTS, Array, forward_float64
+from danq_keras.models.float64 import PARTS, forward_float64
 from danq_keras.models.layers import old_hard_sigmoid
 from danq_keras.models.networks import build_network
 from danq_keras.models.trained import (
@@ -34,6 +34,7 @@ from danq_keras.models.trained import (
 )
 from danq_keras.recipes.config import ModelConfig
 from danq_keras.recipes.presets import get_preset
+from danq_keras.system.arrays import Floats
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import PathLike, atomic_output
 
@@ -147,7 +148,7 @@ def export_weights(
     write_old_weights(Path(out), old_from_model(model.network), preset, overwrite=overwrite)
 
 
-def largest_difference(model: keras.Model, arrays: dict[str, Array], config: ModelConfig) -> float:
+def largest_difference(model: keras.Model, arrays: dict[str, Floats], config: ModelConfig) -> float:
     """Largest difference of a network's predictions from NumPy's, on random windows."""
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 4, (CHECK_WINDOWS, config.window), dtype=np.uint8)
@@ -182,7 +183,7 @@ class Sizes:
     steps: int
 
 
-def read_old_weights(path: Path, preset: str) -> dict[str, Array]:
+def read_old_weights(path: Path, preset: str) -> dict[str, Floats]:
     """Read a weight file by name; every array is consumed.
 
     Args:
@@ -213,7 +214,7 @@ def read_old_weights(path: Path, preset: str) -> dict[str, Array]:
         ) from error
 
 
-def _read(path: Path, file: h5py.File, preset: str) -> dict[str, Array]:
+def _read(path: Path, file: h5py.File, preset: str) -> dict[str, Floats]:
     if "nb_layers" not in file.attrs:
         modern = "layers" in file or "_layer_checkpoint_dependencies" in file
         later = "layer_names" in file.attrs or "model_weights" in file
@@ -230,7 +231,7 @@ def _read(path: Path, file: h5py.File, preset: str) -> dict[str, Array]:
         hint = f" Try `preset={others[0]}`." if others else ""
         raise InputError(f"{path}: expected {n_layers} layers ({preset}), received {found}.{hint}")
     expected = dict(zip(places, array_names(), strict=True))
-    arrays: dict[str, Array] = {}
+    arrays: dict[str, Floats] = {}
     for number in range(n_layers):
         group = file.get(f"layer_{number}")
         if not isinstance(group, h5py.Group):
@@ -244,7 +245,7 @@ def _read(path: Path, file: h5py.File, preset: str) -> dict[str, Array]:
     return arrays
 
 
-def _read_layer(path: Path, group: h5py.Group, names: tuple[str, ...]) -> dict[str, Array]:
+def _read_layer(path: Path, group: h5py.Group, names: tuple[str, ...]) -> dict[str, Floats]:
     """The arrays of a layer, which must be those of `names` and no others."""
     layer = group.name.lstrip("/")
     wanted = [f"param_{i}" for i in range(len(names))]
@@ -254,7 +255,7 @@ def _read_layer(path: Path, group: h5py.Group, names: tuple[str, ...]) -> dict[s
             f"{path}: {layer}: expected {len(wanted)} arrays, received {len(group)}; missing or "
             f"extra: {', '.join(odd[:4])}. Is it a file of another network?"
         )
-    arrays: dict[str, Array] = {}
+    arrays: dict[str, Floats] = {}
     for name, param in zip(names, wanted, strict=True):
         stored = group[param]
         if not isinstance(stored, h5py.Dataset) or stored.dtype.kind != "f" or not stored.size:
@@ -266,7 +267,7 @@ def _read_layer(path: Path, group: h5py.Group, names: tuple[str, ...]) -> dict[s
     return arrays
 
 
-def check_arrays(arrays: dict[str, Array], path: Path) -> Sizes:
+def check_arrays(arrays: dict[str, Floats], path: Path) -> Sizes:
     """The sizes that the arrays agree on.
 
     Raises:
@@ -347,7 +348,7 @@ def config_of(sizes: Sizes, base: ModelConfig, *, wrapper: str, path: Path) -> M
     return config
 
 
-def model_from_old(arrays: dict[str, Array], config: ModelConfig) -> keras.Model:
+def model_from_old(arrays: dict[str, Floats], config: ModelConfig) -> keras.Model:
     """A model of ours with old weights; transpositions and orders are all here."""
     model = build_network(config, initialise=False)
     kernel = arrays["conv.W"][:, :, ::-1, 0].transpose(2, 1, 0)  # Theano flips kernels
@@ -390,7 +391,7 @@ def check_exportable(model: keras.Model, path: Path) -> None:
         )
 
 
-def old_from_model(model: keras.Model) -> dict[str, Array]:
+def old_from_model(model: keras.Model) -> dict[str, Floats]:
     """The weights of a model of ours in the old layout: the inverse of `model_from_old`."""
     weights = {
         name: model.get_layer(name).get_weights()
@@ -408,7 +409,7 @@ def old_from_model(model: keras.Model) -> dict[str, Array]:
 
 
 def write_old_weights(
-    path: Path, arrays: dict[str, Array], preset: str, *, overwrite: bool = False
+    path: Path, arrays: dict[str, Floats], preset: str, *, overwrite: bool = False
 ) -> None:
     """Write a weight file that Keras 0.2.0's `load_weights` reads.
 

@@ -50,7 +50,7 @@ def build_model(
 
     Args:
         preset: name of the recipe, such as "danq", "danq-jaspar" or "deepsea".
-        window: bases L of a window, even; None for the recipe's, 1000 for the published ones.
+        window: bases L of a window; None for the recipe's, 1000 for the published ones.
         n_targets: outputs T; None for the recipe's, 919 for the published ones.
         seed: number from which initial values and dropout masks are drawn.
         precision: dtype policy of the hidden layers: "float32", "mixed_float16" or

@@ -9,6 +9,7 @@ those that the user gives, or numbers; its size says nothing about its targets.
 import dataclasses
 import hashlib
 import json
+import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,17 +49,30 @@ class TrainedModel:
     path: Path
     config: dict[str, Any]
 
+    @property
+    def strands(self) -> str:
+        """The strands that are predicted when nothing is said.
+
+        "both" is the mean with the reverse complement; "forward" is for a network that was trained
+        on one strand only, as of RNA.
+        """
+        return str(self.config.get("strands", "both"))
+
     def save(self, path: PathLike) -> None:
         """Write a .keras file that knows its targets and settings, in place of an earlier one."""
         kept = {key: self.config[key] for key in _DESCRIPTION if key in self.config}
         save_model(self.network, Path(path), about=kept)
 
 
-_DESCRIPTION = ("preset", "model", "targets")
+_DESCRIPTION = ("preset", "model", "targets", "strands")
 
 
 def describe_network(
-    config: ModelConfig, targets: Targets | None, *, preset: str | None = None
+    config: ModelConfig,
+    targets: Targets | None,
+    *,
+    preset: str | None = None,
+    one_strand: bool = False,
 ) -> dict[str, Any]:
     """What a .keras file says of itself.
 
@@ -66,8 +80,11 @@ def describe_network(
         config: sizes, gates and dropout of the network.
         targets: names of its outputs; None where they are not known.
         preset: name of the recipe.
+        one_strand: whether its data are of an assay that sees one strand only.
     """
     about: dict[str, Any] = {"preset": preset, "model": dataclasses.asdict(config)}
+    if one_strand:
+        about["strands"] = "forward"
     return about if targets is None else about | {"targets": list(targets.names)}
 
 
@@ -135,6 +152,11 @@ def load_model(path: PathLike, *, targets: TargetNames | None = None) -> Trained
     return _with_names(network, place, _description(file), targets)
 
 
+def opened(model: TrainedModel | PathLike) -> TrainedModel:
+    """A model as public functions take it: one that is open, or its run folder or .keras file."""
+    return model if isinstance(model, TrainedModel) else load_model(model)
+
+
 def _description(file: Path) -> dict[str, Any]:
     """What is known of a model file: by itself, and by the config.json beside it."""
     path = file.parent / "config.json"
@@ -143,7 +165,7 @@ def _description(file: Path) -> dict[str, Any]:
 
 
 def read_about(file: Path) -> dict[str, Any]:
-    """What a .keras file says of itself: preset, model, targets; empty where it says nothing.
+    """What a .keras file says of itself: preset, model, targets, strands; or nothing.
 
     Raises:
         InputError: its member is not what this package writes.
@@ -202,7 +224,7 @@ def named_targets(given: TargetNames, n_targets: int, model: Path) -> Targets:
     """
     if given == DEEPSEA:
         targets = deepsea_targets()
-    elif isinstance(given, (str, Path)) or hasattr(given, "__fspath__"):
+    elif isinstance(given, (str, os.PathLike)):
         targets = Targets(_read_names(Path(given)))
     else:
         targets = Targets(tuple(str(name) for name in given))
@@ -293,9 +315,13 @@ def check_ensemble(models: Sequence[TrainedModel]) -> list[list[int]]:
 def weights_digest(network: keras.Model) -> str:
     """SHA-256 of a network's weights: equal weights, equal predictions."""
     digest = hashlib.sha256()
+    _add_weights(digest, network)
+    return digest.hexdigest()
+
+
+def _add_weights(digest: Any, network: keras.Model) -> None:
     for weight in network.get_weights():
         digest.update(np.ascontiguousarray(weight).data)
-    return digest.hexdigest()
 
 
 def fingerprint(model: TrainedModel) -> str:
@@ -305,6 +331,5 @@ def fingerprint(model: TrainedModel) -> str:
     """
     layers = json.dumps(model.network.get_config(), sort_keys=True, default=str)
     digest = hashlib.sha256("\n".join([layers, *model.targets.names]).encode())
-    for weights in model.network.get_weights():
-        digest.update(np.ascontiguousarray(weights).data)
+    _add_weights(digest, model.network)
     return digest.hexdigest()

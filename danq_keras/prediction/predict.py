@@ -5,6 +5,7 @@ file, with the same values.
 """
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,8 @@ from danq_keras.data.sequence_inputs import Skipped
 from danq_keras.data.store import Split
 from danq_keras.data.targets import TargetChoice
 from danq_keras.genome.dna import Bytes, pack_codes
-from danq_keras.models.trained import TrainedModel, load_model, numbered_targets, window_of
-from danq_keras.prediction.growing import Contents
+from danq_keras.models.trained import TrainedModel, numbered_targets, opened, window_of
+from danq_keras.prediction.growing import ROWS_AT_ONCE, Contents
 from danq_keras.prediction.outputs import growing_file
 from danq_keras.prediction.predictor import STRANDS
 from danq_keras.prediction.stream import (
@@ -32,6 +33,7 @@ from danq_keras.prediction.stream import (
     check_output,
     check_window,
     predicted_batches,
+    strands_of,
 )
 from danq_keras.prediction.windows import GenomeWindows
 from danq_keras.system.arrays import Floats
@@ -41,8 +43,6 @@ from danq_keras.system.terminal import progress
 
 AnyModel: TypeAlias = TrainedModel | keras.Model | PathLike
 AnyWindows: TypeAlias = ArrayWindows | GenomeWindows | Windows | PathLike
-
-_ROWS = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +87,8 @@ class Prediction:
         with growing_file(
             Path(path), self.source, contents, resume=False, overwrite=overwrite
         ) as file:
-            for begin in range(0, len(self.values), _ROWS):
-                end = min(begin + _ROWS, len(self.values))
+            for begin in range(0, len(self.values), ROWS_AT_ONCE):
+                end = min(begin + ROWS_AT_ONCE, len(self.values))
                 rows = {name: array[begin:end] for name, array in arrays.items()}
                 file.append(rows, self.source.columns(begin, end))
 
@@ -111,7 +111,8 @@ def predict(
             A,G,C,T, codes (N, L) uint8, a split of an open dataset, `danq_keras.windows(...)` of a
             genome, or a file or dataset folder as `predict_danq.py` reads it.
         strands: "both" for the mean with the reverse complement, "forward" for the windows as they
-            are; None for both, unless a split's rows stand for themselves only.
+            are; None for what the network was trained on, unless a split's rows stand for
+            themselves only.
         targets: names or numbers of the targets that are wanted; None for all.
         output: "probabilities", or "embedding" for the units of the layer `dense`.
         batch_size: windows at once; None for what fits.
@@ -136,10 +137,10 @@ def predict(
     numbers = None
     if targets is not None:
         numbers = tuple(models[0].targets.find(targets))
-    with _opened(windows, models[0]) as (source, skipped):
+    with _as_windows(windows, models[0]) as (source, skipped):
         check_window(models[0], source)
         source.check()
-        chosen = strands or ("both" if source.both_strands else "forward")
+        chosen = strands or strands_of(source, models[0])
         if chosen not in STRANDS:
             raise InputError(f"`strands`: {' or '.join(STRANDS)}. Received: {strands!r}.")
         values = Values(models, source.window, Request(chosen, output, numbers, batch_size))
@@ -154,39 +155,40 @@ def _models(model: Any) -> list[TrainedModel]:
 
 
 def _model(model: Any) -> TrainedModel:
-    if isinstance(model, TrainedModel):
-        return model
     if isinstance(model, keras.Model):
         return TrainedModel(model, numbered_targets(model.output_shape[1]), Path(model.name), {})
-    return load_model(model)
+    return opened(model)
 
 
 @contextlib.contextmanager
-def _opened(windows: AnyWindows, model: TrainedModel) -> Iterator[tuple[Windows, list[Skipped]]]:
+def _as_windows(
+    windows: AnyWindows, model: TrainedModel
+) -> Iterator[tuple[Windows, list[Skipped]]]:
     """The rows to predict, and what has none."""
     if isinstance(windows, Windows):
         yield windows, []
     elif isinstance(windows, GenomeWindows):
         with windows.cut(window_of(model)) as found:
             yield found
-    elif isinstance(windows, str) or hasattr(windows, "__fspath__"):
+    elif isinstance(windows, (str, os.PathLike)):
         if isinstance(windows, str) and windows and set(windows.upper()) <= set("ACGTN"):
             raise InputError("`windows`: a list of sequences. Received a single one: put it in [].")
         yield open_windows(Path(windows)), []
     else:
         both = not isinstance(windows, Split) or windows.both_strands
-        packed = pack_codes(codes_of(windows, window_of(model)))
-        yield _in_memory(packed, both_strands=both), []
+        yield _in_memory(codes_of(windows, window_of(model)), both_strands=both), []
 
 
-def _in_memory(packed: Bytes, *, both_strands: bool) -> Windows:
+def _in_memory(codes: Bytes, *, both_strands: bool) -> Windows:
+    packed = pack_codes(codes)
+
     def blocks(first: int) -> Iterator[Bytes]:
         yield packed[first:]
 
     return Windows(
         path=Path("windows"),
         n_windows=len(packed),
-        window=2 * packed.shape[1],
+        window=codes.shape[1],
         both_strands=both_strands,
         blocks=blocks,
     )

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from danq_keras.data.store import Split
-from danq_keras.genome.dna import Bytes, unpack_labels
+from danq_keras.genome.dna import Bytes, packed_width, unpack_labels
 from danq_keras.models.backend import without_tf32
 from danq_keras.models.layers import unpack_windows
 from danq_keras.models.networks import logits_model
@@ -43,15 +43,18 @@ class SplitPrediction:
     loss: float
 
 
-def mean_of_strands(packed: tf.Tensor, values: Callable[[tf.Tensor], Any], *, both: bool) -> Any:
+def mean_of_strands(
+    packed: tf.Tensor, values: Callable[[tf.Tensor], Any], *, window: int, both: bool
+) -> Any:
     """What `values` gives for one-hot windows, or the mean of that and of the other strand's.
 
     Args:
-        packed: (n, L/2) uint8 windows.
+        packed: (n, ceil(L/2)) uint8 windows.
         values: one-hot (n, L, 4) float32 → a tensor, or a tuple of them.
+        window: bases L of a window.
         both: whether the reverse complement counts too.
     """
-    onehot = unpack_windows(packed)
+    onehot = unpack_windows(packed, window)
     if not both:
         return values(onehot)
     each = values(onehot), values(onehot[:, ::-1, ::-1])
@@ -78,7 +81,7 @@ class SplitPredictor:
         self._step = tf.function(self._predict, autograph=False, reduce_retracing=True)
 
     def _predict(
-        self, packed: tf.Tensor, labels: tf.Tensor, valid: tf.Tensor, both: bool
+        self, packed: tf.Tensor, labels: tf.Tensor, valid: tf.Tensor, window: int, both: bool
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Strand-mean probabilities of a batch, and its summed loss over strands."""
 
@@ -86,7 +89,7 @@ class SplitPredictor:
             probs, loss = self._probabilities(onehot, labels)
             return probs, tf.reduce_sum(loss * valid)
 
-        probs, loss = mean_of_strands(packed, values, both=both)
+        probs, loss = mean_of_strands(packed, values, window=window, both=both)
         return probs, loss
 
     def _probabilities(self, onehot: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -117,7 +120,11 @@ class SplitPredictor:
                     else tf.constant(1 - ignore[rows], tf.float32)
                 )
                 probs[rows], loss = self._step(
-                    tf.constant(split.sequence[rows]), batch, valid, split.both_strands
+                    tf.constant(split.sequence[rows]),
+                    batch,
+                    valid,
+                    split.header.window,
+                    split.both_strands,
                 )
                 total += float(loss)
                 bar.update(len(batch))
@@ -155,20 +162,21 @@ class Predictor:
         if strands not in STRANDS:
             raise InputError(f"`strands`: one of {', '.join(STRANDS)}. Received: {strands!r}.")
         self._network = network
+        self._window = window
         self._both = strands == "both"
         self._automatic = batch_size is None
         self.batch_size = batch_size or automatic_batch_size(network)
-        signature = tf.TensorSpec((None, window // 2), tf.uint8)
+        signature = tf.TensorSpec((None, packed_width(window)), tf.uint8)
         self._step = tf.function(self._predict, input_signature=[signature], autograph=False)
 
     def _predict(self, packed: tf.Tensor) -> tf.Tensor:
-        return mean_of_strands(packed, self._values, both=self._both)
+        return mean_of_strands(packed, self._values, window=self._window, both=self._both)
 
     def _values(self, onehot: tf.Tensor) -> tf.Tensor:
         return tf.cast(self._network(onehot, training=False), tf.float32)
 
     def __call__(self, packed: Bytes) -> Floats:
-        """Values (n, K) float32 of packed rows (n, L/2), in batches.
+        """Values (n, K) float32 of packed rows (n, ceil(L/2)), in batches.
 
         Raises:
             InputError: the device has no memory for a batch of the size that was asked for.
@@ -182,7 +190,7 @@ class Predictor:
         return self._in_batches(packed, self.at_once)
 
     def at_once(self, packed: Bytes) -> Floats:
-        """Values (n, K) float32 of packed rows (n, L/2), in a single batch.
+        """Values (n, K) float32 of packed rows (n, ceil(L/2)), in a single batch.
 
         Raises:
             InputError: the device has no memory for so many rows.

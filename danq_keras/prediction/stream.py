@@ -29,6 +29,11 @@ from danq_keras.system.terminal import progress
 PROBABILITIES, EMBEDDING = "probabilities", "embedding"
 
 
+def strands_of(windows: Windows, model: TrainedModel) -> str:
+    """The strands that are predicted when nothing is said, "both" or "forward"."""
+    return model.strands if windows.both_strands else "forward"
+
+
 @dataclass(frozen=True)
 class Request:
     """What is predicted.

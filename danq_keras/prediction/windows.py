@@ -35,15 +35,31 @@ class GenomeWindows:
             InputError: a file is not what it should be, or there is no window.
         """
         with Genome(self.genome) as genome, tempfile.TemporaryDirectory() as folder:
+            source: Intervals | Genome = genome
             if self.bed is not None:
                 path = self.bed
                 if isinstance(path, pd.DataFrame):
                     path = _written(path, Path(folder) / "table.bed")
-                yield Intervals.read(path, genome, chrom_names=self.chrom_names).windows(length)
-            elif self.tile is not None:
-                yield tiled_windows(genome, length, step=self.tile, chroms=self.chroms)
-            else:
-                yield record_windows(genome, length)
+                source = Intervals.read(path, genome, chrom_names=self.chrom_names)
+            yield cut_windows(source, length, tile=self.tile, chroms=self.chroms)
+
+
+def cut_windows(
+    source: Intervals | Genome, length: int, *, tile: int | None, chroms: Sequence[str] | None
+) -> tuple[Windows, list[Skipped]]:
+    """The windows of intervals, or of a genome's records or tiles, and what has none.
+
+    Args:
+        source: open intervals, or an open genome.
+        length: bases L of a window.
+        tile: bases between the beginnings of tiles; None for a window a record.
+        chroms: names of the records that are tiled; None for all.
+    """
+    if isinstance(source, Intervals):
+        return source.windows(length)
+    if tile is None:
+        return record_windows(source, length)
+    return tiled_windows(source, length, step=tile, chroms=chroms)
 
 
 def windows(

@@ -61,8 +61,6 @@ class ModelConfig:
             raise InputError(
                 f"filters: one number for danq, three for deepsea. Received: {self.filters}."
             )
-        if self.window % 2:
-            raise InputError(f"window: must be even (two bases a byte). Received: {self.window}.")
         for name in ("dropout_pool", "dropout_lstm"):
             _check_rate(name, getattr(self, name))
         if self.pooled_length() < 1:

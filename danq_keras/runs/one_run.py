@@ -6,15 +6,12 @@ Takes the plan file of a `RunOrder`.
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from danq_keras.recipes.settings import setting_text
 from danq_keras.system.command import command, run_command
 from danq_keras.system.tensorflow import start_tensorflow
 from danq_keras.system.terminal import set_up_logging
-
-if TYPE_CHECKING:
-    from danq_keras.training.plan import TrainRequest
+from danq_keras.training.request import TrainRequest
 
 
 @command(None, settings="--set", freeze_conv_epochs="--freeze-conv")
@@ -24,10 +21,9 @@ def main(argv: list[str] | None = None) -> int:
     content = json.loads(Path(plan).read_text(encoding="utf-8"))
     set_up_logging()
     start_tensorflow()
-    from danq_keras.training.plan import TrainRequest
     from danq_keras.training.run import run_request
 
-    request = TrainRequest.from_json(json.dumps(content["request"]))
+    request = TrainRequest.from_json(content["request"])
     run = run_request(request, command=command_line(request))
     if content["predict_test"]:
         assert request.data is not None
@@ -35,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def command_line(request: "TrainRequest") -> list[str]:
+def command_line(request: TrainRequest) -> list[str]:
     """The command that makes the same run, for its environment.json."""
     words = ["train_danq.py"]
     for name in ("data", "out", "preset", "bootstrap", "init"):
@@ -50,13 +46,14 @@ def command_line(request: "TrainRequest") -> list[str]:
 def _predict_test(run: Path, data: Path) -> None:
     from danq_keras.data.inputs import open_windows
     from danq_keras.models.trained import load_model
-    from danq_keras.prediction.stream import Request, write_predictions
+    from danq_keras.prediction.stream import Request, strands_of, write_predictions
     from danq_keras.runs.pooling import PREDICTIONS
 
     path = run / PREDICTIONS
     windows = open_windows(data, "test")
-    request = Request("both" if windows.both_strands else "forward")
-    write_predictions([load_model(run)], windows, out=path, request=request, overwrite=True)
+    model = load_model(run)
+    request = Request(strands_of(windows, model))
+    write_predictions([model], windows, out=path, request=request, overwrite=True)
 
 
 if __name__ == "__main__":

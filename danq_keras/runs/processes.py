@@ -29,7 +29,7 @@ _POLL_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class RunOrder:
-    """A run to make: its folder, and its request as JSON (see `training.plan.TrainRequest`).
+    """A run to make: its folder, and its request as JSON (see `training.request.TrainRequest`).
 
     `predict_test` asks for the predictions of the test split too.
     """
@@ -51,8 +51,8 @@ class RunOrder:
     def write_plan(self) -> None:
         """Write the plan file, which `one_run` reads."""
         self.plan.parent.mkdir(parents=True, exist_ok=True)
-        content = {"request": json.loads(self.request), "predict_test": self.predict_test}
-        self.plan.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        content = {"request": self.request, "predict_test": self.predict_test}
+        self.plan.write_text(json.dumps(content), encoding="utf-8")
 
 
 def run_all(orders: Sequence[RunOrder], *, at_once: int) -> int:

@@ -35,15 +35,8 @@ from danq_keras.runs.statistics import DEFAULT_UNTIL, Until
 from danq_keras.system.errors import ChildFailedError, InputError
 from danq_keras.system.files import PathLike, claimed_folder, refuse_existing, write_json
 from danq_keras.system.terminal import log, set_up_logging
-from danq_keras.training.plan import (
-    Plan,
-    TrainRequest,
-    check_request,
-    is_used,
-    make_plan,
-    request_of,
-    run_folder,
-)
+from danq_keras.training.plan import Plan, is_used, make_plan, request_of, run_folder
+from danq_keras.training.request import TrainRequest, check_request
 from danq_keras.training.run import Run
 from danq_keras.training.run_folder import clear_run, is_complete
 from danq_keras.training.step import TrainingStep
@@ -156,6 +149,7 @@ def train_set(request: TrainRequest, several: Several) -> TrainedSet:
         InputError: a user's mistake, before anything is written where possible.
         ChildFailedError: a run ended with an error, which it has shown.
     """
+    set_up_logging()
     check_request(request)
     _check(several)
     out = _set_folder(request, several)

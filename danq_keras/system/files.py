@@ -73,6 +73,26 @@ def refuse_replacing(out: Path, maker: str, *, overwrite: bool, written: str) ->
         )
 
 
+def refuse_unmarked(out: Path, what: str, *, overwrite: bool, marker: str) -> None:
+    """Stop before any work when an output is there, or is a folder of something else.
+
+    Args:
+        out: the folder to write.
+        what: word for what is in such a folder.
+        overwrite: whether it may be replaced.
+        marker: name of the file that is in every such folder.
+
+    Raises:
+        InputError: `out` may not be overwritten, is a file, or holds something else.
+    """
+    refuse_existing(out, overwrite=overwrite)
+    if out.exists() and not _is_empty_folder(out) and not (out / marker).is_file():
+        raise InputError(
+            f"{out}: `overwrite` replaces a folder of {what}. Received: something else. Choose "
+            "another place."
+        )
+
+
 @contextlib.contextmanager
 def atomic_output(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Give a temporary path beside `path`; it takes the final name when the block succeeds.

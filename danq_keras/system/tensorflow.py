@@ -1,10 +1,12 @@
 """Starts TensorFlow for a command that needs it."""
 
+import functools
 import os
 
 from danq_keras.system.terminal import quiet_native_output
 
 
+@functools.cache  # the functions of the package each ask for it
 def start_tensorflow() -> None:
     """Import TensorFlow and Keras, and find the devices, without the libraries' chatter."""
     os.environ["KERAS_BACKEND"] = "tensorflow"

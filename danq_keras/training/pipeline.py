@@ -5,9 +5,9 @@ when i >= N. The order of epoch e is a pure function of (seed, e) and of the win
 again in it: an exact permutation of all samples, so that a step is an address and training can be
 continued anywhere.
 
-Out: batches of packed sequence (B, L/2) uint8, packed labels (B, ceil(T/8)) uint8 and, where the
-store has them, packed ignore bits; unpacking happens on the device (`models.unpack`), which moves
-32 times fewer bytes than float32 one-hot.
+Out: batches of packed sequence (B, ceil(L/2)) uint8, packed labels (B, ceil(T/8)) uint8 and, where
+the store has them, packed ignore bits; unpacking happens on the device (`models.unpack`), which
+moves 32 times fewer bytes than float32 one-hot.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from danq_keras.data.store import Split
-from danq_keras.genome.dna import Bytes, reverse_complement
+from danq_keras.genome.dna import Bytes, packed_width, reverse_complement
 from danq_keras.system.errors import InputError
 
 Integers = npt.NDArray[np.int64]
@@ -115,7 +115,7 @@ def read_batch(split: Split, order: Order, samples: Integers) -> tuple[Bytes, ..
     rows, reverse = order.rows(samples)
     sequence = np.take(split.sequence, rows, axis=0)
     if reverse.any():
-        sequence[reverse] = reverse_complement(sequence[reverse])
+        sequence[reverse] = reverse_complement(sequence[reverse], split.header.window)
     labels = np.take(split.labels, rows, axis=0)
     if split.ignore is None:
         return sequence, labels
@@ -156,13 +156,14 @@ def epoch_batches(
             batch = np.array_split(batch, replicas)[replica]
         sequence, *rest = read_batch(split, order, batch)
         if unpacked:
-            onehot = np.take(_FLOAT_BITS, sequence, axis=0).reshape(-1, width, 4)
+            bits = np.take(_FLOAT_BITS, sequence, axis=0)
+            onehot = bits.reshape(len(sequence), -1, 4)[:, :width]
             return onehot, *rest
         return sequence, *rest
 
     n_parts = 2 if split.ignore is None else 3
     kinds = [tf.float32 if unpacked else tf.uint8] + [tf.uint8] * (n_parts - 1)
-    sequence_shape = (width, 4) if unpacked else (width // 2,)
+    sequence_shape = (width, 4) if unpacked else (packed_width(width),)
     shapes: Sequence[tuple[int, ...]] = [sequence_shape, *[split.labels.shape[1:]] * (n_parts - 1)]
 
     @tf.autograph.experimental.do_not_convert  # it reads sources, which may have changed

@@ -37,15 +37,8 @@ from danq_keras.training.fine_tuning import (
     reopen_source,
 )
 from danq_keras.training.optimizers import describe_steps, warn_of_scaling
-from danq_keras.training.plan import (
-    Plan,
-    TrainRequest,
-    check_request,
-    is_used,
-    make_plan,
-    request_of,
-    run_folder,
-)
+from danq_keras.training.plan import Plan, is_used, make_plan, request_of, run_folder
+from danq_keras.training.request import TrainRequest, check_request
 from danq_keras.training.run_folder import (
     clear_run,
     is_complete,
@@ -165,6 +158,7 @@ def run_request(
     Raises:
         InputError: a user's mistake, before anything is written where possible.
     """
+    set_up_logging()
     check_request(request)
     out = run_folder(request)
     config = read_config(out) if request.resume else None

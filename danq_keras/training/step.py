@@ -94,6 +94,7 @@ class TrainingStep:
         self.precision = resolve_precision(config.precision)
         self.clipnorm = config.global_clipnorm
         self.scored = config.restudy > 0
+        self._window = model_config.window
         self.n_labels = n_labels or model_config.n_targets
         self.columns = columns
         self.strategy = make_strategy(config.distribute)
@@ -198,4 +199,4 @@ class TrainingStep:
         if self.columns is not None:
             labels = tf.gather(labels, self.columns, axis=1)
             valid = tf.gather(valid, self.columns, axis=1)
-        return unpack_windows(sequence), labels, valid
+        return unpack_windows(sequence, self._window), labels, valid

@@ -133,7 +133,12 @@ class Trainer:
         _require_fit(preset.model, dataset, len(targets))
         self.config = preset.train
         self.model_config = preset.model
-        self.about = describe_network(preset.model, targets, preset=preset.name)
+        self.about = describe_network(
+            preset.model,
+            targets,
+            preset=preset.name,
+            one_strand=dataset.train.header.one_strand,
+        )
         self.dataset = dataset
         self.run = run
         self.state = State()

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from danq_keras.genome.bed import CHROM_NAMES, rename_chrom
 from danq_keras.genome.fasta import Genome
-from danq_keras.models.trained import TrainedModel, fingerprint, load_model
+from danq_keras.models.trained import TrainedModel, fingerprint, opened
 from danq_keras.system.arrays import Doubles
 from danq_keras.system.errors import InputError, shorten
 from danq_keras.system.files import PathLike, atomic_output
@@ -112,7 +112,7 @@ def score_variants(
     variants: PathLike | pd.DataFrame,
     genome: Genome | PathLike,
     *,
-    strands: str = "both",
+    strands: str | None = None,
     background: Background | PathLike | None = None,
     on_mismatch: str = "error",
     chrom_names: str | None = None,
@@ -126,7 +126,8 @@ def score_variants(
             (1-based, as in a VCF file), ref, alt and, if wanted, id; alt may name several alleles
             with commas.
         genome: FASTA file that the variants were called against, or an open `Genome`.
-        strands: "both" for the mean of both strands, "forward" for the forward strand.
+        strands: "both" for the mean of both strands, "forward" for the forward strand; None for
+            what the network was trained on.
         background: file of a saved background, or one, for E-values; None for none.
         on_mismatch: "error" to refuse variants whose REF the genome has not, "skip" to leave them
             out.
@@ -144,7 +145,7 @@ def score_variants(
         >>> effects.to_frame("log_odds")
     """
     for name, value, allowed in (
-        ("strands", strands, ("both", "forward")),
+        ("strands", strands, (None, "both", "forward")),
         ("on_mismatch", on_mismatch, ("error", "skip")),
         ("chrom_names", chrom_names, (None, *CHROM_NAMES)),
     ):
@@ -154,7 +155,8 @@ def score_variants(
         raise InputError(
             f"`batch_size`: at least 2, the windows of an SNV. Received: {batch_size}."
         )
-    trained = model if isinstance(model, TrainedModel) else load_model(model)
+    trained = opened(model)
+    strands = strands or trained.strands
     options = ScoreOptions(strands=strands, on_mismatch=on_mismatch, batch_size=batch_size)
     with ExitStack() as stack:
         fasta = genome if isinstance(genome, Genome) else Genome(Path(genome))
@@ -181,9 +183,8 @@ def _collected(
 ) -> VariantEffects:
     survey = survey_variants(source, cutter, on_mismatch=options.on_mismatch)
     scorer = VariantScorer(model, strands=options.strands, background=background)
-    blocks: list[ScoredBlock] = []
     with _bar(source, survey) as bar:
-        blocks += _scored(scorer, source, cutter, options=options, bar=bar)
+        blocks = list(_scored(scorer, source, cutter, options=options, bar=bar))
     empty = np.empty((0, len(model.targets)), np.float32)
     evalues = [each.evalue for each in blocks if each.evalue is not None]
     alleles = [allele for each in blocks for allele in each.block.alleles]
@@ -191,7 +192,7 @@ def _collected(
     return VariantEffects(
         ref=np.concatenate([empty, *(each.ref for each in blocks)]),
         alt=np.concatenate([empty, *(each.alt for each in blocks)]),
-        evalue=None if background is None else np.concatenate([empty[:, :], *evalues]),
+        evalue=None if background is None else np.concatenate([empty, *evalues]),
         alleles=pd.DataFrame(alleles, columns=list(Allele._fields)),
         skipped=pd.DataFrame(skipped, columns=[*Allele._fields, "reason"]),
         targets=model.targets.names,

@@ -22,13 +22,13 @@ def variant_window(model: TrainedModel) -> int:
     """Bases that the network reads.
 
     Raises:
-        InputError: it has no one even length.
+        InputError: it takes windows of any length.
     """
     length: int | None = model.network.input_shape[1]
-    if length is None or length % 2:
+    if length is None:
         raise InputError(
-            f"{model.path}: variants need a model of one even window length. Received: "
-            f"{'any length' if length is None else length}. Use another model."
+            f"{model.path}: variants need a model of one window length. Received: any length. "
+            "Use another model."
         )
     return length
 
@@ -50,7 +50,7 @@ class VariantScorer:
         self, model: TrainedModel, *, strands: str = "both", background: Background | None = None
     ) -> None:
         window = variant_window(model)
-        self._predictor = Predictor(model.network, window=window, strands=strands, batch_size=1)
+        self._predictor = Predictor(model.network, window=window, strands=strands)
         self._path = model.path
         self.targets = model.targets
         self._background = background

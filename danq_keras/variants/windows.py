@@ -1,9 +1,9 @@
 """Variants: records of a VCF file → reference and alternative windows of a genome.
 
-A window has L bases, packed as in `dna`; POS, the first base of REF, stands at index L // 2 − 1
-(499 of 1000). The alternative window has ALT in place of REF and is cut, or filled from the genome,
-on its right, so that everything left of the variant stays where it is. What cannot be scored is
-given back with its reason, allele by allele. Nothing here knows networks.
+A window has L bases, packed as in `dna`; POS, the first base of REF, stands at index (L − 1) // 2
+(499 of 1000, 50 of 101). The alternative window has ALT in place of REF and is cut, or filled from
+the genome, on its right, so that everything left of the variant stays where it is. What cannot be
+scored is given back with its reason, allele by allele. Nothing here knows networks.
 
 Source: DeepSEA's example: the four variants of its `example.h5` stand at index 499.
 """
@@ -143,7 +143,7 @@ class WindowCutter:
 
     Args:
         genome: open FASTA file that the windows are cut from.
-        window: bases L of a window, even.
+        window: bases L of a window.
         chrom_names: None, or how the chromosomes of the VCF are renamed: see `bed.rename_chrom`.
     """
 
@@ -159,7 +159,7 @@ class WindowCutter:
 
     def start(self, pos: int) -> int:
         """0-based start of the window of a variant at `pos`, 1-based."""
-        return pos - self.window // 2
+        return pos - 1 - (self.window - 1) // 2
 
     def judge(self, record: Record) -> list[tuple[Allele, SkippedAllele | None]]:
         """Each alternative allele of a record, and why it cannot be scored, or None."""
@@ -196,7 +196,7 @@ class WindowCutter:
 
     def is_cut(self, allele: Allele) -> bool:
         """Whether a part of REF or ALT lies beyond the window."""
-        return max(len(allele.ref), len(allele.alt)) > self.window // 2 + 1
+        return max(len(allele.ref), len(allele.alt)) > self.window - (self.window - 1) // 2
 
     def windows(self, alleles: list[Allele]) -> list[Bytes]:
         """Codes (L,) of the reference window of a record, then of each allele's window.
@@ -205,7 +205,7 @@ class WindowCutter:
             alleles: alleles of one record that `judge` lets pass.
         """
         chrom, pos, _, ref, _ = alleles[0]
-        start, left = self.start(pos), self.window // 2 - 1
+        start, left = self.start(pos), (self.window - 1) // 2
         filling = max(_filling(allele) for allele in alleles)
         around = self.genome.fetch(self._chrom(chrom), start, start + self.window + filling)
         before, after = around[:left], around[left + len(ref) :]

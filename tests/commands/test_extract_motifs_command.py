@@ -64,7 +64,7 @@ def call(run, data, known, *options):
 
 def sequences(data, split):
     opened = tiny.open_store(data).split(split)
-    codes = dna.unpack_codes(opened.sequence)
+    codes = dna.unpack_codes(opened.sequence, opened.header.window)
     labels = dna.unpack_labels(opened.labels, opened.n_targets)
     return codes, labels
 

@@ -201,7 +201,8 @@ def test_a_dataset_folder_with_and_without_split(network, model_path, tmp_path, 
     for flags, split in (([], "test"), (["--split", "valid"], "valid")):
         out = tmp_path / f"{split}.h5"
         assert command(model_path, dataset.folder, out, *flags)[0] == 0
-        expected = both(network, dna.unpack_codes(np.asarray(dataset.split(split).sequence)))
+        packed = np.asarray(dataset.split(split).sequence)
+        expected = both(network, dna.unpack_codes(packed, dataset.window))
         np.testing.assert_allclose(read(out)["pred"], expected, atol=TOLERANCE)
 
 

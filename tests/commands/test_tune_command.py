@@ -15,11 +15,11 @@ import optuna
 import pandas as pd
 import pytest
 import tiny
+from in_process import InProcess
 from optuna.trial import TrialState
 
 from danq_keras.commands import train, tune
-from danq_keras.system import errors, files, terminal
-from danq_keras.system.command import run_command
+from danq_keras.system import errors, files
 from danq_keras.training.trainer import Trainer
 from danq_keras.tuning import search as tune_session
 from danq_keras.tuning import study
@@ -46,25 +46,6 @@ def space_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("space") / "space.json"
     path.write_text(json.dumps(SPACE))
     return path
-
-
-class InProcess:
-    """A process of the session that has run to its end when it is made."""
-
-    pid = 1
-
-    def __init__(self, out, n_trials, number, _jobs):
-        previous, level = signal.getsignal(signal.SIGTERM), terminal.log.level
-        arguments = [str(out), str(n_trials), str(number)]
-        self.returncode = run_command(lambda _: tune_worker.main(arguments))
-        signal.signal(signal.SIGTERM, previous)
-        terminal.log.setLevel(level)  # the session has another
-
-    def poll(self):
-        return self.returncode
-
-    def wait(self, _timeout=None):
-        return self.returncode
 
 
 @pytest.fixture

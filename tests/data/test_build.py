@@ -121,7 +121,8 @@ def rows_of(dataset: Dataset, name: str) -> list[tuple[str, int, str, list[int]]
     split = dataset.split(name)
     assert split.chrom is not None
     assert split.start is not None
-    letters = [decode(codes) for codes in unpack_codes(np.asarray(split.sequence))]
+    codes = unpack_codes(np.asarray(split.sequence), split.header.window)
+    letters = [decode(row) for row in codes]
     labels = unpack_labels(np.asarray(split.labels), split.n_targets).tolist()
     return list(zip(split.chrom.tolist(), split.start.tolist(), letters, labels, strict=True))
 
@@ -375,8 +376,8 @@ def test_summary_tells_all(tmp_path: Path, sources: Path) -> None:
     ("changes", "message"),
     [
         ({"bin": 0}, "`bin`: must be above zero"),
-        ({"window": 61}, "`window`: must be even"),
-        ({"window": 10}, "`window`: must be even, not below the bin"),
+        ({"window": 61}, "as many bases on either side"),
+        ({"window": 10}, "`window`: must not be below the bin"),
         ({"bin": 21}, "as many bases on either side"),
         ({"min_overlap": 1.0}, r"`min_overlap`: must be in \[0, 1\)"),
         ({"min_overlap": float("nan")}, "`min_overlap`"),

@@ -44,7 +44,7 @@ def make_rows(rng, n, n_targets=11, window=WINDOW):
 def write_mat(path, sequence, labels, n_targets=11):
     """An oracle's .mat file, from packed rows, with nothing but h5py and scipy."""
     split = path.stem
-    x = dna.unpack_onehot(sequence).transpose(0, 2, 1)
+    x = dna.unpack_onehot(sequence, 2 * sequence.shape[1]).transpose(0, 2, 1)
     y = dna.unpack_labels(labels, n_targets)
     if split == "train":
         with h5py.File(path, "w") as file:
@@ -56,7 +56,7 @@ def write_mat(path, sequence, labels, n_targets=11):
 
 def both_strands(sequence, labels):
     return (
-        np.concatenate([sequence, dna.reverse_complement(sequence)]),
+        np.concatenate([sequence, dna.reverse_complement(sequence, WINDOW)]),
         np.concatenate([labels, labels]),
     )
 
@@ -136,7 +136,7 @@ def test_halves_are_recognised(tmp_path, rng, n_half):
 def test_one_different_bit_is_found_wherever_it_is(tmp_path, rng, row, which):
     sequence, labels = both_strands(*make_rows(rng, 15))
     if which == "sequence":
-        codes = dna.unpack_codes(sequence[row])
+        codes = dna.unpack_codes(sequence[row], WINDOW)
         codes[5] = (codes[5] + 1) % 5
         sequence[row] = dna.pack_codes(codes)
     else:
@@ -213,7 +213,7 @@ def test_exported_files_are_deepseas(tmp_path, rng):
         assert x.compression == "gzip"
         assert x.attrs["MATLAB_class"] == b"uint8"
         onehot = x[:].transpose(2, 0, 1)
-        np.testing.assert_array_equal(onehot, dna.unpack_onehot(sequence))
+        np.testing.assert_array_equal(onehot, dna.unpack_onehot(sequence, WINDOW))
         np.testing.assert_array_equal(y[:].T, dna.unpack_labels(labels, 11))
         # flipping both axes is the reverse complement, independently of `dna`
         np.testing.assert_array_equal(onehot[40:], onehot[:40, ::-1, ::-1])
@@ -221,7 +221,7 @@ def test_exported_files_are_deepseas(tmp_path, rng):
     assert mat["validxdata"].shape == (10, 4, WINDOW)
     assert mat["validxdata"].dtype == np.uint8
     np.testing.assert_array_equal(
-        mat["validxdata"].transpose(0, 2, 1), dna.unpack_onehot(dataset.valid.sequence)
+        mat["validxdata"].transpose(0, 2, 1), dna.unpack_onehot(dataset.valid.sequence, WINDOW)
     )
     assert mat["validdata"].shape == (10, 11)
 

@@ -96,14 +96,16 @@ def test_reverse_complement_kmers_by_hand():
 
 def test_features_of_both_strands(rng):
     packed = dna.pack_codes(random_codes(rng, 9, unknown=0.05))
-    reverse = dna.reverse_complement(packed)
-    both = kmers.kmer_features(packed, both_strands=True)
+    reverse = dna.reverse_complement(packed, WINDOW)
+    both = kmers.kmer_features(packed, window=WINDOW, both_strands=True)
     assert both.shape == (9, 692)
     assert both.dtype == np.float32
-    assert np.array_equal(both, kmers.kmer_features(reverse, both_strands=True))
-    forward = kmers.kmer_features(packed, both_strands=False)
+    assert np.array_equal(both, kmers.kmer_features(reverse, window=WINDOW, both_strands=True))
+    forward = kmers.kmer_features(packed, window=WINDOW, both_strands=False)
     assert forward.shape == (9, 1364)
-    assert not np.array_equal(forward, kmers.kmer_features(reverse, both_strands=False))
+    assert not np.array_equal(
+        forward, kmers.kmer_features(reverse, window=WINDOW, both_strands=False)
+    )
     # A 1-mer feature: A with T, then G with C.
     assert both[:, 0].tolist() == (forward[:, 0] + forward[:, 3]).tolist()
     assert both[:, 1].tolist() == (forward[:, 1] + forward[:, 2]).tolist()
@@ -111,10 +113,10 @@ def test_features_of_both_strands(rng):
 
 def test_features_do_not_depend_on_blocks(rng, monkeypatch):
     packed = dna.pack_codes(random_codes(rng, 11))
-    whole = kmers.kmer_features(packed, both_strands=True)
+    whole = kmers.kmer_features(packed, window=WINDOW, both_strands=True)
     monkeypatch.setattr(kmers, "_ROWS", 4)
-    assert np.array_equal(whole, kmers.kmer_features(packed, both_strands=True))
-    assert kmers.kmer_features(packed[:0], both_strands=True).shape == (0, 692)
+    assert np.array_equal(whole, kmers.kmer_features(packed, window=WINDOW, both_strands=True))
+    assert kmers.kmer_features(packed[:0], window=WINDOW, both_strands=True).shape == (0, 692)
 
 
 @pytest.mark.parametrize("with_ignore", [False, True])

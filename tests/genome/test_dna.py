@@ -36,9 +36,13 @@ def test_encode_takes_any_case_and_container() -> None:
     assert dna.encode("A").dtype == np.uint8
 
 
-@pytest.mark.parametrize("letter", [*"NnRYSWKMBDHVrykmUu-*. 1", "é", "🧬"])
+@pytest.mark.parametrize("letter", [*"NnRYSWKMBDHVrykm-*. 1", "é", "🧬"])
 def test_everything_else_is_unknown(letter: str) -> None:
     assert dna.encode(letter).tolist() == [dna.UNKNOWN]
+
+
+def test_u_of_rna_is_t() -> None:
+    assert dna.encode("ACGUacgu").tolist() == dna.encode("ACGTacgt").tolist()
 
 
 def test_decode_inverts_encode(rng: np.random.Generator) -> None:
@@ -53,7 +57,7 @@ def test_reverse_complement_by_hand() -> None:
     assert dna.decode(dna.reverse_complement_codes(codes)) == "CGTT"
     packed = np.array([0b1000_1000, 0b0010_0100], np.uint8)
     assert dna.pack_codes(codes).tolist() == packed.tolist()
-    assert dna.reverse_complement(packed).tolist() == [0b0010_0100, 0b0001_0001]
+    assert dna.reverse_complement(packed, 4).tolist() == [0b0010_0100, 0b0001_0001]
 
 
 def test_reversed_bits_is_the_byte_read_backwards() -> None:
@@ -62,7 +66,7 @@ def test_reversed_bits_is_the_byte_read_backwards() -> None:
     assert dna.REVERSED_BITS.dtype == np.uint8
 
 
-@pytest.mark.parametrize("shape", [(2,), (7, 1000), (3, 2, 12), (0, 8)])
+@pytest.mark.parametrize("shape", [(2,), (1,), (7, 1000), (7, 101), (3, 2, 12), (0, 8)])
 def test_packing_agrees_with_numpy(rng: np.random.Generator, shape: tuple[int, ...]) -> None:
     codes = random_codes(rng, *shape)
     onehot = dna.onehot_from_codes(codes)
@@ -71,20 +75,21 @@ def test_packing_agrees_with_numpy(rng: np.random.Generator, shape: tuple[int, .
     for packed in (dna.pack_codes(codes), dna.pack_onehot(onehot)):
         assert packed.dtype == np.uint8
         np.testing.assert_array_equal(packed, expected)
-    np.testing.assert_array_equal(dna.unpack_codes(expected), codes)
-    np.testing.assert_array_equal(dna.unpack_onehot(expected), onehot)
+    np.testing.assert_array_equal(dna.unpack_codes(expected, shape[-1]), codes)
+    np.testing.assert_array_equal(dna.unpack_onehot(expected, shape[-1]), onehot)
 
 
-def test_reverse_complements_of_all_forms_agree(rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("length", [1, 2, 30, 31])
+def test_reverse_complements_of_all_forms_agree(rng: np.random.Generator, length: int) -> None:
     """Codes, packed rows and flipped one-hot, with unknown bases among them."""
-    codes = random_codes(rng, 5, 3, 30)
+    codes = random_codes(rng, 5, 3, length)
     expected = [
         "".join(PARTNER[base] for base in reversed(dna.decode(row)))
-        for row in codes.reshape(-1, 30)
+        for row in codes.reshape(-1, length)
     ]
     flipped = dna.reverse_complement_codes(codes)
-    assert [dna.decode(row) for row in flipped.reshape(-1, 30)] == expected
-    packed = dna.reverse_complement(dna.pack_codes(codes))
+    assert [dna.decode(row) for row in flipped.reshape(-1, length)] == expected
+    packed = dna.reverse_complement(dna.pack_codes(codes), length)
     np.testing.assert_array_equal(packed, dna.pack_codes(flipped))
     onehot = dna.onehot_from_codes(codes)[..., ::-1, ::-1]
     np.testing.assert_array_equal(packed, dna.pack_onehot(onehot))
@@ -95,7 +100,11 @@ def test_reverse_complement_twice_is_identity(rng: np.random.Generator) -> None:
     twice = dna.reverse_complement_codes(dna.reverse_complement_codes(codes))
     np.testing.assert_array_equal(twice, codes)
     packed = rng.integers(0, 256, (40, 13), dtype=np.uint8)  # any bits, not only one-hot
-    np.testing.assert_array_equal(dna.reverse_complement(dna.reverse_complement(packed)), packed)
+    np.testing.assert_array_equal(
+        dna.reverse_complement(dna.reverse_complement(packed, 26), 26), packed
+    )
+    odd = packed & np.array([0xFF] * 12 + [0xF0], np.uint8)
+    np.testing.assert_array_equal(dna.reverse_complement(dna.reverse_complement(odd, 25), 25), odd)
 
 
 @pytest.mark.parametrize("kind", [bool, np.int64, np.float32])
@@ -105,11 +114,12 @@ def test_pack_onehot_takes_any_number(rng: np.random.Generator, kind: type) -> N
     np.testing.assert_array_equal(dna.pack_onehot(onehot), dna.pack_codes(codes))
 
 
-def test_odd_windows_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"must be even\. Received: 5\. Use a window one base"):
-        dna.pack_codes(np.zeros((2, 5), np.uint8))
-    with pytest.raises(ValueError, match=r"must be even\. Received: 7"):
-        dna.pack_onehot(np.zeros((2, 7, 4), np.uint8))
+def test_rows_of_another_length_are_refused() -> None:
+    packed = np.zeros((2, 5), np.uint8)
+    for read in (dna.unpack_codes, dna.unpack_onehot, dna.reverse_complement):
+        for length in (8, 11):
+            with pytest.raises(ValueError, match=rf"{length} bases has .* Received: 5"):
+                read(packed, length)
 
 
 def test_channels_must_be_last() -> None:

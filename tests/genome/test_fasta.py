@@ -124,15 +124,16 @@ def test_what_is_not_a_region_is_refused(text: str) -> None:
         Region.parse(text)
 
 
+@pytest.mark.parametrize("window", [10, 11])
 @pytest.mark.parametrize("length", [40, 41])
 def test_packed_windows_equal_windows_packed_one_by_one(
-    length: int, rng: np.random.Generator
+    length: int, window: int, rng: np.random.Generator
 ) -> None:
     codes = rng.integers(0, 5, length).astype(np.uint8)
-    starts = rng.permutation(length - 10 + 1).astype(np.int64)
-    packed = PackedSequence(codes, 10).windows(starts)
-    assert np.array_equal(packed, np.stack([pack_codes(codes[s : s + 10]) for s in starts]))
-    assert np.array_equal(unpack_codes(packed[0]), codes[starts[0] : starts[0] + 10])
+    starts = rng.permutation(length - window + 1).astype(np.int64)
+    packed = PackedSequence(codes, window).windows(starts)
+    assert np.array_equal(packed, np.stack([pack_codes(codes[s : s + window]) for s in starts]))
+    assert np.array_equal(unpack_codes(packed[0], window), codes[starts[0] : starts[0] + window])
 
 
 def test_unknown_runs_by_hand() -> None:

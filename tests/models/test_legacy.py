@@ -323,7 +323,6 @@ def test_weights_of_another_window_and_pool(tmp_path, command):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--window", "61"], "window: must be even"),
         (["--window", "6"], "too short for kernel_size=7"),
         (["--window", "60", "--pool-size", "0"], "pool_size: must be above zero"),
     ],

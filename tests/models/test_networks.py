@@ -165,8 +165,8 @@ def test_random_rate_once_a_run_is_a_plain_dropout():
     assert 0.1 <= model.get_layer("dropout_pool_forward").rate <= 0.3
 
 
-@pytest.mark.parametrize("window", [130, 200, 998])
-def test_any_even_window_and_number_of_targets(rng, window):
+@pytest.mark.parametrize("window", [130, 201, 998, 999])
+def test_any_window_and_number_of_targets(rng, window):
     model = build_network(small(window=window, n_targets=1), seed=0)
     assert model.predict(windows(rng, 2, window), verbose=0).shape == (2, 1)
 
@@ -204,9 +204,10 @@ def test_precision_is_a_policy_and_outputs_and_weights_stay_float32(precision):
 
 
 def test_unpacking_in_the_graph_equals_numpy(rng):
-    codes = rng.integers(0, 5, (3, 40), dtype=np.uint8)
-    onehot = np.asarray(unpack_windows(dna.pack_codes(codes)))
-    np.testing.assert_array_equal(onehot, dna.onehot_from_codes(codes))
+    for length in (40, 41):
+        codes = rng.integers(0, 5, (3, length), dtype=np.uint8)
+        onehot = np.asarray(unpack_windows(dna.pack_codes(codes), length))
+        np.testing.assert_array_equal(onehot, dna.onehot_from_codes(codes))
     labels = rng.integers(0, 2, (3, 19), dtype=np.uint8)
     np.testing.assert_array_equal(np.asarray(unpack(dna.pack_labels(labels), 19)), labels)
 

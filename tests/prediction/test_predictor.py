@@ -69,7 +69,7 @@ def by_numpy(
 ) -> tuple[Doubles, Doubles]:
     """Probabilities (S, N, T) and cross-entropies (S, N, T) of each strand, in float64."""
     kernel, bias = (weight.astype(np.float64) for weight in model.get_weights())
-    onehot = dna.unpack_onehot(np.asarray(split.sequence)).astype(np.float64)
+    onehot = dna.unpack_onehot(np.asarray(split.sequence), WINDOW).astype(np.float64)
     strands = [onehot, onehot[:, ::-1, ::-1]][: 1 + split.both_strands]
     logits = np.stack([strand.reshape(len(onehot), -1) @ kernel + bias for strand in strands])
     probs = 1 / (1 + np.exp(-logits))

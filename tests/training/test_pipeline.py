@@ -12,7 +12,7 @@ from danq_keras.genome import dna
 from danq_keras.system.errors import InputError
 from danq_keras.training.pipeline import Order, epoch_batches, read_batch
 
-N_WINDOWS, WINDOW, N_TARGETS = 23, 16, 11
+N_WINDOWS, WINDOW, N_TARGETS = 23, 15, 11
 
 
 def make_split(
@@ -146,9 +146,9 @@ def test_read_batch_against_onehot(split: store.Split) -> None:
     order = Order(N_WINDOWS, 2, 0)
     samples = np.array([4, 4 + N_WINDOWS, 0, 45])
     sequence, labels, ignore = read_batch(split, order, samples)
-    onehot = dna.unpack_onehot(np.asarray(split.sequence))
+    onehot = dna.unpack_onehot(np.asarray(split.sequence), WINDOW)
     expected = [onehot[4], onehot[4, ::-1, ::-1], onehot[0], onehot[22, ::-1, ::-1]]
-    np.testing.assert_array_equal(dna.unpack_onehot(sequence), np.stack(expected))
+    np.testing.assert_array_equal(dna.unpack_onehot(sequence, WINDOW), np.stack(expected))
     np.testing.assert_array_equal(labels, split.labels[[4, 4, 0, 22]])
     assert split.ignore is not None
     np.testing.assert_array_equal(ignore, split.ignore[[4, 4, 0, 22]])
@@ -199,7 +199,7 @@ def test_unpacked_is_float_onehot(split: store.Split) -> None:
     unpacked = arrays(epoch_batches(split, order, 0, batch_size=10, unpacked=True))
     for (onehot, *rest), (sequence, *expected) in zip(unpacked, packed, strict=True):
         assert onehot.dtype == np.float32
-        np.testing.assert_array_equal(onehot, dna.unpack_onehot(sequence))
+        np.testing.assert_array_equal(onehot, dna.unpack_onehot(sequence, WINDOW))
         for a, b in zip(rest, expected, strict=True):
             np.testing.assert_array_equal(a, b)
 
@@ -224,7 +224,7 @@ def test_limited_epoch_holds_the_chosen_windows(split: store.Split) -> None:
     assert order.windows is not None
     rows = np.concatenate([b[0] for b in arrays(epoch_batches(split, order, 0, batch_size=4))])
     forward = split.sequence[order.windows]
-    expected = np.concatenate([forward, dna.reverse_complement(forward)])
+    expected = np.concatenate([forward, dna.reverse_complement(forward, WINDOW)])
     assert sorted(map(bytes, rows)) == sorted(map(bytes, expected))
 
 

@@ -269,7 +269,8 @@ def test_scores_are_those_of_the_very_samples(tmp_path, dataset):
     )
     order, split = trainer.order, dataset.train
     sequence, labels, ignore = read_batch(split, order, np.arange(order.n_samples))
-    probs = trainer.model.predict(dna.unpack_onehot(sequence).astype("f4"), verbose=0)
+    onehot = dna.unpack_onehot(sequence, dataset.window).astype("f4")
+    probs = trainer.model.predict(onehot, verbose=0)
     labels, ignore = (dna.unpack_labels(part, 3)[:, [2, 0]] for part in (labels, ignore))
     none = ignore.all(axis=1)
     expected = np.full(42, -np.inf)

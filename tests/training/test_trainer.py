@@ -181,7 +181,7 @@ def test_one_step_is_the_formula_of_the_original(dataset):
     step = TrainingStep(config.model, config.train)
     order = Order.of(dataset.train, seed=0)
     batch = next(iter(epoch_batches(dataset.train, order, 0, batch_size=10)))
-    x = dna.unpack_onehot(batch[0].numpy()).astype("f4")
+    x = dna.unpack_onehot(batch[0].numpy(), dataset.window).astype("f4")
     y = dna.unpack_labels(batch[1].numpy(), 3)
     before = step.model.get_layer("logits").get_weights()[1].astype(float)
     probs = step.model.predict(x, verbose=0).astype(float)

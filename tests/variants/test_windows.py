@@ -131,7 +131,7 @@ def test_blocks_share_reference_windows_and_keep_the_order(cutter):
     assert [allele.alt for allele in block.alleles] == ["AAA", "CC", "GG", "GGG", "AAC"]
     assert block.ref_row.tolist() == [0, 0, 0, 4, 6]
     assert block.alt_row.tolist() == [1, 2, 3, 5, 7]
-    texts = [letters(codes) for codes in dna.unpack_codes(block.packed)]
+    texts = [letters(codes) for codes in dna.unpack_codes(block.packed, L)]
     for allele, ref_row, alt_row in zip(block.alleles, block.ref_row, block.alt_row, strict=True):
         chrom = {"chr1": CHR1, "chr2": CHR2}[allele.chrom]
         expected = by_hand(chrom, allele.pos, allele.ref, allele.alt)
@@ -206,7 +206,7 @@ def test_deepseas_example_variants_stand_at_index_499(data_dir, tmp_path):
     """Its reference windows, laid side by side as a genome, are cut out again."""
     with h5py.File(data_dir / "deepsea_example" / "example.h5") as file:
         onehot = file["testxdata"][:4].transpose(0, 2, 1)
-    codes = dna.unpack_codes(dna.pack_onehot(onehot))
+    codes = dna.unpack_codes(dna.pack_onehot(onehot), 1000)
     texts = [dna.decode(row) for row in codes]
     path = tmp_path / "windows.fa"
     path.write_text("".join(f">w{i}\n{text}\n" for i, text in enumerate(texts)))

@@ -1,0 +1,396 @@
+"""Labelled sequences of tables, data frames and FASTA files, as arrays.
+
+A label is 1, 0, or `UNSAID` where nobody measured it: an empty cell, or a target of another file.
+Nothing is guessed: a column that is neither sequence, split nor labels is named and left out, and a
+value that is no label is refused.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from danq_keras.data.labels import target_name
+from danq_keras.genome.dna import UNKNOWN, Bytes, encode
+from danq_keras.system.errors import InputError, one_line, shorten
+from danq_keras.system.files import open_bytes
+from danq_keras.system.terminal import log
+
+Labels: TypeAlias = npt.NDArray[np.int8]
+
+UNSAID = -1
+_WRONG = -2
+SPLIT_WORDS = {
+    "train": "train",
+    "training": "train",
+    "valid": "valid",
+    "validation": "valid",
+    "val": "valid",
+    "dev": "valid",
+    "test": "test",
+}
+_SEQUENCE_COLUMNS = ("sequence", "seq")
+_LABEL_COLUMNS = ("label", "labels")  # these take the file's name as their target
+_NAMES_COLUMN = "targets"
+_LABEL_OF_TEXT = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "False": 0, "True": 1}
+_NO_LABEL = ("", "NA", "nan", "NaN", "None", "<NA>")
+_BASES = np.zeros(256, bool)
+_BASES[list(b"ACGTUNRYSWKMBDHVacgtunryswkmbdhv")] = True
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a table are what; None finds them by their names and values.
+
+    `sequence` and `split` name one column, `labels` those of the labels, each a target; `names` a
+    column that lists the positive targets of a row, separated by commas or semicolons.
+    """
+
+    sequence: str | None = None
+    split: str | None = None
+    labels: tuple[str, ...] | None = None
+    names: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Sequences with labels.
+
+    `codes` (N, L) uint8 base codes; `labels` (N, T) int8, 1, 0 or `UNSAID`; `names` of the T
+    targets; `split` (N,) str "train", "valid" or "test", None where the source does not say;
+    `source` and `row` (N,) where each stood, for messages; `listed` whether each row named all of
+    its positive targets, so that every other target of such sources is 0.
+    """
+
+    codes: Bytes
+    labels: Labels
+    names: tuple[str, ...]
+    split: npt.NDArray[np.str_] | None
+    source: npt.NDArray[np.str_]
+    row: npt.NDArray[np.int64]
+    listed: bool = False
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def at(self, rows: npt.NDArray[np.generic]) -> "Labelled":
+        """The sequences chosen by numbers or booleans."""
+        split = None if self.split is None else self.split[rows]
+        places = self.source[rows], self.row[rows]
+        return Labelled(
+            self.codes[rows], self.labels[rows], self.names, split, *places, listed=self.listed
+        )
+
+    def place(self, number: int) -> str:
+        """Where a sequence stood, for messages."""
+        return f"{self.source[number]}, row {self.row[number]}"
+
+
+def read_tables(
+    paths: Sequence[Path], columns: Columns, *, window: int | None = None
+) -> list[Labelled]:
+    """Tables of sequences, tab- or comma-separated, plain or gzip.
+
+    Args:
+        paths: the files. Files that are named train, valid (or val, dev) and test are the splits
+            of one table, whose label's target is named after their folder.
+        columns: which of their columns are what.
+        window: bases to which every sequence is cut or filled; None refuses unequal lengths.
+
+    Returns:
+        The sequences of each file.
+
+    Raises:
+        InputError: a file is unreadable, or a value is not what its column should hold.
+    """
+    stems = [target_name(_without_table_ending(path)) for path in paths]
+    splits = [SPLIT_WORDS.get(stem.lower()) for stem in stems]
+    are_splits = all(splits) and len(set(splits)) == len(splits)
+    parts = []
+    for path, stem, split in zip(paths, stems, splits, strict=True):
+        frame = _read_frame(path)
+        name = path.resolve().parent.name if are_splits else stem
+        if are_splits and columns.split is None and _column(frame, None, ("split",)) is None:
+            frame = frame.assign(split=split)
+        parts.append(from_frame(frame, str(path), name, columns, window=window))
+    return parts
+
+
+def _without_table_ending(path: Path) -> Path:
+    name = path.name.removesuffix(".gz")
+    for ending in (".tsv", ".csv", ".txt"):
+        name = name.removesuffix(ending)
+    return path.with_name(name)
+
+
+def _read_frame(path: Path) -> pd.DataFrame:
+    try:
+        with open_bytes(path) as file:
+            header = file.readline()
+            file.seek(0)
+            separator = "\t" if b"\t" in header else ","
+            frame = pd.read_csv(
+                file, sep=separator, dtype=str, na_filter=False, index_col=False, encoding="utf-8"
+            )
+    except ValueError as error:  # pandas' parser errors are such
+        raise InputError(f"{path}: not a table ({one_line(error)}). Correct the file.") from error
+    return frame
+
+
+def from_frame(
+    frame: pd.DataFrame, source: str, target: str, columns: Columns, *, window: int | None = None
+) -> Labelled:
+    """Sequences of a data frame.
+
+    Args:
+        frame: a row a sequence; labels are numbers, booleans or text.
+        source: what messages call it.
+        target: name of the target where the single column of labels is called `label`.
+        columns: which of its columns are what.
+        window: bases to which every sequence is cut or filled; None refuses unequal lengths.
+
+    Raises:
+        InputError: a column is missing, or a value is not what its column should hold.
+    """
+    frame = frame.rename(columns=str)
+    sequence = _column(frame, columns.sequence, _SEQUENCE_COLUMNS)
+    for wanted in (columns.sequence, columns.split, columns.names, *(columns.labels or ())):
+        if wanted is not None and wanted not in frame.columns:
+            raise InputError(f"{source}: no column {wanted!r}. Received: {_listed(frame)}.")
+    if sequence is None:
+        raise InputError(
+            f"{source}: no column called {' or '.join(_SEQUENCE_COLUMNS)}. Received: "
+            f"{_listed(frame)}. Name it with `sequence_column`."
+        )
+    if frame.empty:
+        raise InputError(f"{source}: no rows. Give sequences with labels.")
+    row = np.arange(2, len(frame) + 2)  # as a text editor numbers them: the header is row 1
+    split = _split(frame, source, columns)
+    used = {sequence, columns.split or _column(frame, None, ("split",))}
+    listed = _listing_column(frame, columns)
+    if listed is None:
+        names, labels = _labels(frame, source, target, columns, used)
+    else:
+        names, labels = _labels_of_names(frame[listed].astype(str).tolist(), source, listed)
+    codes = _codes(frame[sequence].astype(str).tolist(), source, row, window)
+    places = np.full(len(row), source), row
+    return Labelled(codes, labels, names, split, *places, listed=listed is not None)
+
+
+def _listing_column(frame: pd.DataFrame, columns: Columns) -> str | None:
+    """The column that lists the positive targets of each row."""
+    if columns.names is not None or columns.labels is not None:
+        return columns.names
+    return _NAMES_COLUMN if _NAMES_COLUMN in frame.columns else None
+
+
+def _listed(frame: pd.DataFrame) -> str:
+    return shorten([str(name) for name in frame.columns], 20)
+
+
+def _column(frame: pd.DataFrame, wanted: str | None, known: Sequence[str]) -> str | None:
+    """The column of a name that was given, else the one that has one of the known names."""
+    if wanted is not None:
+        return wanted
+    return next((name for name in frame.columns if name.strip().lower() in known), None)
+
+
+def _split(frame: pd.DataFrame, source: str, columns: Columns) -> npt.NDArray[np.str_] | None:
+    name = _column(frame, columns.split, ("split",))
+    if name is None:
+        return None
+    words = frame[name].astype(str).str.strip().str.lower().map(SPLIT_WORDS)
+    wrong = np.flatnonzero(words.isna())
+    if len(wrong):
+        raise InputError(
+            f"{source}, row {wrong[0] + 2}: a split is train, valid or test. Received: "
+            f"{frame[name].iloc[wrong[0]]!r} in column {name}. Correct the column, or name another "
+            "with `split_column`."
+        )
+    return np.array(words.tolist(), np.str_)
+
+
+def _labels(
+    frame: pd.DataFrame, source: str, target: str, columns: Columns, used: set[str | None]
+) -> tuple[tuple[str, ...], Labels]:
+    """Names and values of the columns of labels."""
+    names, values, left_out = [], [], []
+    meaning = _LABEL_OF_TEXT | dict.fromkeys(_NO_LABEL, UNSAID)
+    for name in columns.labels or [name for name in frame.columns if name not in used]:
+        texts = [str(value).strip() for value in frame[name].tolist()]
+        found = np.array([meaning.get(text, _WRONG) for text in texts], np.int8)
+        wrong = np.flatnonzero(found == _WRONG)
+        is_label = columns.labels is not None or name.strip().lower() in _LABEL_COLUMNS
+        if len(wrong) and (is_label or 2 * len(wrong) < len(texts)):
+            raise InputError(
+                f"{source}, row {wrong[0] + 2}: a label is 0, 1 or empty (not known). Received: "
+                f"{texts[wrong[0]]!r} in column {name}, and {len(wrong) - 1:,} more such. "
+                "Correct them, or name the columns of labels with `label_columns`."
+            )
+        if len(wrong) or not (found != UNSAID).any():
+            left_out.append(name)
+            continue
+        names.append(name)
+        values.append(found)
+    if left_out:
+        log.info("%s: no labels, left out: column %s.", source, shorten(left_out, 10))
+    if not names:
+        raise InputError(
+            f"{source}: no column of 0 and 1. Received: {_listed(frame)}. Name the columns of "
+            "labels with `label_columns`."
+        )
+    if len(names) == 1 and names[0].strip().lower() in _LABEL_COLUMNS:
+        names = [target]
+    return tuple(names), np.stack(values, axis=1)
+
+
+def _labels_of_names(texts: list[str], source: str, column: str) -> tuple[tuple[str, ...], Labels]:
+    """Labels of a column that lists each row's positive targets; all others are 0."""
+    rows = [
+        [part.strip() for part in text.replace(";", ",").split(",") if part.strip()]
+        if text not in _NO_LABEL
+        else []
+        for text in texts
+    ]
+    names = sorted({name for row in rows for name in row})
+    if not names:
+        raise InputError(f"{source}: column {column} names no target in any row.")
+    number = {name: i for i, name in enumerate(names)}
+    labels = np.zeros((len(rows), len(names)), np.int8)
+    for i, row in enumerate(rows):
+        labels[i, [number[name] for name in row]] = 1
+    return tuple(names), labels
+
+
+def _codes(
+    texts: Sequence[str], source: str, row: npt.NDArray[np.int64], window: int | None
+) -> Bytes:
+    """Base codes (N, L) of sequences."""
+    lengths = np.array([len(text) for text in texts])
+    length = int(lengths[0]) if window is None else window
+    unequal = np.flatnonzero(lengths != length)
+    if window is None and len(unequal):
+        raise InputError(
+            f"{source}: all sequences must have one length. Received: {length} bases in row "
+            f"{row[0]}, {lengths[unequal[0]]} in row {row[unequal[0]]}; {lengths.min()} to "
+            f"{lengths.max()} in all. Cut them, or give a `window` that each is cut or filled to."
+        )
+    if length < 1:
+        raise InputError(f"{source}, row {row[0]}: no sequence. Name it with `sequence_column`.")
+    letters = np.frombuffer("".join(texts).encode("ascii", "replace"), np.uint8)
+    wrong = np.flatnonzero(~_BASES[letters])
+    if len(wrong):
+        ends = np.cumsum(lengths)
+        number = int(np.searchsorted(ends, wrong[0], side="right"))
+        place = int(wrong[0] - (ends[number] - lengths[number]))
+        raise InputError(
+            f"{source}, row {row[number]}: bases are A, C, G, T, U, N and the other IUPAC codes. "
+            f"Received: {texts[number][place]!r} at base {place + 1}, {len(wrong):,} such letters "
+            "in all. Correct the sequences."
+        )
+    codes = encode(letters)
+    if window is None or not len(unequal):
+        return codes.reshape(len(texts), length)
+    log.warning(
+        "%s: %d of %d sequences are cut or filled with unknown bases to %d.",
+        source,
+        len(unequal),
+        len(texts),
+        length,
+    )
+    return _fitted(codes, lengths, length)
+
+
+def _fitted(codes: Bytes, lengths: npt.NDArray[np.int64], length: int) -> Bytes:
+    """The middle `length` bases of each sequence; unknown ones on both sides of short ones."""
+    rows = np.full((len(lengths), length), UNKNOWN, np.uint8)
+    for row, end, size in zip(rows, np.cumsum(lengths), lengths, strict=True):
+        whole = codes[end - size : end]
+        cut, fill = max(0, size - length) // 2, max(0, length - size) // 2
+        row[fill : fill + min(size, length)] = whole[cut : cut + length]
+    return rows
+
+
+def read_fasta(path: Path, target: str, label: int, *, window: int | None = None) -> Labelled:
+    """The records of a FASTA file, plain or gzip, each a sequence with the same label.
+
+    Args:
+        path: the file.
+        target: name of the target.
+        label: 0 or 1.
+        window: bases to which every sequence is cut or filled; None refuses unequal lengths.
+
+    Raises:
+        InputError: it is not FASTA, or has no records, or letters that are no bases.
+    """
+    with open_bytes(path) as file:
+        texts = list(_records(path, file))
+    if not texts:
+        raise InputError(f"{path}: no records. Give a FASTA file with sequences.")
+    number = np.arange(1, len(texts) + 1)
+    codes = _codes(texts, str(path), number, window)
+    labels = np.full((len(texts), 1), label, np.int8)
+    return Labelled(codes, labels, (target,), None, np.full(len(texts), str(path)), number)
+
+
+def _records(path: Path, lines: Iterator[bytes]) -> Iterator[str]:
+    parts: list[str] | None = None
+    for number, line in enumerate(lines, 1):
+        text = line.decode("ascii", "replace").strip()
+        if text.startswith(">"):
+            if parts is not None:
+                yield "".join(parts)
+            parts = []
+        elif text and parts is None:
+            raise InputError(
+                f"{path}: a FASTA file begins with '>'. Received: {text[:20]!r} in line {number}."
+            )
+        elif text and parts is not None:
+            parts.append(text)
+    if parts is not None:
+        yield "".join(parts)
+
+
+def join(parts: Sequence[Labelled]) -> Labelled:
+    """All sequences in one: targets of another part are `UNSAID`.
+
+    Raises:
+        InputError: the lengths differ, or only some parts say their split.
+    """
+    first = parts[0]
+    for part in parts[1:]:
+        if part.codes.shape[1] != first.codes.shape[1]:
+            raise InputError(
+                f"All sequences must have one length. Received: {first.codes.shape[1]} bases in "
+                f"{first.source[0]}, {part.codes.shape[1]} in {part.source[0]}. Cut them, or give "
+                "a `window`."
+            )
+        if (part.split is None) != (first.split is None):
+            said, unsaid = (first, part) if part.split is None else (part, first)
+            raise InputError(
+                f"{unsaid.source[0]}: no column split, while {said.source[0]} has one. Add the "
+                "column, or make datasets of their own."
+            )
+    names = tuple(dict.fromkeys(name for part in parts for name in part.names))
+    labels = np.full((sum(map(len, parts)), len(names)), UNSAID, np.int8)
+    listed = [names.index(name) for part in parts if part.listed for name in part.names]
+    begin = 0
+    for part in parts:
+        rows = labels[begin : begin + len(part)]
+        if part.listed:
+            rows[:, listed] = 0
+        rows[:, [names.index(name) for name in part.names]] = part.labels
+        begin += len(part)
+    splits = [part.split for part in parts if part.split is not None]
+    return Labelled(
+        np.concatenate([part.codes for part in parts]),
+        labels,
+        names,
+        np.concatenate(splits) if splits else None,
+        np.concatenate([part.source for part in parts]),
+        np.concatenate([part.row for part in parts]),
+    )

@@ -21,7 +21,9 @@ PREDICTIONS = {"time": "pred_time_reversed", "seya": "pred_seya_upstream"}
 PREDICTION_BOUND = 2e-6
 LOSS_BOUND = 1e-6
 FINAL_WEIGHT_BOUND = 1e-4
-ROUNDING_BOUND = 1e-6  # of final weights where no tie is decided
+# Of final weights where no tie is decided. Machines differ in the order of their sums: after twenty
+# steps at most 0.9e-6 was seen on most, 1.67e-6 on one; a tie decided otherwise gives up to 5e-5.
+ROUNDING_BOUND = 3e-6
 
 PLACES = {"danq": (10, (0, 3, 6, 8)), "danq-jaspar": (8, (0, 3, 6, 7))}
 

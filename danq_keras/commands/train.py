@@ -64,7 +64,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--preset",
         metavar="NAME",
-        help=f"one of {', '.join(PRESETS)} (default: danq; demo without --data)",
+        help=f"one of {', '.join(PRESETS)} (default: danq for DeepSEA's 919 "
+        "targets and bundles, danq-fitted for other data, demo without --data)",
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="JSON file of settings")
     parser.add_argument(

@@ -1,6 +1,6 @@
 """The first layer's kernels: where in which windows each is most active.
 
-In: a network whose first layer is a convolution with relu, and packed windows. Out: for each
+In: a network whose first layer is a convolution with relu or gelu (whose positive part counts), and packed windows. Out: for each
 kernel the number of sites and the counts of bases under it. A kernel has one site in each sequence
 in which its highest activation is above zero: the bases under it there, at the first such position.
 A row that stands for both strands is two sequences. Windows stream through; memory does not grow
@@ -50,9 +50,9 @@ def first_convolution(model: TrainedModel) -> layers.Conv1D:
     """The network's first layer.
 
     Raises:
-        InputError: it is not a convolution of the bases with step 1, followed by relu.
+        InputError: it is not a convolution of the bases with step 1, followed by relu or gelu.
     """
-    rule = "motifs are read from a first layer that is a convolution of step 1 with relu"
+    rule = "motifs are read from a first layer that is a convolution of step 1 with relu or gelu"
     advice = "Choose another model."
     built = [one for one in model.network.layers if not isinstance(one, layers.InputLayer)]
     first = built[0]
@@ -62,11 +62,11 @@ def first_convolution(model: TrainedModel) -> layers.Conv1D:
         )
     following = built[1] if first.activation is keras.activations.linear else first
     is_relu = isinstance(following, layers.ReLU) or (
-        getattr(following, "activation", None) is keras.activations.relu
+        getattr(following, "activation", None) in (keras.activations.relu, keras.activations.gelu)
         and isinstance(following, (layers.Conv1D, layers.Activation))
     )
     if not is_relu:
-        raise InputError(f"{model.path}: {rule}. Received: {first.name!r} without relu. {advice}")
+        raise InputError(f"{model.path}: {rule}. Received: {first.name!r} without either. {advice}")
     if (first.strides, first.dilation_rate, first.groups) != ((1,), (1,), 1):
         raise InputError(
             f"{model.path}: {rule}. Received: strides {first.strides[0]}, dilation "

@@ -114,7 +114,11 @@ def logits_model(model: keras.Model) -> keras.Model:
 def _danq_body(inputs: Any, config: ModelConfig, policy: Any, seeds: _Seeds) -> Any:
     filters = config.filters if isinstance(config.filters, int) else config.filters[0]
     hidden = layers.Conv1D(
-        filters, config.kernel_size, activation="relu", dtype=policy, name="conv"
+        filters,
+        config.kernel_size,
+        activation=config.conv_activation,
+        dtype=policy,
+        name="conv",
     )(inputs)
     hidden = layers.MaxPooling1D(config.pool_size, dtype=policy, name="pool")(hidden)
     # Source: the old stack evaluates the dropout once for each direction.

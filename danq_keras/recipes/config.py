@@ -43,6 +43,7 @@ class ModelConfig:
     recurrent_gain: float = 1.1
     motif_file: str | None = None
     dropout_redraw: str = "step"
+    conv_activation: str = "relu"
 
     def __post_init__(self) -> None:
         check_choice("architecture", self.architecture, ("danq", "deepsea"))
@@ -51,6 +52,7 @@ class ModelConfig:
         check_choice("wrapper", self.wrapper, ("time", "seya"))
         check_choice("conv_init", self.conv_init, ("uniform", "glorot"))
         check_choice("dropout_redraw", self.dropout_redraw, ("step", "run"))
+        check_choice("conv_activation", self.conv_activation, ("relu", "gelu"))
         sizes = ("window", "n_targets", "kernel_size", "pool_size", "lstm_units", "lstm_layers")
         for name in (*sizes, "dense_units"):
             _positive(name, getattr(self, name))
@@ -114,6 +116,12 @@ class TrainConfig:
     # windows with about as many positives.
     restudy_by: str = "expected"
     freeze_conv_epochs: int = 0
+    # Decay of an exponential moving average of the weights over the steps: validation, test and the
+    # kept model use the average. 0: the weights as they are.
+    weight_average: float = 0.0
+    # Most bases that a training window is moved left or right, drawn anew for each sample of each
+    # step; what comes in is unknown (N).
+    shift: int = 0
 
     def __post_init__(self) -> None:
         check_choice("schedule", self.schedule, ("constant", "cosine", "plateau"))
@@ -128,11 +136,18 @@ class TrainConfig:
             if getattr(self, name) is not None:
                 _positive(name, getattr(self, name))
         _positive("learning_rate", self.learning_rate)
-        counts = ("seed", "data_seed", "checkpoint_steps", "warmup_steps", "freeze_conv_epochs")
+        counts = (
+            "seed",
+            "data_seed",
+            "checkpoint_steps",
+            "warmup_steps",
+            "freeze_conv_epochs",
+            "shift",
+        )
         for name in (*counts, "weight_decay"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name}: must not be negative. Received: {getattr(self, name)}.")
-        for name in ("rho", "momentum"):
+        for name in ("rho", "momentum", "weight_average"):
             if not 0 <= (getattr(self, name) or 0) < 1:
                 raise InputError(f"{name}: must be in [0, 1). Received: {getattr(self, name)}.")
         if not 0 < self.plateau_factor < 1:
@@ -148,12 +163,16 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Preset:
-    """A named recipe: where it comes from, its network and its training."""
+    """A named recipe: where it comes from, its network and its training.
+
+    `fitted` names the settings that `recipes.fit` chose by the data.
+    """
 
     name: str
     source: str
     model: ModelConfig
     train: TrainConfig
+    fitted: tuple[str, ...] = ()
 
 
 def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

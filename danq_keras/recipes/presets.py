@@ -15,6 +15,11 @@ from danq_keras.recipes.config import ModelConfig, Preset, TrainConfig, check_ch
 """Value of `motif_file` that means the motifs shipped in resources/."""
 
 
+FITTED = "danq-fitted"
+"""The recipe for data that are not DeepSEA's; `recipes.fit` chooses its sizes."""
+DEEPSEA_TARGETS = 919
+
+
 _DANQ = "Quang & Xie 2016, doi 10.1093/nar/gkw226, and its scripts under Keras 0.2.0"
 _DANQ_MODEL = ModelConfig()
 # The original says patience 5, which in Keras 0.2.0 stops on the 6th epoch without improvement.
@@ -73,6 +78,36 @@ PRESETS: Mapping[str, Preset] = {
             "DanQ with dropout rates drawn anew for every step from 0.1-0.3 and 0.4-0.6",
             ModelConfig(dropout_pool=(0.1, 0.3), dropout_lstm=(0.4, 0.6), dropout_kind="inverted"),
             _DANQ_TRAIN,
+        ),
+        Preset(
+            FITTED,
+            "DanQ's design for data other than DeepSEA's: sizes and epochs follow the data, found "
+            "by measurement on yeast",
+            ModelConfig(
+                filters=128,
+                kernel_size=19,
+                lstm_units=48,
+                dense_units=96,
+                dropout_pool=0.3,
+                dropout_lstm=0.6,
+                dropout_kind="inverted",
+                recurrent_gain=1.0,
+                conv_init="glorot",
+                conv_activation="gelu",
+            ),
+            TrainConfig(
+                epochs=40,
+                optimizer="adamw",
+                learning_rate=0.002,
+                rho=None,
+                epsilon=None,
+                weight_decay=0.1,
+                global_clipnorm=1.0,
+                schedule="cosine",
+                weight_average=0.99,
+                shift=60,
+                patience=10,
+            ),
         ),
         Preset(
             "demo",

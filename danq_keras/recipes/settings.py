@@ -53,6 +53,9 @@ def apply_settings(preset: Preset, settings: Mapping[str, Any]) -> Preset:
     )
 
 
+_OF_THE_DATA = ("window", "n_targets")
+
+
 def setting_text(value: Any) -> str:
     """A setting as `--set KEY=VALUE` takes it."""
     if value is None:
@@ -63,14 +66,14 @@ def setting_text(value: Any) -> str:
 def changed_settings(preset: Preset) -> dict[str, tuple[Any, Any]]:
     """Settings in which a recipe differs from the preset of its name: key → (preset's, its own).
 
-    Window and number of targets are the data's and do not count.
+    Window and number of targets are the data's and do not count, nor what was fitted to the data.
     """
     original = get_preset(preset.name)
     changed = {}
     for before, now in ((original.model, preset.model), (original.train, preset.train)):
         for field in dataclasses.fields(before):
             values = getattr(before, field.name), getattr(now, field.name)
-            if values[0] != values[1] and field.name not in ("window", "n_targets"):
+            if values[0] != values[1] and field.name not in (*_OF_THE_DATA, *preset.fitted):
                 changed[field.name] = values
     return changed
 

@@ -46,7 +46,11 @@ def make_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
         InputError: see `check_optimizer`.
     """
     kind, options = _kind_and_options(config)
+    if config.weight_average:
+        options |= {"use_ema": True, "ema_momentum": config.weight_average}
     optimizer = kind(**options)
+    if config.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias"])
     if config.precision == "mixed_float16":
         return keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer

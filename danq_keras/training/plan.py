@@ -18,8 +18,8 @@ from danq_keras.data.targets import Targets
 from danq_keras.models.trained import TrainedModel
 from danq_keras.recipes.config import Preset
 from danq_keras.recipes.fit import fit_to_data
-from danq_keras.recipes.presets import get_preset
-from danq_keras.recipes.settings import apply_settings
+from danq_keras.recipes.presets import DEEPSEA_TARGETS, FITTED, get_preset
+from danq_keras.recipes.settings import MODEL_FIELDS, apply_settings
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import (
     PathLike,
@@ -93,7 +93,10 @@ def make_plan(request: TrainRequest, *, out: Path, config: dict[str, Any] | None
     check_optimizer(preset.train)  # an unknown one is said before anything is read or written
     _require_writable(out)
     dataset = _dataset(request, out, config)
-    preset, columns = fit_to_data(preset, dataset, request.settings)
+    said = {*content, *content.get("model", {}), *content.get("train", {})}
+    if source is not None:
+        said |= set(MODEL_FIELDS)  # the sizes are those of the network whose weights are taken
+    preset, columns = fit_to_data(preset, dataset, request.settings, said=said)
     description = describe_run(preset, dataset, columns)
     description["bootstrap"] = _bootstrap(request, content)
     if source is not None:
@@ -207,7 +210,17 @@ def _read_settings_file(path: Path) -> dict[str, Any]:
 
 
 def _preset_name(request: TrainRequest) -> str:
-    return request.preset or ("danq" if request.data else "demo")
+    """The named recipe, or the one for the data: `danq` for DeepSEA's targets and for bundles.
+
+    A run that starts from another network's weights keeps `danq`'s training.
+    """
+    if request.preset is not None:
+        return request.preset
+    if request.data is None:
+        return "demo"
+    if request.init is not None or request.config is not None or not is_dataset(request.data):
+        return "danq"
+    return "danq" if len(open_store(request.data).targets) == DEEPSEA_TARGETS else FITTED
 
 
 def run_folder(request: TrainRequest) -> Path:

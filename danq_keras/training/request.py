@@ -21,7 +21,8 @@ class TrainRequest:
         data: folder of a dataset or DeepSEA bundle (also a .tar.gz); None for the simulated demo,
             or for the data of the resumed run.
         store: folder for the dataset that a bundle is converted to; None for one beside the bundle.
-        preset: name of the recipe; None for "danq" ("demo" without data), or the resumed run's.
+        preset: name of the recipe; None for "danq" with DeepSEA's targets or a bundle,
+            "danq-fitted" with other data, "demo" without data, or the resumed run's.
         settings: settings that replace the preset's, by name; values may be text, as `--set`
             takes it.
         config: JSON file of further settings, such as another run's config.json.

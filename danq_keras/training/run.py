@@ -4,6 +4,7 @@
 What is asked for and how it is settled stands in `plan`.
 """
 
+import dataclasses
 import functools
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from danq_keras.evaluation.evaluate import Evaluation, evaluate_model, print_sum
 from danq_keras.evaluation.report import write_report
 from danq_keras.models.trained import TrainedModel, load_model
 from danq_keras.recipes.config import Preset
-from danq_keras.recipes.presets import get_preset
+from danq_keras.recipes.presets import DEEPSEA_TARGETS, FITTED, get_preset
 from danq_keras.recipes.settings import changed_settings
 from danq_keras.system.files import (
     PathLike,
@@ -109,7 +110,8 @@ def train(
     Args:
         data: an open dataset, or the folder of one or of a DeepSEA bundle.
         out: folder of the run, new or empty unless `resume` or `overwrite` is given.
-        preset: name of the recipe, such as "danq"; None for "danq", or the resumed run's.
+        preset: name of the recipe, such as "danq"; None for "danq" where the data are DeepSEA's
+            919 targets or a bundle, else "danq-fitted", or the resumed run's.
         settings: settings that replace the preset's, such as `{"epochs": 5, "gates": "hard"}`.
         init: trained network whose weights the run starts from: its run folder or .keras file.
         resume: whether to continue the run in `out`, bit for bit as if it had not been stopped.
@@ -201,6 +203,13 @@ def _train(
         out / "environment.json", describe_environment(dataset, trainer.step.precision, command)
     )
     _print_header(preset, dataset, trainer, out)
+    if preset.name == FITTED and request.preset is None and not request.resume:
+        log.info(
+            "No recipe was named: the data are not DeepSEA's %d targets, so %s is used. The "
+            "published network: --preset danq.",
+            DEEPSEA_TARGETS,
+            FITTED,
+        )
     if "init" in description:
         log.info("%s", describe_start(description["init"], preset.model))
     resumed = request.resume and trainer.resume()
@@ -241,6 +250,10 @@ def _print_header(preset: Preset, dataset: Dataset, trainer: Trainer, out: Path)
         f"{dataset.split(name).n_windows:,} {name}" for name in ("train", "valid", "test")
     )
     log.info("Run %s: preset %s (%s)", out, preset.name, preset.source)
+    if preset.fitted:
+        values = dataclasses.asdict(preset.model) | dataclasses.asdict(preset.train)
+        listed = ", ".join(f"{name} {values[name]}" for name in preset.fitted)
+        log.info("Fitted to the data: %s", listed)
     changed = changed_settings(preset)
     if changed:
         listed = ", ".join(f"{key} {now} (not {before})" for key, (before, now) in changed.items())

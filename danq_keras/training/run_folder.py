@@ -18,7 +18,16 @@ from danq_keras.system.errors import InputError
 
 _MAY_GROW = "epochs"
 _SECTIONS = ("preset", "dataset", "model", "train", "targets")
-_DESCRIPTION = ("changed", *_SECTIONS, "source", "synthetic", "target_numbers", "init", "bootstrap")
+_DESCRIPTION = (
+    "changed",
+    "fitted",
+    *_SECTIONS,
+    "source",
+    "synthetic",
+    "target_numbers",
+    "init",
+    "bootstrap",
+)
 
 
 def describe_run(preset: Preset, dataset: Dataset, columns: list[int] | None) -> dict[str, Any]:
@@ -32,6 +41,7 @@ def describe_run(preset: Preset, dataset: Dataset, columns: list[int] | None) ->
             key: f"{now} (preset: {before})"
             for key, (before, now) in changed_settings(preset).items()
         },
+        **({"fitted": list(preset.fitted)} if preset.fitted else {}),
         "synthetic": "synthetic" in header.source.lower(),
         "dataset": {
             "path": str(dataset.folder.resolve()),
@@ -80,7 +90,8 @@ def preset_from_config(config: Mapping[str, Any]) -> Preset:
             raise InputError(f"{section!r}: expected an object of settings in the JSON file.")
         settings |= config.get(section, {})
     settings |= {key: value for key, value in config.items() if key not in _DESCRIPTION}
-    return apply_settings(base, settings)
+    fitted = tuple(map(str, config.get("fitted", ())))
+    return dataclasses.replace(apply_settings(base, settings), fitted=fitted)
 
 
 def check_resumable(config: Mapping[str, Any], wanted: Mapping[str, Any], run: Path) -> None:

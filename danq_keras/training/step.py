@@ -8,7 +8,9 @@ DIFFERS: the old stack clipped probabilities to [1e-7, 1 - 1e-7] before the loga
 logits is the same up to a logit of 16 and keeps a gradient beyond.
 """
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,6 +97,9 @@ class TrainingStep:
         self.clipnorm = config.global_clipnorm
         self.scored = config.restudy > 0
         self._window = model_config.window
+        self._shift = min(config.shift, model_config.window)
+        self._seed = config.seed
+        self._averaged = config.weight_average > 0
         self.n_labels = n_labels or model_config.n_targets
         self.columns = columns
         self.strategy = make_strategy(config.distribute)
@@ -126,6 +131,23 @@ class TrainingStep:
     def set_learning_rate(self, rate: float) -> None:
         """Change the learning rate of the steps to come."""
         inner(self.optimizer).learning_rate.assign(rate)
+
+    @contextlib.contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """The model with the moving averages of its weights, for validation and for its file.
+
+        Without `weight_average` the weights stay as they are.
+        """
+        variables = self.model.trainable_variables if self._averaged else []
+        averages = getattr(inner(self.optimizer), "_model_variables_moving_average", [])
+        kept = [tf.identity(variable.value) for variable in variables]
+        try:
+            for variable, average in zip(variables, averages, strict=False):
+                variable.assign(average.value)
+            yield
+        finally:
+            for variable, value in zip(variables, kept, strict=True):
+                variable.assign(value)
 
     def freeze_convolutions(self, frozen: bool) -> None:
         """Keep the weights of all convolution layers in the steps to come, or move them again.
@@ -199,4 +221,21 @@ class TrainingStep:
         if self.columns is not None:
             labels = tf.gather(labels, self.columns, axis=1)
             valid = tf.gather(valid, self.columns, axis=1)
-        return unpack_windows(sequence, self._window), labels, valid
+        windows = unpack_windows(sequence, self._window)
+        return self._move(windows) if self._shift else windows, labels, valid
+
+    def _move(self, windows: tf.Tensor) -> tf.Tensor:
+        """Windows (B, L, 4) moved by up to `shift` bases each; zeros (N) come in.
+
+        The draw depends on seed, step and replica alone, so that a resumed run draws the same.
+        """
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        step = tf.cast(inner(self.optimizer).iterations.value, tf.int32)
+        seed = tf.stack([step, tf.cast(replica, tf.int32) + 1009 * self._seed])
+        furthest = self._shift
+        moves = tf.random.stateless_uniform(
+            [tf.shape(windows)[0]], seed, 0, 2 * furthest + 1, dtype=tf.int32
+        )
+        padded = tf.pad(windows, [[0, 0], [furthest, furthest], [0, 0]])
+        places = moves[:, None] + tf.range(self._window)[None, :]
+        return tf.gather(padded, places, batch_dims=1)

@@ -143,6 +143,7 @@ class Trainer:
         self.run = run
         self.state = State()
         self._rate: float | None = None  # as last set
+        self._told = False
         self.curriculum = Curriculum(self.config, dataset.train, columns=columns)
         if dataset.valid.n_windows == 0:
             raise InputError(
@@ -247,7 +248,7 @@ class Trainer:
         batches = iter(self._batches())
         pending: list[tuple[int, tf.Tensor]] = []
         started = time.monotonic()
-        bar = None
+        bar, clock, first = None, started, state.step
         for batch in batches:
             self._set_learning_rate()
             pending.append((state.step, self.step(batch)))
@@ -257,9 +258,11 @@ class Trainer:
             last = state.step_in_epoch == self.steps_per_epoch
             if bar is None:  # the first step compiles: the bar's clock starts after it
                 bar = self._progress_bar()
+                clock, first = time.monotonic(), state.step
             if due or last or interruption.signal or len(pending) >= _DRAIN_EVERY:
                 self._drain(pending, samples)
                 bar.set_postfix(loss=f"{state.sums.mean_loss:.4f}", refresh=False)
+            self._tell_duration(clock, since=first)
             bar.update(min(config.batch_size, self.order.epoch_samples - bar.n))
             if (due and not last) or interruption.signal:
                 state.seconds += time.monotonic() - started
@@ -284,6 +287,23 @@ class Trainer:
         if self.step.replicas == 1:
             return batches
         return self.step.strategy.distribute_datasets_from_function(lambda _context: batches)
+
+    def _tell_duration(self, clock: float, *, since: int) -> None:
+        """Say once how long the epochs will take, from the steps after the compiled one."""
+        steps = self.state.step - since
+        if self._told or steps < 2 * _DRAIN_EVERY:
+            return
+        self._told = True
+        each = (time.monotonic() - clock) / steps * self.steps_per_epoch / 60
+        epochs = self.config.epochs - self.state.epoch
+        if each * epochs > 1:
+            log.info(
+                "An epoch takes about %.1f min without its validation: the %d to come at most "
+                "%.0f min.",
+                each,
+                epochs,
+                each * epochs,
+            )
 
     def _progress_bar(self) -> Any:
         total = self.order.epoch_samples
@@ -324,7 +344,8 @@ class Trainer:
         pending.clear()
 
     def _validate(self, interruption: Interruption) -> dict[str, Any]:
-        prediction = self.predictor(self.dataset.valid, desc="validation")
+        with self.step.averaged_weights():
+            prediction = self.predictor(self.dataset.valid, desc="validation")
         if interruption.signal:  # validation is repeated on resuming
             self._stop(interruption)
         figures = metrics.evaluate(prediction.labels, prediction.probs, ignore=prediction.ignore)
@@ -376,7 +397,8 @@ class Trainer:
         if loss < state.best_loss:
             state.best_loss, state.best_epoch = loss, state.epoch + 1
             state.without_improvement = state.plateau_epochs = 0
-            self.save_model(self.run / "model.keras")
+            with self.step.averaged_weights():
+                self.save_model(self.run / "model.keras")
             return
         state.without_improvement += 1
         state.plateau_epochs += 1

@@ -399,9 +399,13 @@ def test_evalues_from_a_saved_background_or_its_vcf(command, vcf, tmp_path):
     sizes, others = product(effects), product(known)
     assert np.isnan(effects["evalue"][4:]).all()
     for row, target in np.ndindex(4, 4):
-        # a change of bases by one has few values: near ones must not be told apart
-        larger = sum(others[:, target] > sizes[row, target] * 1.004)
-        assert effects["evalue"][row, target] == pytest.approx((larger + 1) / 61)
+        # A change of bases by one has few values, and a bin is 1/512 of an octave: those within
+        # rounding and a bin of each other may be counted or not, all others must be right.
+        size = sizes[row, target]
+        fewest, most = (sum(others[:, target] > size * by) for by in (1.01, 0.99))
+        counted = effects["evalue"][row, target] * 61 - 1
+        assert fewest - 1e-3 <= counted <= most + 1e-3
+        assert counted == pytest.approx(round(counted), abs=1e-3)
     table = pd.read_csv(tmp_path / "e.tsv", sep="\t", keep_default_na=False)
     texts = table["2.evalue"].tolist()
     assert texts[4:] == ["NA"] * 3
@@ -466,7 +470,8 @@ def test_disorder_is_told_and_kept(command, tmp_path):
     assert status == 0
     assert "u.vcf: not in order of position, first at chr1:50; scored in the file's order" in out
     found = [read_h5(tmp_path / name)["alt_pred"] for name in ("o.h5", "u.h5")]
-    np.testing.assert_array_equal(found[0], found[1][::-1])
+    # another place in the batch may round in another way: machines differ in it
+    np.testing.assert_allclose(found[0], found[1][::-1], rtol=0, atol=TOLERANCE)
 
 
 def test_the_window_is_the_models(command, vcf, tmp_path):

@@ -1,8 +1,8 @@
 """The first layer's kernels: where in which windows each is most active.
 
-In: a network whose first layer is a convolution with relu or gelu (whose positive part counts), and packed windows. Out: for each
-kernel the number of sites and the counts of bases under it. A kernel has one site in each sequence
-in which its highest activation is above zero: the bases under it there, at the first such position.
+In: a network whose first layer is a convolution with relu or gelu (whose positive part counts), and
+packed windows. Out: for each kernel the number of sites and the counts of bases under it. A kernel
+has one site in each sequence in which its highest activation is above zero: the bases under it there, at the first such position.
 A row that stands for both strands is two sequences. Windows stream through; memory does not grow
 with them.
 

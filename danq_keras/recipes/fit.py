@@ -41,7 +41,7 @@ def fit_to_data(
             raise InputError(
                 f"{key}={settings[key]}: {dataset.folder} has {actual}. Leave the setting out."
             )
-    sizes = {"window": dataset.window, "n_targets": n_targets}
+    sizes: dict[str, Any] = {"window": dataset.window, "n_targets": n_targets}
     chosen: dict[str, Any] = {}
     if preset.name == FITTED:
         rows = dataset.train.n_windows
@@ -54,7 +54,9 @@ def fit_to_data(
             batch_size=preset.train.batch_size,
         )
         chosen = {key: value for key, value in chosen.items() if key not in {*settings, *said}}
-    of_model = {key: value for key, value in chosen.items() if hasattr(preset.model, key)}
+    of_model: dict[str, Any] = {
+        key: value for key, value in chosen.items() if hasattr(preset.model, key)
+    }
     of_training = {key: value for key, value in chosen.items() if key not in of_model}
     return dataclasses.replace(
         preset,

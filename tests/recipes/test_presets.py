@@ -121,6 +121,15 @@ EXPECTED: dict[str, dict[str, Any]] = {
         "conv_init": "uniform",
     },
     "random-dropout": {"dropout_pool": (0.1, 0.3), "dropout_lstm": (0.4, 0.6)},
+    "danq-fitted": {
+        "filters": 128,
+        "kernel_size": 19,
+        "conv_activation": "gelu",
+        "optimizer": "adamw",
+        "weight_decay": 0.1,
+        "weight_average": 0.99,
+        "schedule": "cosine",
+    },
     "demo": {},
 }
 

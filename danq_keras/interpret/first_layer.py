@@ -3,8 +3,8 @@
 In: a network whose first layer is a convolution with relu or gelu (whose positive part counts), and
 packed windows. Out: for each kernel the number of sites and the counts of bases under it. A kernel
 has one site in each sequence in which its highest activation is above zero: the bases under it
-there, at the first such position. A row that stands for both strands is two sequences. Windows stream through; memory does not grow
-with them.
+there, at the first such position. A row that stands for both strands is two sequences. Windows
+stream through; memory does not grow with them.
 
 Source: Quang & Xie, NAR 44(11):e107, 2016, after Alipanahi et al., Nature Biotechnology 33:831,
 2015.

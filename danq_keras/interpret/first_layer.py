@@ -66,7 +66,9 @@ def first_convolution(model: TrainedModel) -> layers.Conv1D:
         and isinstance(following, (layers.Conv1D, layers.Activation))
     )
     if not is_relu:
-        raise InputError(f"{model.path}: {rule}. Received: {first.name!r} without either. {advice}")
+        raise InputError(
+            f"{model.path}: {rule}. Received: {first.name!r} without relu or gelu. {advice}"
+        )
     if (first.strides, first.dilation_rate, first.groups) != ((1,), (1,), 1):
         raise InputError(
             f"{model.path}: {rule}. Received: strides {first.strides[0]}, dilation "

@@ -187,7 +187,7 @@ def test_epochs_may_grow(repeats, tmp_path, copied, command):
 def test_a_set_has_a_name_beside_a_single_runs(data, tmp_path, copied, command, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert command("--data", data, "--repeats", 2, *SHORT)[0] == 0
-    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["danq-tiny-repeats"]
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["danq-fitted-tiny-repeats"]
     assert command("--data", data, "--repeats", 2, "--resume", *SHORT)[0] == 0
     assert len(copied) == 2
 

@@ -53,7 +53,18 @@ def command(run_script, capsys):
 @pytest.fixture(scope="module")
 def finished(data, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "finished"
-    arguments = ["--data", data, "--out", out, "--epochs", "2", "--set", *SETTINGS]
+    arguments = [
+        "--data",
+        data,
+        "--out",
+        out,
+        "--epochs",
+        "2",
+        "--preset",
+        "danq",
+        "--set",
+        *SETTINGS,
+    ]
     assert train.main([str(argument) for argument in arguments]) == 0
     return out
 
@@ -96,7 +107,18 @@ def test_epochs_may_grow_and_equal_a_longer_run(finished, data, tmp_path, comman
     grown, longer = tmp_path / "grown", tmp_path / "longer"
     shutil.copytree(finished, grown)
     assert command(train.main, "--out", grown, "--resume", "--epochs", "3")[0] == 0
-    arguments = ["--data", data, "--out", longer, "--epochs", "3", "--set", *SETTINGS]
+    arguments = [
+        "--data",
+        data,
+        "--out",
+        longer,
+        "--epochs",
+        "3",
+        "--preset",
+        "danq",
+        "--set",
+        *SETTINGS,
+    ]
     assert command(train.main, *arguments)[0] == 0
     assert tiny.history(grown) == tiny.history(longer)
     for one, other in zip(weights(grown), weights(longer), strict=True):
@@ -107,7 +129,19 @@ def test_epochs_may_grow_and_equal_a_longer_run(finished, data, tmp_path, comman
 @pytest.mark.parametrize("more", [[], ["--restudy", "0.3", "--freeze-conv", "30"]])
 def test_kill_9_and_resume_equals_uninterrupted(data, tmp_path, more):
     """A process killed in mid-epoch, continued by another one, ends bit-identically."""
-    common = ["--data", data, "--epochs", "40", "--patience", "none", *more, "--set", *SETTINGS]
+    common = [
+        "--data",
+        data,
+        "--epochs",
+        "40",
+        "--patience",
+        "none",
+        *more,
+        "--preset",
+        "danq",
+        "--set",
+        *SETTINGS,
+    ]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     start = [sys.executable, BIN / "train_danq.py"]
     subprocess.run([*start, *common, "--out", whole], check=True, capture_output=True)
@@ -133,7 +167,7 @@ def test_kill_9_and_resume_equals_uninterrupted(data, tmp_path, more):
 
 def test_resuming_and_starting_again_keep_the_number_of_resamples(data, tmp_path, command):
     first, again = tmp_path / "first", tmp_path / "again"
-    short = ["--data", data, "--epochs", "1", "--set", *SETTINGS]
+    short = ["--data", data, "--epochs", "1", "--preset", "danq", "--set", *SETTINGS]
     assert command(train.main, *short, "--out", first, "--bootstrap", "9")[0] == 0
     table = (first / "test_aucs.tsv").read_text()
     assert "auroc_low" in table
@@ -187,7 +221,9 @@ def test_a_run_killed_before_its_first_checkpoint_starts_at_step_0(finished, tmp
 )
 def test_bad_input_is_one_line_and_leaves_nothing(data, tmp_path, command, arguments, message):
     out = tmp_path / "run"
-    status, err = command(train.main, "--data", data, "--out", out, "--set", *SETTINGS, *arguments)
+    status, err = command(
+        train.main, "--data", data, "--out", out, "--preset", "danq", "--set", *SETTINGS, *arguments
+    )
     assert status == 2
     lines = [line for line in err.splitlines() if line.startswith("Error: ")]
     assert len(lines) == 1
@@ -221,7 +257,7 @@ def test_resume_refuses_other_data(finished, tmp_path, command):
 
 
 def test_used_out_is_refused_and_overwrite_replaces_only_runs(finished, data, tmp_path, command):
-    arguments = ["--data", data, "--epochs", "1", "--set", *SETTINGS]
+    arguments = ["--data", data, "--epochs", "1", "--preset", "danq", "--set", *SETTINGS]
     status, err = command(train.main, *arguments, "--out", finished)
     assert (status, "already exists" in err) == (2, True)
     precious = tmp_path / "precious"
@@ -254,7 +290,7 @@ def test_config_json_starts_the_same_run_again(finished, data, tmp_path, command
 
 
 def test_warning_when_batch_size_and_learning_rate_change_apart(data, tmp_path, command):
-    arguments = ["--data", data, "--epochs", "1", "--set", *SETTINGS]
+    arguments = ["--data", data, "--epochs", "1", "--preset", "danq", "--set", *SETTINGS]
     _, err = command(train.main, *arguments, "--out", tmp_path / "apart")
     assert "consider --learning-rate 0.0001" in err  # batch 10 instead of 100
     _, err = command(
@@ -310,7 +346,9 @@ def test_damaged_data_are_noticed_before_training(data, tmp_path, command):
     bytes_[split.labels.offset] ^= 0x80
     split.path.write_bytes(bytes_)
     out = tmp_path / "run"
-    status, err = command(train.main, "--data", damaged, "--out", out, "--set", *SETTINGS)
+    status, err = command(
+        train.main, "--data", damaged, "--out", out, "--preset", "danq", "--set", *SETTINGS
+    )
     assert status == 2
     assert "valid.h5: wrong checksum of 'labels'" in err
     assert not out.exists()
@@ -322,7 +360,19 @@ def test_a_run_at_work_is_left_alone(finished, data, tmp_path, command, argument
     shutil.copytree(finished, run)
     (run / "report.html").unlink()
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
-    more = ["--data", data, "--out", run, "--epochs", "2", "--set", *SETTINGS, *arguments]
+    more = [
+        "--data",
+        data,
+        "--out",
+        run,
+        "--epochs",
+        "2",
+        "--preset",
+        "danq",
+        "--set",
+        *SETTINGS,
+        *arguments,
+    ]
     with files.claimed_folder(run):
         status, err = command(train.main, *more)
     assert (status, "another process is at work there" in err) == (2, True)
@@ -379,14 +429,18 @@ def test_unwritable_out_is_said_before_the_data_are_read(data, tmp_path, command
     assert (status, "not a folder" in err) == (2, True)
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "nowhere" / "at all")
-    status, err = command(train.main, "--data", data, "--out", link, "--set", *SETTINGS)
+    status, err = command(
+        train.main, "--data", data, "--out", link, "--preset", "danq", "--set", *SETTINGS
+    )
     assert (status, "in the way" in err) == (2, True)
 
 
 def test_demo_data_of_an_interrupted_start_are_used(data, tmp_path, command):
     out = tmp_path / "run"
     shutil.copytree(data, out / "demo_data")
-    status, err = command(train.main, "--out", out, "--epochs", "1", "--set", *SETTINGS)
+    status, err = command(
+        train.main, "--out", out, "--epochs", "1", "--preset", "danq", "--set", *SETTINGS
+    )
     assert (status, "already exists" in err) == (0, False)
     assert len(tiny.history(out)) == 1
 

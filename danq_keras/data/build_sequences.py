@@ -24,10 +24,10 @@ from danq_keras.data.labelled import (
     Labelled,
     from_frame,
     join,
+    name_of_file,
     read_fasta,
     read_tables,
 )
-from danq_keras.data.labels import target_name
 from danq_keras.data.spec import Negatives
 from danq_keras.data.store import (
     DATASET_FILES,
@@ -73,7 +73,6 @@ class SequenceSpec:
         conflicts: what becomes of equal sequences with different labels: "refuse", "drop" or
             "keep" them.
         drop_shared: leave out training sequences that are in validation or test too.
-        source: what the dataset is, to stand before the description that every split carries.
     """
 
     valid_fraction: float | None = None
@@ -83,7 +82,6 @@ class SequenceSpec:
     negatives: str | None = None
     conflicts: str = "refuse"
     drop_shared: bool = False
-    source: str = ""
 
     def __post_init__(self) -> None:
         for name in ("valid_fraction", "test_fraction"):
@@ -185,7 +183,7 @@ def build_dataset_from_sequences(
             if not _is_none(sequences):
                 raise InputError("`positives` takes the place of `sequences`. Give one kind.")
             fasta = [Path(positives)] + ([] if unbound is None else [Path(unbound)])
-            name = target or target_name(_bare(fasta[0]))
+            name = target or name_of_file(fasta[0], (".fa", ".fasta", ".fna"))
             found = join(
                 [read_fasta(path, name, 1 - i, window=window) for i, path in enumerate(fasta)]
             )
@@ -208,14 +206,6 @@ def _tuple(names: Sequence[str] | None) -> tuple[str, ...] | None:
 
 def _is_none(sequences: object) -> bool:
     return isinstance(sequences, (tuple, list, Mapping)) and not sequences
-
-
-def _bare(path: Path) -> Path:
-    """A FASTA file without the endings that are not the target's name."""
-    name = path.name.removesuffix(".gz")
-    for ending in (".fa", ".fasta", ".fna"):
-        name = name.removesuffix(ending)
-    return path.with_name(name)
 
 
 def _read(
@@ -340,7 +330,7 @@ def _splits(found: Labelled, spec: SequenceSpec) -> npt.NDArray[np.int8]:
     """Split (N,) of each sequence, a number into `SPLITS`."""
     if found.split is not None:
         split = np.array([SPLITS.index(word) for word in found.split.tolist()], np.int8)
-        given = [name for name, code in zip(SPLITS, range(3), strict=True) if (split == code).any()]
+        given = [name for code, name in enumerate(SPLITS) if (split == code).any()]
         if spec.test_fraction is not None or (spec.valid_fraction is not None and "valid" in given):
             raise InputError(
                 "`valid_fraction`, `test_fraction`: the sequences have their splits "
@@ -430,11 +420,10 @@ def _require_classes(summary: BuildSummary, found: Labelled, split: npt.NDArray[
         if not len(labels):
             continue
         negatives = (labels == 0).any(axis=0)
-        if (summary.positives[code] > 0).any() and (
-            negatives & (summary.positives[code] > 0)
-        ).any():
+        positives = summary.positives[code] > 0
+        if (negatives & positives).any():
             continue
-        lacking = "negative" if (summary.positives[code] > 0).any() else "positive"
+        lacking = "negative" if positives.any() else "positive"
         cure = (
             "Add unbound sequences, or make some: `negatives` shuffle"
             if lacking == "negative"

@@ -107,7 +107,7 @@ def read_tables(
     Raises:
         InputError: a file is unreadable, or a value is not what its column should hold.
     """
-    stems = [target_name(_without_table_ending(path)) for path in paths]
+    stems = [name_of_file(path, (".tsv", ".csv", ".txt")) for path in paths]
     splits = [SPLIT_WORDS.get(stem.lower()) for stem in stems]
     are_splits = all(splits) and len(set(splits)) == len(splits)
     parts = []
@@ -120,11 +120,12 @@ def read_tables(
     return parts
 
 
-def _without_table_ending(path: Path) -> Path:
+def name_of_file(path: Path, endings: Sequence[str]) -> str:
+    """Name of the target of a file: the file's without .gz, `endings` and those of peak files."""
     name = path.name.removesuffix(".gz")
-    for ending in (".tsv", ".csv", ".txt"):
+    for ending in endings:
         name = name.removesuffix(ending)
-    return path.with_name(name)
+    return target_name(path.with_name(name))
 
 
 def _read_frame(path: Path) -> pd.DataFrame:

@@ -46,7 +46,7 @@ def fit_to_data(
     if preset.name == FITTED:
         rows = dataset.train.n_windows
         rows = rows if preset.train.train_limit is None else min(rows, preset.train.train_limit)
-        samples = rows if dataset.train.header.one_strand else 2 * rows
+        samples = 2 * rows if dataset.train.both_strands else rows
         chosen = fitted_sizes(
             window=dataset.window,
             n_targets=n_targets,

@@ -99,7 +99,6 @@ class TrainingStep:
         self._window = model_config.window
         self._shift = min(config.shift, model_config.window)
         self._seed = config.seed
-        self._averaged = config.weight_average > 0
         self.n_labels = n_labels or model_config.n_targets
         self.columns = columns
         self.strategy = make_strategy(config.distribute)
@@ -138,11 +137,15 @@ class TrainingStep:
 
         Without `weight_average` the weights stay as they are.
         """
-        variables = self.model.trainable_variables if self._averaged else []
-        averages = getattr(inner(self.optimizer), "_model_variables_moving_average", [])
+        optimizer = inner(self.optimizer)
+        if not optimizer.use_ema:
+            yield
+            return
+        variables = self.model.trainable_variables
+        averages = optimizer._model_variables_moving_average
         kept = [tf.identity(variable.value) for variable in variables]
         try:
-            for variable, average in zip(variables, averages, strict=False):
+            for variable, average in zip(variables, averages, strict=True):
                 variable.assign(average.value)
             yield
         finally:

@@ -121,6 +121,7 @@ def _danq_settings(found: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "filters": conv.filters,
         "kernel_size": conv.kernel_size[0],
+        "conv_activation": conv.activation.__name__,
         "pool_size": found["pool"].pool_size[0],
         "lstm_units": forward.units,
         "lstm_layers": sum(name.startswith("lstm_forward") for name in found),

@@ -210,15 +210,12 @@ def _read_settings_file(path: Path) -> dict[str, Any]:
 
 
 def _preset_name(request: TrainRequest) -> str:
-    """The named recipe, or the one for the data: `danq` for DeepSEA's targets and for bundles.
-
-    A run that starts from another network's weights keeps `danq`'s training.
-    """
+    """The named recipe, or the one for the data: `danq` for DeepSEA's targets and for bundles."""
     if request.preset is not None:
         return request.preset
     if request.data is None:
         return "demo"
-    if request.init is not None or request.config is not None or not is_dataset(request.data):
+    if request.config is not None or not is_dataset(request.data):
         return "danq"
     return "danq" if len(open_store(request.data).targets) == DEEPSEA_TARGETS else FITTED
 

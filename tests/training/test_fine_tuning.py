@@ -55,6 +55,7 @@ def predictions(model, rng):
         ("danq", {}),
         ("danq", {**HARD, "wrapper": "seya"}),
         ("danq", {"dropout_kind": "inverted", "dropout_lstm": 0.0}),
+        ("danq-fitted", {}),
         ("random-dropout", {"dropout_pool": 0.25}),
         ("bioq", {}),
         ("deepsea", {}),
@@ -71,7 +72,7 @@ def test_a_network_tells_its_settings(tmp_path, name, settings):
     expected = dataclasses.asdict(config)
     unseen = ["conv_init", "recurrent_gain", "dropout_redraw"]
     if name == "deepsea":
-        unseen += ["lstm_units", "lstm_layers", "gates", "wrapper"]
+        unseen += ["conv_activation", "lstm_units", "lstm_layers", "gates", "wrapper"]
     for values in (shown, expected):
         for key in unseen:
             values.pop(key)

@@ -3,18 +3,28 @@
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from danq_keras.system import command
+from danq_keras.system.terminal import log
 
 
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20160614)
+
+
+@pytest.fixture
+def messages(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """What the package logs; its logger does not pass lines on."""
+    log.addHandler(caplog.handler)
+    caplog.set_level("INFO", logger=log.name)
+    yield caplog
+    log.removeHandler(caplog.handler)
 
 
 @pytest.fixture

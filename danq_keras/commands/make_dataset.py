@@ -271,11 +271,30 @@ def _add_filters(command: argparse.ArgumentParser) -> None:
         help="keep bins without a peak too (default: leave out)",
     )
     group.add_argument(
+        "--negatives",
+        metavar="shuffle[:K]|genome[:K]",
+        help="add K windows without a peak for each with one: its shuffles, which keep the counts "
+        "of neighbouring bases, or windows of the genome with as much G and C, away from all "
+        "peaks and from --exclude (default: none)",
+    )
+    group.add_argument("--seed", type=int, default=0, help="of what is drawn (default: 0)")
+    _add_strands(group)
+    group.add_argument(
         "--max-unknown",
         type=float,
         default=1.0,
         metavar="SHARE",
         help="leave out windows with a larger share of unknown bases (default: %(default)s)",
+    )
+
+
+def _add_strands(group: Any) -> None:
+    group.add_argument(
+        "--strands",
+        choices=("both", "given"),
+        default="both",
+        help="given: only the strand as it stands has a meaning, as in RNA; of peaks the strand of "
+        "column 6 (default: both)",
     )
 
 
@@ -295,12 +314,7 @@ def _add_sequences(commands: Any) -> None:
         "--test-fraction", type=float, metavar="SHARE", help="the same for testing (default: 0.1)"
     )
     group.add_argument("--seed", type=int, default=0, help="of what is drawn (default: 0)")
-    group.add_argument(
-        "--strands",
-        choices=("both", "given"),
-        default="both",
-        help="given: only the strand as it stands has a meaning, as in RNA (default: both)",
-    )
+    _add_strands(group)
     group.add_argument(
         "--negatives",
         metavar="FASTA|shuffle[:K]",

@@ -3,7 +3,7 @@
 `build_dataset` takes paths, data frames and choices; `GenomeSpec` holds every choice,
 `build_from_spec` does the work, `BuildSummary` tells what came out and what was left out.
 Chromosomes are gone through one by one: first all bins are labelled and counted, then
-`build_write` writes the kept windows, with strands "both" and the coordinates of the window. Rows
+`build_write` writes the kept windows, with the coordinates of the window. Rows
 are in the order of the chromosomes, then of the bins; so they stand together by chromosome.
 
 Bins are given by their starts (m,) int64; a window is a bin with as many bases on either side.
@@ -24,7 +24,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from danq_keras.data.build_summary import BuildSummary, Stopwatch
-from danq_keras.data.build_write import Bins, write_splits
+from danq_keras.data.build_write import REVERSED, SHUFFLED, Bins, write_splits
 from danq_keras.data.labels import (
     NOT_CHOSEN,
     NOT_IN_GENOME,
@@ -36,6 +36,7 @@ from danq_keras.data.labels import (
     name_targets,
     read_regions,
 )
+from danq_keras.data.negatives import Negatives, composition, draw_matching
 from danq_keras.data.spec import BuildChoices, GenomeSpec
 from danq_keras.data.splits import (
     ACROSS_BORDER,
@@ -50,7 +51,7 @@ from danq_keras.data.splits import (
 from danq_keras.data.store import (
     DATASET_FILES,
     SPLITS,
-    STRANDS_BOTH,
+    STRANDS,
     Dataset,
     StoreHeader,
     new_dataset,
@@ -60,7 +61,7 @@ from danq_keras.data.targets import Targets
 from danq_keras.genome.bed import Bed
 from danq_keras.genome.dna import Bytes, pack_labels
 from danq_keras.genome.fasta import Genome, Positions
-from danq_keras.genome.intervals import SpanLists, covered_bases, merge
+from danq_keras.genome.intervals import SpanLists, Spans, covered_bases, merge
 from danq_keras.genome.packed import unknown_runs
 from danq_keras.system.errors import InputError, shorten
 from danq_keras.system.files import PathLike, refuse_existing, refuse_replacing
@@ -74,6 +75,8 @@ SHORT = "short last bin of a chromosome"
 PAST_END = "window reaches past an end of its chromosome"
 EXCLUDED = "overlaps an excluded region"
 UNLABELLED = "no peak"
+NEAR_A_PEAK = "no peak, but a window that touches one or an excluded region"
+NOT_DRAWN = "no peak, and not drawn as a negative"
 UNWANTED = "no peak of the `keep_if` targets"
 BORDER = "across a border between splits"
 SPLITLESS = "in no split"
@@ -98,6 +101,22 @@ class _Plan:
     exclude: Bed | None
     bins: Bed | None
     ignore: SpanLists | None
+
+    @property
+    def strands(self) -> tuple[int, ...]:
+        """0 for the forward strand or for both, 1 for the reverse strand."""
+        return (0, 1) if self.spec.strands == "given" else (0,)
+
+    @property
+    def from_genome(self) -> bool:
+        """Whether windows without a peak are looked for."""
+        negatives = self.spec.negatives
+        return negatives is not None and Negatives.parse(negatives).kind == "genome"
+
+    def peaks_on(self, chrom: str, strand: int) -> list[Spans]:
+        """The peaks of each target on a strand."""
+        n_targets = len(self.peaks[chrom]) // len(self.strands)
+        return self.peaks[chrom][strand * n_targets : (strand + 1) * n_targets]
 
 
 def build_dataset(
@@ -179,10 +198,20 @@ def build_from_spec(out: Path, spec: GenomeSpec, *, overwrite: bool = False) -> 
             plan = _make_plan(spec, genome, sources, summary)
         with watch.stage("labelling bins"):
             kept = _label_genome(plan, summary)
+        if spec.negatives is not None:
+            with watch.stage("choosing negatives"):
+                kept = _with_negatives(plan, kept, summary)
         _check_counts(spec, summary)
-        header = StoreHeader(spec.window, spec.bin, STRANDS_BOTH, targets, spec.describe())
+        header = StoreHeader(
+            spec.window,
+            spec.bin,
+            STRANDS[spec.strands],
+            targets,
+            spec.describe(),
+            one_strand=spec.strands == "given",
+        )
         with new_dataset(out, overwrite=overwrite) as folder:
-            write_splits(folder, header, kept, genome=genome, watch=watch)
+            write_splits(folder, header, kept, genome=genome, watch=watch, seed=spec.seed)
     summary.warn_of_gaps()
     summary.seconds, summary.stages = time.perf_counter() - begin, watch.seconds
     return summary
@@ -241,6 +270,7 @@ def _make_plan(
         resize=spec.resize_peaks,
         min_signal=spec.min_signal,
         chrom_names=names,
+        by_strand=spec.strands == "given",
     )
     return _Plan(spec, genome, peaks, splits, wanted, exclude, _check_bins(bins, spec), ignore)
 
@@ -294,7 +324,8 @@ def _label_genome(plan: _Plan, summary: BuildSummary) -> list[Bins]:
     with progress(total=total, desc="label", unit="b", unit_scale=True) as bar:
         for chrom in plan.peaks:
             bar.set_description(f"label {chrom}", refresh=False)
-            kept.append(_label_chromosome(plan, chrom, summary))
+            strands = [_label_chromosome(plan, chrom, strand, summary) for strand in plan.strands]
+            kept.append(strands[0] if len(strands) == 1 else strands[0].and_more(strands[1]))
             bar.update(lengths[chrom])
     # Without the reasons that were met 0 times.
     summary.bins_left_out, summary.peaks_left_out = (
@@ -303,19 +334,20 @@ def _label_genome(plan: _Plan, summary: BuildSummary) -> list[Bins]:
     return kept
 
 
-def _label_chromosome(plan: _Plan, chrom: str, summary: BuildSummary) -> Bins:
+def _label_chromosome(plan: _Plan, chrom: str, strand: int, summary: BuildSummary) -> Bins:
     """Label the bins of a chromosome, choose those to keep and count the others."""
     starts, place = _starts(plan, chrom, summary)
     spec = plan.spec
     labels = label_bins(
-        plan.peaks[chrom],
+        plan.peaks_on(chrom, strand),
         starts,
         length=spec.bin,
         above=math.floor(Fraction(str(spec.min_overlap)) * spec.bin),
         ignore=None if plan.ignore is None else plan.ignore[chrom],
     )
     split = plan.splits.of_bins(chrom, starts, length=spec.bin)
-    bins = Bins(chrom, starts, split, labels.packed, labels.ignored)
+    form = np.full(len(starts), REVERSED if strand else 0, np.int8)
+    bins = Bins(chrom, starts, split, labels.packed, labels.ignored, form)
     for reason, out in _reasons(plan, bins, place, summary):
         out &= split != LEFT_OUT
         summary.bins_left_out[reason] += int(out.sum())
@@ -324,6 +356,69 @@ def _label_chromosome(plan: _Plan, chrom: str, summary: BuildSummary) -> Bins:
     # Back to the order in which a list of bins has them; a grid is in order already.
     rows = np.flatnonzero(split >= 0)
     return bins.at(rows[np.argsort(place[rows], kind="stable")])
+
+
+def _is_free(plan: _Plan, bins: Bins) -> npt.NDArray[np.bool_]:
+    """Bins (m,) whose window touches no peak of any target, on any strand, and no `exclude`."""
+    starts, spec = bins.starts - plan.spec.flank, plan.spec
+    spans = list(plan.peaks[bins.chrom])
+    if plan.exclude is not None:
+        spans.append(plan.exclude.on(bins.chrom))
+    merged = merge(*(np.concatenate(ends) for ends in zip(*spans, strict=True)))
+    return np.asarray(covered_bases(*merged, bins=starts, length=spec.window) == 0)
+
+
+def _with_negatives(plan: _Plan, kept: list[Bins], summary: BuildSummary) -> list[Bins]:
+    """The bins with a peak, and for each so many negatives as were asked for, in its split."""
+    spec = plan.spec
+    negatives = Negatives.parse(str(spec.negatives))
+    if negatives.kind == "shuffle":
+        return [_with_shuffles(part, negatives.copies, summary) for part in kept]
+    rng = np.random.default_rng([spec.seed, 0x6E0])
+    bound = [np.logical_or.reduce(part.labels, axis=1) for part in kept]
+    kinds = [
+        composition(plan.genome.codes(part.chrom), part.starts - spec.flank, spec.window)
+        if len(part.starts)
+        else np.empty(0, np.int16)
+        for part in kept
+    ]
+    splits, every = (np.concatenate([part.split for part in kept]), np.concatenate(kinds))
+    positive = np.concatenate(bound)
+    chosen = positive.copy()
+    for code, name in enumerate(SPLITS):
+        here = splits == code
+        offered = np.flatnonzero(here & ~positive)
+        wanted = every[here & positive]
+        drawn = draw_matching(wanted, every[offered], negatives.copies, rng)
+        chosen[offered[drawn]] = True
+        unused = len(offered) - len(drawn)
+        summary.bins_left_out[NOT_DRAWN] += unused
+        summary.n_windows[name] -= unused
+        if len(drawn) < len(wanted) * negatives.copies:
+            log.warning(
+                "The %s split has %s windows that no peak touches: fewer than %d for each of %s "
+                "with a peak.",
+                name,
+                f"{len(drawn):,}",
+                negatives.copies,
+                f"{len(wanted):,}",
+            )
+    edges = np.cumsum([len(part.starts) for part in kept])[:-1]
+    return [part.at(rows) for part, rows in zip(kept, np.split(chosen, edges), strict=True)]
+
+
+def _with_shuffles(part: Bins, copies: int, summary: BuildSummary) -> Bins:
+    rows = np.repeat(np.arange(len(part.starts)), copies)
+    shuffled = part.at(rows)
+    for code, name in enumerate(SPLITS):
+        summary.n_windows[name] += int((shuffled.split == code).sum())
+    shuffled = dataclasses.replace(
+        shuffled,
+        labels=np.zeros_like(shuffled.labels),
+        ignore=None if shuffled.ignore is None else np.zeros_like(shuffled.ignore),
+        form=shuffled.form | np.int8(SHUFFLED),
+    )
+    return part.and_more(shuffled)
 
 
 def _starts(
@@ -354,10 +449,13 @@ def _reasons(
     if plan.exclude is not None:
         excluded = merge(*plan.exclude.on(bins.chrom))
         yield EXCLUDED, covered_bases(*excluded, bins=starts, length=spec.bin) > 0
-    if not spec.keep_unlabelled:
-        yield UNLABELLED, ~np.logical_or.reduce(bins.labels, axis=1)
+    labelled = np.logical_or.reduce(bins.labels, axis=1)
+    if plan.from_genome:
+        yield NEAR_A_PEAK, ~labelled & ~_is_free(plan, bins)
+    elif not spec.keep_unlabelled:
+        yield UNLABELLED, ~labelled
     if plan.wanted is not None:
-        yield UNWANTED, ~np.logical_or.reduce(bins.labels & plan.wanted, axis=1)
+        yield UNWANTED, labelled & ~np.logical_or.reduce(bins.labels & plan.wanted, axis=1)
     yield BORDER, split == ACROSS_BORDER
     yield SPLITLESS, split == IN_NO_SPLIT
     windows = starts - spec.flank

@@ -28,12 +28,11 @@ from danq_keras.data.labelled import (
     read_fasta,
     read_tables,
 )
-from danq_keras.data.spec import Negatives
+from danq_keras.data.negatives import Negatives
 from danq_keras.data.store import (
     DATASET_FILES,
     SPLITS,
-    STRANDS_AS_GIVEN,
-    STRANDS_BOTH,
+    STRANDS,
     Dataset,
     Rows,
     SplitWriter,
@@ -52,7 +51,6 @@ Integers: TypeAlias = npt.NDArray[np.int64]
 
 _BLOCK_ROWS = 8192
 CONFLICTS = ("refuse", "drop", "keep")
-STRANDS = {"both": STRANDS_BOTH, "given": STRANDS_AS_GIVEN}
 # Why a sequence is left out.
 CONTRADICTORY = "same sequence with another label"
 IN_OTHER_SPLIT = "training sequence that is in validation or test too"
@@ -69,7 +67,7 @@ class SequenceSpec:
         seed: number from which the splits and the made negatives are drawn.
         strands: "both": the reverse complement of a sequence has the same labels; "given": only the
             sequence as it stands has a meaning, as in RNA.
-        negatives: negatives to make, see `spec.Negatives`.
+        negatives: negatives to make, see `negatives.Negatives`.
         conflicts: what becomes of equal sequences with different labels: "refuse", "drop" or
             "keep" them.
         drop_shared: leave out training sequences that are in validation or test too.

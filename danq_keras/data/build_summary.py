@@ -85,6 +85,19 @@ class BuildSummary:
                     shorten(missing, 20),
                 )
 
+            full = [
+                self.targets.names[i] for i in np.flatnonzero(positives == self.n_windows[split])
+            ]
+            if full and split == "train":
+                log.warning(
+                    "%d of %d targets have no negative in training (%s): there is nothing to tell "
+                    "their windows from. Add some with `negatives` genome or shuffle, or with "
+                    "`keep_unlabelled`.",
+                    len(full),
+                    len(self.targets),
+                    shorten(full, 20),
+                )
+
     def to_frame(self) -> pd.DataFrame:
         """A row a target: its number `target`, `name`, and positive bins in each split."""
         columns: dict[str, object] = {

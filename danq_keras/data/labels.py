@@ -144,6 +144,7 @@ def load_peaks(
     resize: int | None = None,
     min_signal: float | None = None,
     chrom_names: str | None = None,
+    by_strand: bool = False,
 ) -> SpanLists:
     """Read all peaks.
 
@@ -155,20 +156,25 @@ def load_peaks(
         resize: bases that each peak gets around its summit or centre; None leaves it.
         min_signal: peaks with a lower signal are left out.
         chrom_names: how to rename the files' chromosomes (see `bed.rename_chrom`).
+        by_strand: whether to tell the strands apart.
 
     Returns:
-        Chromosome in use → the peaks of each target, in their order.
+        Chromosome in use → the peaks of each target, in their order; by strand those of the
+        forward strand, then of each target those of the reverse strand.
 
     Raises:
         InputError: a file or data frame is not of peaks, shares no chromosome with the genome, or
             has a peak beyond a chromosome's end.
     """
-    peaks = _nothing(chroms, len(sources))
+    peaks = _nothing(chroms, len(sources) * (1 + by_strand))
     left_out, foreign = summary.peaks_left_out, Counter[str]()
     listed = [(target, source) for target, each in enumerate(sources) for source in each]
     with progress(total=len(listed), desc="read peaks", unit="file") as bar:
         for target, source in listed:
-            bed = _read(source, summary.targets.names[target], min_signal is not None)
+            bed = _read(
+                source, summary.targets.names[target], min_signal is not None, by_strand=by_strand
+            )
+            reverse = _reverse(bed) if by_strand else np.zeros(len(bed), bool)
             bed, keep = locate(bed, lengths, chrom_names=chrom_names)
             foreign.update(bed.names[c] for c in bed.chrom[~keep])
             left_out[NOT_IN_GENOME] += int((~keep).sum())
@@ -178,10 +184,12 @@ def load_peaks(
             starts, ends = _resize(bed, lengths, resize) if resize else (bed.starts, bed.ends)
             for code, chrom in enumerate(bed.names):
                 here = keep & (bed.chrom == code)
-                if chrom in peaks:
-                    _add(peaks[chrom], target, (starts[here], ends[here]))
-                else:
+                if chrom not in peaks:
                     left_out[NOT_CHOSEN] += int(here.sum())
+                    continue
+                for strand, chosen in enumerate((here & ~reverse, here & reverse)[: 1 + by_strand]):
+                    spans = starts[chosen], ends[chosen]
+                    _add(peaks[chrom], target + strand * len(sources), spans)
             summary.n_peaks += len(bed)
             bar.update()
     if foreign:
@@ -194,10 +202,31 @@ def load_peaks(
     return peaks
 
 
-def _read(source: PeakSource, target: str, with_signal: bool) -> Bed:
+def _read(source: PeakSource, target: str, with_signal: bool, *, by_strand: bool) -> Bed:
     if isinstance(source, Path):
-        return read_bed(source, with_signal=with_signal)
+        return read_bed(source, with_signal=with_signal, with_names=by_strand)
     return bed_from_frame(source, f"`peaks` of {target!r}", with_signal=with_signal)
+
+
+def _reverse(bed: Bed) -> npt.NDArray[np.bool_]:
+    """Which features (n,) lie on the reverse strand.
+
+    Raises:
+        InputError: a feature does not say its strand.
+    """
+    if bed.strands is None:
+        raise InputError(
+            f"{bed.path}: `strands=given` needs the strand of every peak, + or - in column 6 (of a "
+            "data frame the column `strand`). Received: none. Leave `strands` out, or add them."
+        )
+    unsaid = np.flatnonzero((bed.strands != "+") & (bed.strands != "-"))
+    if len(unsaid):
+        raise InputError(
+            f"{bed.path}: `strands=given` needs the strand of every peak, + or -. Received: "
+            f"{len(unsaid):,} of {len(bed):,} peaks without, the first is "
+            f"{bed.describe(int(unsaid[0]))}. Leave those out, or `strands`."
+        )
+    return np.asarray(bed.strands == "-")
 
 
 def _nothing(chroms: Sequence[str], n_targets: int) -> SpanLists:

@@ -14,6 +14,8 @@ from typing import Any, Self, TypedDict
 import pandas as pd
 
 from danq_keras.data.labels import PeakSource
+from danq_keras.data.negatives import Negatives
+from danq_keras.data.store import STRANDS
 from danq_keras.genome.bed import CHROM_NAMES
 from danq_keras.system.errors import InputError, shorten
 from danq_keras.system.files import PathLike
@@ -43,37 +45,11 @@ class BuildChoices(TypedDict, total=False):
     split_table: PathLike | None
     allow_adjacent: bool
     max_train: int | None
+    strands: str
+    negatives: str | None
+    seed: int
     expect_windows: Sequence[int] | None
     source: str
-
-
-@dataclass(frozen=True)
-class Negatives:
-    """Negatives to make: `kind` "shuffle" or "genome", `copies` K for each positive."""
-
-    kind: str
-    copies: int = 1
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read `shuffle`, `shuffle:K`, `genome` or `genome:K`.
-
-        Raises:
-            InputError: it is none of these.
-        """
-        kind, colon, copies = text.partition(":")
-        number = int(copies) if copies.isdecimal() else 0
-        if kind not in ("shuffle", "genome") or (colon and number < 1):
-            raise InputError(
-                "`negatives`: shuffle, shuffle:K, genome or genome:K, K from 1 on. Received: "
-                f"{text!r}."
-            )
-        return cls(kind, number if colon else 1)
-
-    @staticmethod
-    def is_one(value: object) -> bool:
-        """Whether a value speaks of negatives to make, not of a file."""
-        return isinstance(value, str) and value.partition(":")[0] in ("shuffle", "genome")
 
 
 @dataclass(frozen=True)
@@ -108,6 +84,12 @@ class GenomeSpec:
             no split.
         allow_adjacent: keep training windows that overlap a validation or test bin.
         max_train: keep the first so many training windows, in row order.
+        strands: "both"; or "given", where a peak speaks of its own strand alone (BED column 6):
+            a window then is the strand that has the peak, read in its direction.
+        negatives: windows to add that no peak touches, beside those with one: "shuffle:K", K
+            shuffles of each that keep the counts of neighbouring bases, or "genome:K", K windows
+            of the genome with the same share of G and C and of unknown bases; None for none.
+        seed: number from which those are drawn.
         expect_windows: windows in train, valid and test; with other counts nothing is written.
         source: what the dataset is, to stand before the description that every split carries.
     """
@@ -133,6 +115,9 @@ class GenomeSpec:
     split_table: Path | None = None
     allow_adjacent: bool = False
     max_train: int | None = None
+    strands: str = "both"
+    negatives: str | None = None
+    seed: int = 0
     expect_windows: tuple[int, ...] | None = None
     source: str = ""
 
@@ -163,6 +148,13 @@ class GenomeSpec:
                 "`expect_windows`: three numbers, of train, valid and test. Received: "
                 f"{self.expect_windows}."
             )
+        if self.strands not in STRANDS:
+            raise InputError(f"`strands`: one of {', '.join(STRANDS)}. Received: {self.strands!r}.")
+        if self.negatives is not None:
+            Negatives.parse(self.negatives)
+            for name in ("keep_unlabelled", "max_train"):
+                if getattr(self, name):
+                    raise InputError(f"`negatives` and `{name}` exclude each other. Give one.")
         if self.keep_if and self.keep_unlabelled:
             raise InputError("`keep_if` and `keep_unlabelled` exclude each other. Give one.")
         if self.split_table and (self.test_chroms or self.valid_region):

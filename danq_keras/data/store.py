@@ -47,6 +47,7 @@ FORMAT_VERSION = 1
 SPLITS = ("train", "valid", "test")
 STRANDS_BOTH = "both"
 STRANDS_AS_GIVEN = "as given"
+STRANDS = {"both": STRANDS_BOTH, "given": STRANDS_AS_GIVEN}  # as a builder's `strands` says it
 DATASET_FILES = r"(train|valid|test)\.h5|bundle\.json|baselines_\w+\.json"
 _CHECKED = ("sequence", "labels", "ignore")
 _VERIFY_BYTES = 1 << 24
@@ -222,7 +223,7 @@ def new_dataset(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
 class Split:
     """One split, memory-mapped.
 
-    `sequence` (N, L/2), `labels` and `ignore` (N, ceil(T/8)) are read-only uint8 maps;
+    `sequence` (N, ceil(L/2)), `labels` and `ignore` (N, ceil(T/8)) are read-only uint8 maps;
     `chrom` (N,) str and `start` (N,) int64 are None where unknown.
     """
 
@@ -257,6 +258,16 @@ class Split:
         """SHA-256 over the checksums of sequence, labels and ignore, and the targets' names."""
         parts = [self.checksums[name] for name in _CHECKED if name in self.checksums]
         return hashlib.sha256("\n".join([*parts, *self.header.targets.names]).encode()).hexdigest()
+
+    def draw(self, limit: int | None, seed: int) -> npt.NDArray[np.int64]:
+        """Rows (n,) int64 in rising order: `limit` of them drawn with `seed`, or all.
+
+        A training run with `train_limit` and the baselines beside it use the same rows.
+        """
+        if limit is None or limit >= self.n_windows:
+            return np.arange(self.n_windows, dtype=np.int64)
+        rng = np.random.default_rng([seed, 0xDA7A])
+        return np.sort(rng.choice(self.n_windows, limit, replace=False))
 
     def verify(self) -> None:
         """Read every byte and compare the checksums.

@@ -7,23 +7,32 @@
   It reads labels of the test split, which no network sees: a yardstick, not a predictor.
 - `gc`: the share of G and C, or of A and T where the training positives have less G and C.
 
-All are scored on one split with `metrics.evaluate`. `load_or_compute` keeps the result in a small
-JSON file, valid as long as the fingerprints of the store's splits stay the same.
+All are trained once and scored on any split with `metrics.evaluate`. `load_or_compute` keeps the
+figures in a small JSON file a split, valid as long as the fingerprints of the store's splits stay
+the same.
 """
 
 import dataclasses
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from danq_keras.data import store
 from danq_keras.evaluation import metrics
-from danq_keras.evaluation.kmers import Examples, Matrix, fit_kmers, predict_linear
+from danq_keras.evaluation.kmers import (
+    Examples,
+    LogisticRegression,
+    Matrix,
+    fit_kmers,
+    predict_linear,
+)
 from danq_keras.genome import dna
 from danq_keras.system.files import atomic_output
 from danq_keras.system.terminal import log
@@ -51,6 +60,76 @@ class Baselines:
     fingerprints: dict[str, str]
 
 
+@dataclass(frozen=True, eq=False)
+class FittedBaselines:
+    """Baselines trained on a dataset, ready to be scored on its splits.
+
+    `regression` is None, and `notes` say why, where there was nothing to train on.
+    """
+
+    dataset: store.Dataset
+    regression: LogisticRegression | None
+    rich_in_gc: npt.NDArray[np.bool_] | None
+    notes: dict[str, str]
+
+    def score(self, split: str) -> Baselines:
+        """Figures on a split; the notes say so when it is the training split itself."""
+        scored = self.dataset.split(split)
+        labels = dna.unpack_labels(scored.labels, scored.n_targets)
+        hidden = scored.ignore
+        ignore = None if hidden is None else dna.unpack_labels(hidden, scored.n_targets)
+        probs: dict[str, Matrix] = {"hotness": hotness(labels, ignore=ignore)}
+        notes = dict(self.notes)
+        if self.regression is not None and self.rich_in_gc is not None:
+            # One BLAS thread each in threads of ours: on a busy machine OpenBLAS's own wait for
+            # each other, and a decomposition of a tenth of a second was seen to take six.
+            with threadpool_limits(1, "blas"):
+                probs["kmer"] = predict_linear(self.regression, scored)
+            share = _gc_share(scored.sequence)[:, None]
+            probs["gc"] = np.where(self.rich_in_gc, share, 1 - share).astype(np.float32)
+            if split == "train":
+                notes["kmer"] += "; scored on the rows it was trained on"
+        return Baselines(
+            split=split,
+            figures={
+                name: metrics.evaluate(labels, probs[name], ignore=ignore)
+                for name in NAMES
+                if name in probs
+            },
+            notes={name: notes[name] for name in NAMES},
+            fingerprints=self.dataset.fingerprints(),
+        )
+
+
+def fit_baselines(
+    dataset: store.Dataset, *, train_limit: int | None = None, seed: int = 0
+) -> FittedBaselines:
+    """Train the baselines on the training split, the k-mer penalty chosen on the validation split.
+
+    Args:
+        dataset: open dataset whose training windows are used, at most 50,000 of them.
+        train_limit: windows of a training run, which the baselines share; None for all.
+        seed: number from which the sample of training windows is drawn, `data_seed` of a run.
+    """
+    rows = dataset.train.draw(train_limit, seed)
+    if len(rows) > TRAIN_CAP:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, TRAIN_CAP, replace=False))
+    notes = {"hotness": "share of the other targets with label 1 in the scored window itself"}
+    drawn = f"{len(rows):,} of {dataset.train.n_windows:,} training windows"
+    if len(rows) < dataset.train.n_windows:
+        drawn += f" (drawn with seed {seed})"
+    if not len(rows):
+        notes |= dict.fromkeys(("kmer", "gc"), "left out: the training split has no rows")
+        return FittedBaselines(dataset, None, None, notes)
+    train = Examples.read(dataset.train, rows)
+    with threadpool_limits(1, "blas"):
+        regression, chosen = fit_kmers(train, dataset.valid, n_targets=dataset.train.n_targets)
+    notes["kmer"] = f"counts of all 1- to 5-mers; trained on {drawn}; {chosen}"
+    notes["gc"] = f"share of G and C; its direction from {drawn}"
+    rich_in_gc = _rich_in_gc(train, dataset.train.sequence[rows])
+    return FittedBaselines(dataset, regression, rich_in_gc, notes)
+
+
 def compute_baselines(
     dataset: store.Dataset,
     *,
@@ -58,49 +137,8 @@ def compute_baselines(
     train_limit: int | None = None,
     seed: int = 0,
 ) -> Baselines:
-    """Train and score the baselines.
-
-    Args:
-        dataset: open dataset whose training and test windows are used.
-        split: the split that is scored; the notes say so when it is the training split itself.
-        train_limit: the most training windows used, drawn with `seed`; None means 50,000.
-        seed: number from which the sample of training windows is drawn.
-    """
-    scored = dataset.split(split)
-    limit = TRAIN_CAP if train_limit is None else train_limit
-    rows = np.arange(dataset.train.n_windows)
-    if len(rows) > limit:
-        rows = np.sort(np.random.default_rng(seed).choice(rows, limit, replace=False))
-    labels = dna.unpack_labels(scored.labels, scored.n_targets)
-    ignore = None if scored.ignore is None else dna.unpack_labels(scored.ignore, scored.n_targets)
-    probs: dict[str, Matrix] = {"hotness": hotness(labels, ignore=ignore)}
-    notes = {"hotness": "share of the other targets with label 1 in the scored window itself"}
-    drawn = f"{len(rows):,} of {dataset.train.n_windows:,} training windows"
-    if len(rows) < dataset.train.n_windows:
-        drawn += f" (drawn with seed {seed})"
-    if len(rows):
-        train = Examples.read(dataset.train, rows)
-        # One BLAS thread each in threads of ours: on a busy machine OpenBLAS's own wait for each
-        # other, and a decomposition of a tenth of a second was seen to take six.
-        with threadpool_limits(1, "blas"):
-            regression, chosen = fit_kmers(train, dataset.valid, n_targets=scored.n_targets)
-            probs["kmer"] = predict_linear(regression, scored)
-        own = "; scored on the rows it was trained on" if split == "train" else ""
-        notes["kmer"] = f"counts of all 1- to 5-mers; trained on {drawn}; {chosen}{own}"
-        probs["gc"] = _gc_scores(train, dataset.train.sequence[rows], scored.sequence)
-        notes["gc"] = f"share of G and C; its direction from {drawn}"
-    else:
-        notes |= dict.fromkeys(("kmer", "gc"), "left out: the training split has no rows")
-    return Baselines(
-        split=split,
-        figures={
-            name: metrics.evaluate(labels, probs[name], ignore=ignore)
-            for name in NAMES
-            if name in probs
-        },
-        notes={name: notes[name] for name in NAMES},
-        fingerprints=dataset.fingerprints(),
-    )
+    """Train the baselines and score them on one split; the arguments are those of both."""
+    return fit_baselines(dataset, train_limit=train_limit, seed=seed).score(split)
 
 
 def hotness(labels: dna.Bytes, *, ignore: dna.Bytes | None = None) -> Matrix:
@@ -128,15 +166,15 @@ def _gc_share(packed: dna.Bytes) -> Matrix:
     return share
 
 
-def _gc_scores(train: Examples, train_packed: dna.Bytes, packed: dna.Bytes) -> Matrix:
-    """GC share (N, T), or its complement for targets whose training positives are poor in GC."""
-    share = _gc_share(train_packed)[:, None]
+def _rich_in_gc(train: Examples, packed: dna.Bytes) -> npt.NDArray[np.bool_]:
+    """Whether the training positives (T,) have as much G and C as all training windows, or more."""
+    share = _gc_share(packed)[:, None]
     counts = np.ones_like(train.labels) if train.keep is None else train.keep
     positives = train.labels * counts
     mean = (share * positives).sum(axis=0) / np.maximum(positives.sum(axis=0), 1)
     background = (share * counts).sum(axis=0) / np.maximum(counts.sum(axis=0), 1)
-    scored = _gc_share(packed)[:, None]
-    return np.where(mean >= background, scored, 1 - scored).astype(np.float32)
+    rich: npt.NDArray[np.bool_] = mean >= background
+    return rich
 
 
 def cache_path(dataset: store.Dataset, split: str = "test") -> Path:
@@ -145,31 +183,49 @@ def cache_path(dataset: store.Dataset, split: str = "test") -> Path:
 
 
 def load_or_compute(
-    dataset: store.Dataset, cache: Path | None, *, split: str = "test"
-) -> Baselines:
-    """The baselines of a dataset, computed at most once.
+    dataset: store.Dataset,
+    folder: Path | None,
+    *,
+    splits: Sequence[str] = ("test",),
+    train_limit: int | None = None,
+    seed: int = 0,
+) -> dict[str, Baselines]:
+    """The baselines of a dataset on some splits, trained once for all of them.
 
-    They are kept beside the dataset's splits, or at `cache` where that folder cannot be written.
-    A file of other data, or of another version of the baselines, is replaced.
+    They are kept beside the dataset's splits, or in `folder` where that place cannot be written or
+    the training windows were limited. A file of other data, or of another version of the
+    baselines, is replaced.
 
     Args:
         dataset: open dataset whose baselines are wanted.
-        cache: file to use where the dataset's folder is read-only, such as one in the run folder;
-            None for none.
-        split: the split that is scored.
+        folder: a second place to keep them, such as the run's folder; None for none.
+        splits: names of the splits that are scored.
+        train_limit: windows of the training run, which the baselines share; None for all.
+        seed: number from which those windows are drawn.
+
+    Returns:
+        Split → baselines.
     """
-    beside = cache_path(dataset, split)
-    for path in (beside, cache):
-        found = None if path is None else _read(path, dataset.fingerprints())
-        if found is not None and found.split == split:
-            return found
-    computed = compute_baselines(dataset, split=split)
-    path = beside if os.access(dataset.folder, os.W_OK) else cache
-    if path is None:
-        return computed
-    with atomic_output(path, overwrite=True) as temporary:
-        temporary.write_text(json.dumps(_to_json(computed), allow_nan=False), encoding="utf-8")
-    return computed
+    limit = None if train_limit is None else [train_limit, seed]
+    found: dict[str, Baselines] = {}
+    fitted: FittedBaselines | None = None
+    for split in splits:
+        beside = cache_path(dataset, split) if limit is None else None
+        second = None if folder is None else folder / f"baselines_{split}.json"
+        kept = [_read(path, dataset.fingerprints(), limit) for path in (beside, second) if path]
+        usable = [each for each in kept if each is not None and each.split == split]
+        if usable:
+            found[split] = usable[0]
+            continue
+        if fitted is None:
+            fitted = fit_baselines(dataset, train_limit=train_limit, seed=seed)
+        found[split] = fitted.score(split)
+        path = beside if os.access(dataset.folder, os.W_OK) and beside else second
+        if path is not None:
+            with atomic_output(path, overwrite=True) as temporary:
+                content = _to_json(found[split]) | {"train_limit": limit}
+                temporary.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
+    return found
 
 
 def _to_json(baselines: Baselines) -> dict[str, Any]:
@@ -192,13 +248,14 @@ def _to_json(baselines: Baselines) -> dict[str, Any]:
     }
 
 
-def _read(path: Path, fingerprints: dict[str, str]) -> Baselines | None:
-    """Baselines kept at `path`; None when there are none or they are not of this dataset."""
+def _read(path: Path, fingerprints: dict[str, str], limit: list[int] | None) -> Baselines | None:
+    """Baselines kept at `path`; None when there are none or they are not of these windows."""
     if not path.is_file():
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content["version"] != VERSION or content["fingerprints"] != fingerprints:
+        windows = content["fingerprints"], content.get("train_limit")
+        if content["version"] != VERSION or windows != (fingerprints, limit):
             log.info(f"{path}: baselines of other data; computing them again.")
             return None
         found = {name: _metrics(columns) for name, columns in content["figures"].items()}

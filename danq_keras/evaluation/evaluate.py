@@ -150,8 +150,14 @@ def evaluate_model(
             thresholds = choose_thresholds(predictor(dataset.valid, desc="thresholds"))
         prediction = predictor(split, desc=f"predict {how.split}")
     numbers = list(range(dataset.train.n_targets)) if columns is None else columns
-    kept = None if cache is None else cache / f"baselines_{how.split}.json"
-    baselines = load_or_compute(dataset, kept, split=how.split)
+    trained = model.config.get("train") or {}
+    baselines = load_or_compute(
+        dataset,
+        cache,
+        splits=(how.split,),
+        train_limit=trained.get("train_limit"),
+        seed=trained.get("data_seed", 0) if trained.get("train_limit") else 0,
+    )[how.split]
     chosen = {name: each.subset(numbers) for name, each in baselines.figures.items()}
     table = add_baselines(_table(prediction, dataset, numbers, thresholds, how), chosen)
     summary = summarise(

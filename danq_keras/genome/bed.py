@@ -124,7 +124,7 @@ def bed_from_frame(frame: pd.DataFrame, name: str, *, with_signal: bool = False)
 
     Args:
         frame: (n, …) columns `chrom`, `start` and `end` (0-based, half-open), and where there
-            `signal` and `summit` (bases after the start, -1 for none); a row a feature.
+            `signal`, `summit` (bases after the start, -1 for none) and `strand`; a row a feature.
         name: what errors call it.
         with_signal: whether there must be a signal.
 
@@ -155,6 +155,7 @@ def bed_from_frame(frame: pd.DataFrame, name: str, *, with_signal: bool = False)
         ends=numbers["end"],
         signal=signal,
         summits=numbers.get("summit"),
+        strands=_strands(frame["strand"].to_numpy(object)) if "strand" in frame else None,
     )
     bad = np.flatnonzero(_unusable(bed))
     if len(bad):

@@ -14,8 +14,11 @@ import tensorflow as tf
 from keras import ops
 
 from danq_keras.recipes.config import Preset, TrainConfig
+from danq_keras.recipes.presets import DEEPSEA_TARGETS, FITTED
 from danq_keras.system.errors import InputError
 
+_LARGE_EPSILON = 1e-7
+_FEW_STEPS = 100_000  # of a whole training; the published one has up to 60 times 44,000
 OPTIMIZERS: dict[str, type[keras.optimizers.Optimizer]] = {
     "rmsprop": keras.optimizers.RMSprop,
     "sgd": keras.optimizers.SGD,
@@ -176,6 +179,24 @@ def warn_of_scaling(config: TrainConfig, preset: Preset) -> str | None:
         f"{preset.name}. Where the mean squared gradient is below epsilon, steps scale linearly: "
         f"for this batch size consider --learning-rate {preset.train.learning_rate * batch:g} "
         "with --set warmup_steps=1000."
+    )
+
+
+def warn_of_few_steps(config: TrainConfig, *, steps_per_epoch: int, n_targets: int) -> str | None:
+    """What to say when an epsilon made for DeepSEA's 44,000 steps an epoch meets a small dataset.
+
+    With RMSprop's epsilon of 1e-6 inside the root, steps are proportional to gradients until these
+    are large; with few targets and few steps the network then hardly leaves its start.
+    """
+    large = config.epsilon is not None and config.epsilon >= _LARGE_EPSILON
+    if config.optimizer != "rmsprop" or not large or n_targets >= DEEPSEA_TARGETS:
+        return None
+    if steps_per_epoch * config.epochs >= _FEW_STEPS:
+        return None
+    return (
+        f"{steps_per_epoch:,} steps an epoch and {n_targets} targets: the published epsilon "
+        f"{config.epsilon:g} was made for DeepSEA's 44,000 steps and 919 targets, and leaves most "
+        f"networks of such data behind counts of k-mers. The recipe for them: --preset {FITTED}."
     )
 
 

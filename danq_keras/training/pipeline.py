@@ -65,10 +65,7 @@ class Order:
                     f"`train_limit={limit}`: {split.path} has only {split.n_windows} windows. "
                     "Give a smaller number or leave it out."
                 )
-            chosen = np.random.default_rng([data_seed, 0xDA7A]).choice(
-                split.n_windows, limit, replace=False
-            )
-            windows = np.sort(chosen)
+            windows = split.draw(limit, data_seed)
         return cls(split.n_windows, 2 if split.both_strands else 1, seed, windows)
 
     @property

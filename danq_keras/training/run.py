@@ -6,6 +6,7 @@ What is asked for and how it is settled stands in `plan`.
 
 import dataclasses
 import functools
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ import pandas as pd
 
 from danq_keras.data.store import Dataset
 from danq_keras.data.targets import Targets
+from danq_keras.evaluation.baselines import load_or_compute
 from danq_keras.evaluation.evaluate import Evaluation, evaluate_model, print_summary
+from danq_keras.evaluation.metrics import macro
 from danq_keras.evaluation.report import write_report
 from danq_keras.models.trained import TrainedModel, load_model
 from danq_keras.recipes.config import Preset
@@ -37,7 +40,7 @@ from danq_keras.training.fine_tuning import (
     describe_start,
     reopen_source,
 )
-from danq_keras.training.optimizers import describe_steps, warn_of_scaling
+from danq_keras.training.optimizers import describe_steps, warn_of_few_steps, warn_of_scaling
 from danq_keras.training.plan import Plan, is_used, make_plan, request_of, run_folder
 from danq_keras.training.request import TrainRequest, check_request
 from danq_keras.training.run_folder import (
@@ -217,7 +220,7 @@ def _train(
         log.info("No checkpoint yet: starting at step 0.")
     if "init" in description and not resumed:
         _start_from(plan.source, trainer, description)
-    trainer.fit(after_epoch)
+    trainer.fit(_beside_kmers(trainer, after_epoch))
     how = Evaluation(
         bootstrap=description["bootstrap"],
         min_positives=preset.train.min_positives,
@@ -231,6 +234,55 @@ def _train(
     result = evaluate_model(load_model(out), dataset, how=how, cache=out)
     result.report(out)
     print_summary(result.summary, out)
+
+
+def _beside_kmers(trainer: Trainer, after_epoch: AfterEpoch | None) -> AfterEpoch | None:
+    """Say what counting k-mers reaches on validation, and the epoch that passes it.
+
+    Returns:
+        What is called after each epoch: `after_epoch`, with that said before it.
+    """
+    config, dataset = trainer.config, trainer.dataset
+    found = load_or_compute(
+        dataset,
+        trainer.run,
+        splits=("valid", "test") if dataset.test.n_windows else ("valid",),
+        train_limit=config.train_limit,
+        seed=config.data_seed if config.train_limit else 0,
+    )["valid"]
+    columns = trainer.step.columns
+    chosen = range(dataset.train.n_targets) if columns is None else columns
+    figures = macro(found.figures["kmer"].subset(list(chosen)), config.min_positives)
+    roc, pr = figures.auroc_mean, figures.auprc_mean
+    if math.isnan(roc) or math.isnan(pr):
+        log.warning(
+            "No target has positives and negatives in the validation split: nothing can be "
+            "measured. Where every window has a peak, build the dataset with --negatives genome, "
+            "--negatives shuffle or --keep-unlabelled."
+        )
+        return after_epoch
+    log.info(
+        "To beat: logistic regression on counts of 1- to 5-mers has ROC AUC %.4f, PR AUC %.4f on "
+        "the validation split.",
+        roc,
+        pr,
+    )
+    rows = trainer.state.history
+    passed = [row["val_auroc"] > roc and row["val_auprc"] > pr for row in rows]
+
+    def tell(row: dict[str, Any]) -> None:
+        passed.append(row["val_auroc"] > roc and row["val_auprc"] > pr)
+        if passed[-1] and not any(passed[:-1]):
+            log.info("Epoch %d passes the k-mer baseline.", row["epoch"])
+        if trainer.state.finished and not any(passed):
+            log.warning(
+                "No epoch passed the k-mer baseline in both figures: for these data the network "
+                "as it is set is worse than counting k-mers."
+            )
+        if after_epoch is not None:
+            after_epoch(row)
+
+    return tell
 
 
 def _start_from(source: Source | None, trainer: Trainer, description: dict[str, Any]) -> None:
@@ -284,5 +336,11 @@ def _print_header(preset: Preset, dataset: Dataset, trainer: Trainer, out: Path)
         preset.train.epochs,
     )
     warning = warn_of_scaling(preset.train, get_preset(preset.name))
-    if warning:
-        log.warning(warning)
+    few = warn_of_few_steps(
+        preset.train,
+        steps_per_epoch=trainer.steps_per_epoch,
+        n_targets=preset.model.n_targets,
+    )
+    for line in (warning, few):
+        if line:
+            log.warning("%s", line)

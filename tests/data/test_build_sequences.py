@@ -13,22 +13,12 @@ from danq_keras.data.store import SPLITS, open_store
 from danq_keras.genome import dna
 from danq_keras.genome.shuffle import dinucleotide_shuffle
 from danq_keras.system.errors import InputError
-from danq_keras.system.terminal import log
 
 LENGTH = 31
 
 
 def sequences(rng, n, length=LENGTH):
     return ["".join(rng.choice(list("ACGT"), length)) for _ in range(n)]
-
-
-@pytest.fixture
-def messages(caplog):
-    """What the package logs."""
-    log.addHandler(caplog.handler)
-    caplog.set_level("INFO", logger=log.name)
-    yield caplog
-    log.removeHandler(caplog.handler)
 
 
 def table(rng, n=60, **columns):

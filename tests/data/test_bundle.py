@@ -16,7 +16,6 @@ from danq_keras.data.bundle import bundle_to_dataset, dataset_to_bundle, open_da
 from danq_keras.data.targets import Targets
 from danq_keras.genome import dna
 from danq_keras.system.errors import InputError
-from danq_keras.system.terminal import log
 
 WINDOW = 12
 
@@ -26,14 +25,6 @@ def small_blocks(monkeypatch):
     """Blocks of a few rows, so that every loop runs several times."""
     monkeypatch.setattr(matlab, "BLOCK_BYTES", 1000)
     monkeypatch.setattr(bundle, "_BLOCK_ROWS", 7)
-
-
-@pytest.fixture
-def messages(caplog):
-    log.addHandler(caplog.handler)
-    caplog.set_level("INFO", logger=log.name)
-    yield caplog
-    log.removeHandler(caplog.handler)
 
 
 def make_rows(rng, n, n_targets=11, window=WINDOW):

@@ -12,6 +12,7 @@ from danq_keras.data import store
 from danq_keras.data.targets import Targets
 from danq_keras.evaluation import baselines, kmers, metrics
 from danq_keras.genome import dna
+from danq_keras.training.pipeline import Order
 
 WINDOW = 60
 TARGETS = ("planted", "noise", "empty", "rich")
@@ -233,40 +234,61 @@ def refuse(*_args, **_options):
 
 
 def test_computed_once_per_dataset(dataset, tmp_path, monkeypatch):
-    cache = tmp_path / "run" / "baselines.json"
-    first = baselines.load_or_compute(dataset, cache)
-    assert baselines.cache_path(dataset).is_file()
-    assert not cache.exists()
-    json.loads(baselines.cache_path(dataset).read_text(), parse_constant=refuse)  # no NaN
-    monkeypatch.setattr(baselines, "compute_baselines", refuse)
-    assert same(baselines.load_or_compute(dataset, cache), first)
-    assert first.figures["kmer"].positives.dtype == np.int64
+    first = baselines.load_or_compute(dataset, tmp_path, splits=("valid", "test"))
+    assert list(first) == ["valid", "test"]
+    assert first["valid"].figures["kmer"].positives.sum() < 2 * dataset.valid.n_windows
+    for split in first:
+        kept = baselines.cache_path(dataset, split)
+        json.loads(kept.read_text(), parse_constant=refuse)  # no NaN
+        assert not (tmp_path / kept.name).exists()
+    alone = baselines.compute_baselines(dataset, split="valid")
+    assert same(alone, first["valid"])
+    monkeypatch.setattr(baselines, "fit_baselines", refuse)
+    for split in first:
+        again = baselines.load_or_compute(dataset, None, splits=(split,))
+        assert same(again[split], first[split])
+    assert first["test"].figures["kmer"].positives.dtype == np.int64
 
 
-def test_read_only_dataset_uses_the_cache(dataset, tmp_path, monkeypatch):
-    cache = tmp_path / "run" / "baselines.json"
+def test_read_only_dataset_uses_the_folder(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(baselines.os, "access", lambda *_: False)
-    first = baselines.load_or_compute(dataset, cache)
-    assert cache.is_file()
+    first = baselines.load_or_compute(dataset, tmp_path)["test"]
+    assert (tmp_path / "baselines_test.json").is_file()
     assert not baselines.cache_path(dataset).exists()
-    monkeypatch.setattr(baselines, "compute_baselines", refuse)
-    assert same(baselines.load_or_compute(dataset, cache), first)
+    monkeypatch.setattr(baselines, "fit_baselines", refuse)
+    assert same(baselines.load_or_compute(dataset, tmp_path)["test"], first)
+
+
+def test_limited_runs_have_baselines_of_their_own(dataset, tmp_path, monkeypatch):
+    """Of the very windows that the network gets, and never those of the whole dataset."""
+    every = baselines.load_or_compute(dataset, tmp_path)["test"]
+    few = baselines.load_or_compute(dataset, tmp_path, train_limit=60, seed=3)["test"]
+    assert "60 of 600 training windows (drawn with seed 3)" in few.notes["kmer"]
+    assert few.figures["kmer"].auroc[1] != every.figures["kmer"].auroc[1]
+    rows = Order.of(dataset.train, seed=0, limit=60, data_seed=3).windows
+    assert rows.tolist() == dataset.train.draw(60, 3).tolist()
+    assert same(baselines.load_or_compute(dataset, tmp_path)["test"], every)
+    other = baselines.load_or_compute(dataset, tmp_path, train_limit=60, seed=4)["test"]
+    assert not same(other, few)
+    monkeypatch.setattr(baselines, "fit_baselines", refuse)
+    again = baselines.load_or_compute(dataset, tmp_path, train_limit=60, seed=4)["test"]
+    assert same(again, other)
 
 
 @pytest.mark.parametrize("damage", ["other data", "not JSON", "no keys", "list", "other split"])
 def test_stale_or_damaged_cache_is_replaced(dataset, tmp_path, rng, damage):
-    cache, kept = tmp_path / "unused.json", baselines.cache_path(dataset)
-    first = baselines.load_or_compute(dataset, cache)
+    kept = baselines.cache_path(dataset)
+    first = baselines.load_or_compute(dataset, None)["test"]
     if damage == "other data":
         other = write_dataset(tmp_path / "other", rng)
-        baselines.load_or_compute(other, cache)
+        baselines.load_or_compute(other, None)
         shutil.copy(baselines.cache_path(other), kept)
     elif damage == "other split":
         shutil.copy(kept, baselines.cache_path(dataset, "valid"))
-        found = baselines.load_or_compute(dataset, cache, split="valid")
-        assert found.split == "valid"
+        found = baselines.load_or_compute(dataset, None, splits=("valid",))
+        assert found["valid"].split == "valid"
         return
     else:
         kept.write_text({"not JSON": "{", "no keys": "{}", "list": "[1]"}[damage])
-    assert same(baselines.load_or_compute(dataset, cache), first)
+    assert same(baselines.load_or_compute(dataset, None)["test"], first)
     assert json.loads(kept.read_text())["fingerprints"] == dataset.fingerprints()

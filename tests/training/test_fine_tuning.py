@@ -312,7 +312,10 @@ def test_same_targets_go_on_from_the_source_and_resume_without_it(
     assert config["init"]["model"] == str(source.resolve())
     assert len(config["init"]["fingerprint"]) == 64
     page = (tmp_path / "whole" / "report.html").read_text()
-    assert f"Fine-tuned from <b>{source.resolve()}</b> (preset danq): all layers are copied" in page
+    assert (
+        f"Fine-tuned from <b>{source.resolve()}</b> (preset danq-fitted): all layers are copied"
+        in page
+    )
 
     step, calls = TrainingStep.__call__, []
 

@@ -21,6 +21,7 @@ from danq_keras.training.optimizers import (
     learning_rate_at,
     make_optimizer,
     share_above_epsilon,
+    warn_of_few_steps,
     warn_of_scaling,
 )
 
@@ -263,3 +264,20 @@ def test_warning_gives_the_linear_rate() -> None:
     assert message is not None
     assert "Batch size is 10 times and learning rate 1 times that of preset danq" in message
     assert "--learning-rate 0.01 with --set warmup_steps=1000" in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "steps", "n_targets", "warns"),
+    [
+        ({}, 322, 150, True),
+        ({}, 44_000, 150, False),
+        ({}, 322, 919, False),
+        ({"epsilon": 1e-10}, 322, 150, False),
+        ({"optimizer": "adam", "rho": None, "epsilon": None}, 322, 150, False),
+    ],
+)
+def test_a_large_epsilon_on_few_steps_is_said(changes, steps, n_targets, warns) -> None:
+    config = dataclasses.replace(DANQ.train, **changes)
+    line = warn_of_few_steps(config, steps_per_epoch=steps, n_targets=n_targets)
+    assert (line is not None) == warns
+    assert line is None or line.endswith("--preset danq-fitted.")

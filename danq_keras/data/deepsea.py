@@ -286,7 +286,7 @@ def sequence_blocks(path: Path) -> Generator[Bytes, None, None]:
             file that MATLAB wrote shows (L, 4, N) to h5py.
 
     Yields:
-        packed (n, L/2) uint8, in order, N rows in all.
+        packed (n, ceil(L/2)) uint8, in order, N rows in all.
 
     Raises:
         InputError: truncated, or another key, shape or value.

@@ -22,9 +22,8 @@ def describe_dataset(dataset: Dataset) -> str:
         positives = int(count_positives(split).sum())
         n_labels = split.n_windows * split.n_targets
         share = f"{positives / n_labels:.2%}" if n_labels else "NA"
-        lines.append(
-            f"  {name:<6}{split.n_windows:>12,}{positives:>17,}{share:>9}  {split.header.strands}"
-        )
+        counts = f"  {name:<6}{split.n_windows:>12,}{positives:>17,}{share:>9}"
+        lines.append(f"{counts}  {split.header.strands_meant}")
     lines += [
         f"source: {train.header.source}",
         f"created: {train.created} by danq_keras {train.package_version}",

@@ -2,8 +2,8 @@
 
 In: a `testxdata` file of the DeepSEA pipeline (HDF5 or MATLAB 5), a split file of a store, or a
 dataset folder; `sequence_inputs` adds FASTA and BED. Out: `Windows`, whose blocks are packed rows
-(n, L/2) uint8, in the input's order; memory does not grow with their number, except that MATLAB 5
-variables are read whole.
+(n, ceil(L/2)) uint8, in the input's order; memory does not grow with their number, except that
+MATLAB 5 variables are read whole.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -88,7 +88,7 @@ class Windows:
     """Windows to predict.
 
     `n_windows` rows of `window` bases; `both_strands` whether a row stands for its reverse
-    complement too; `blocks(first)` streams packed (n, L/2) uint8 from row `first` to the last;
+    complement too; `blocks(first)` streams packed (n, ceil(L/2)) uint8 from row `first` on;
     `columns(begin, end)` says where rows come from: `name` (n,) str, or `chrom` (n,) str with
     `start` and `end` (n,) int64, 0-based and half-open, of the windows and, of a BED file's
     features, `name` and `strand` (n,) str, or nothing; `text_bytes` bounds the UTF-8 length of each

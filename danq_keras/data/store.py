@@ -3,7 +3,7 @@
 `train.h5`, `valid.h5` and `test.h5` lie in a dataset folder. Each holds, contiguous and
 uncompressed:
 
-- `sequence` (N, L/2) uint8: packed one-hot rows, A,G,C,T (see `dna`)
+- `sequence` (N, ceil(L/2)) uint8: packed one-hot rows, A,G,C,T (see `dna`)
 - `labels` (N, ceil(T/8)) uint8: label bits; optional `ignore`, same shape: labels that do not count
 - `targets` (T,) UTF-8, unique; optional `target_cell_type`, `target_assay`, `target_treatment`,
   `target_group` (T,)
@@ -75,13 +75,18 @@ class StoreHeader:
         if self.strands not in (STRANDS_BOTH, STRANDS_AS_GIVEN):
             raise ValueError(f"strands is 'both' or 'as given'. Received: {self.strands!r}.")
 
+    @property
+    def strands_meant(self) -> str:
+        """Both, as given, or one where the assay sees no other."""
+        return "one, as given" if self.one_strand else self.strands
+
 
 @dataclass(frozen=True)
 class Rows:
     """A block of rows to append.
 
-    `sequence` (n, L/2) and `labels` (n, ceil(T/8)) packed uint8; `ignore` like labels; `chrom`
-    (n,) str and `start` (n,) int64 window starts, where the split has them.
+    `sequence` (n, ceil(L/2)) and `labels` (n, ceil(T/8)) packed uint8; `ignore` like labels;
+    `chrom` (n,) str and `start` (n,) int64 window starts, where the split has them.
     """
 
     sequence: Bytes

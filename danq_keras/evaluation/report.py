@@ -117,6 +117,7 @@ def _context(run: Path) -> dict[str, Any]:
         "preset": config.get("preset"),
         "source": config.get("source"),
         "init": config.get("init"),
+        "one_strand": config.get("dataset", {}).get("strands", "").startswith("one"),
         "missing": [name for name in PARTS[:-1] if not (run / name).is_file()],
         "settings": settings_sections(config),
         "environment": _flat(environment),

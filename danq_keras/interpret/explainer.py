@@ -112,7 +112,7 @@ class Explainer:
         self._gradients = tf.function(self._gradient, input_signature=signature, autograph=False)
 
     def scores(self, packed: Bytes) -> Floats:
-        """Scores (n, T) float32 of packed windows (n, L/2).
+        """Scores (n, T) float32 of packed windows (n, ceil(L/2)).
 
         Raises:
             InputError: one is not a finite number.

@@ -229,7 +229,7 @@ def _batches(blocks: Iterable[Bytes], size: int) -> Iterator[Bytes]:
 
 
 def _mostly_unknown(packed: Bytes) -> int:
-    """Rows (n, L/2) with fewer known bases, each a bit, than unknown ones."""
+    """Rows (n, ceil(L/2)) with fewer known bases, each a bit, than unknown ones."""
     known = np.bitwise_count(packed).sum(axis=1, dtype=np.int64)
     return int((known < packed.shape[1]).sum())
 

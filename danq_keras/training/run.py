@@ -316,7 +316,7 @@ def _print_header(preset: Preset, dataset: Dataset, trainer: Trainer, out: Path)
         synthetic,
         windows,
         dataset.window,
-        dataset.train.header.strands,
+        dataset.train.header.strands_meant,
         preset.model.n_targets,
     )
     log.info(

@@ -47,7 +47,7 @@ def describe_run(preset: Preset, dataset: Dataset, columns: list[int] | None) ->
             "path": str(dataset.folder.resolve()),
             "name": dataset.name,
             "source": header.source,
-            "strands": header.strands,
+            "strands": header.strands_meant,
             "windows": {name: dataset.split(name).n_windows for name in ("train", "valid", "test")},
             "fingerprints": dataset.fingerprints(),
         },

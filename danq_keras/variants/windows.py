@@ -73,8 +73,8 @@ class SkippedAllele(NamedTuple):
 class VariantBlock:
     """Successive records with the windows of their alleles.
 
-    `packed` (n, L/2) uint8; `alleles` (V,) are scored, with rows `ref_row` and `alt_row` (V,) int64
-    of `packed`; `skipped` are not; `records` holds each record with, for each of its alternative
+    `packed` (n, ceil(L/2)) uint8; `alleles` (V,) are scored, with rows `ref_row` and `alt_row`
+    (V,) int64 of `packed`; `skipped` are not; `records` holds each record with, for each of its alternative
     alleles, its index among `alleles` or None.
     """
 

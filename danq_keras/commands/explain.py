@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from danq_keras import __version__
-from danq_keras.commands.options import add_target_names
+from danq_keras.commands.options import add_model, add_target_names
 from danq_keras.data.sequence_inputs import Intervals
 from danq_keras.genome.bed import CHROM_NAMES
 from danq_keras.genome.fasta import Genome
@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", type=Path, metavar="MODEL", help="run folder or .keras file")
+    add_model(parser)
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument(
         "--locus", metavar="CHROM:START-END", help="one place, 1-based and inclusive"

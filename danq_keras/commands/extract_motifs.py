@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from danq_keras import __version__
-from danq_keras.commands.options import add_target_names
+from danq_keras.commands.options import add_model, add_target_names
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import refuse_unmarked
@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", type=Path, metavar="MODEL", help="run folder or .keras file")
+    add_model(parser)
     parser.add_argument(
         "--data", type=Path, required=True, metavar="DIR", help="dataset folder or DeepSEA bundle"
     )

@@ -1,10 +1,39 @@
 """Options that several commands share, and how their words are read."""
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from danq_keras.models.shipped import describe_shipped, model_place
 from danq_keras.system.errors import InputError
+
+
+class _ListModels(argparse.Action):
+    """Print the shipped networks and end, as --help does."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
+        super().__init__(
+            option_strings,
+            dest,
+            nargs=0,
+            default=argparse.SUPPRESS,
+            help="list the networks that come with the package, and end",
+        )
+
+    def __call__(self, parser: argparse.ArgumentParser, *_unused: Any) -> None:
+        print(describe_shipped())
+        parser.exit()
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add the argument MODEL and `--list-models`."""
+    parser.add_argument(
+        "model",
+        type=model_place,
+        metavar="MODEL",
+        help="run folder, .keras file, or name of a network that comes with the package",
+    )
+    parser.add_argument("--list-models", action=_ListModels)
 
 
 def add_target_names(parser: argparse.ArgumentParser) -> None:

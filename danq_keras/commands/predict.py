@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from danq_keras import __version__
-from danq_keras.commands.options import add_target_names
+from danq_keras.commands.options import add_model, add_target_names
 from danq_keras.data.inputs import Windows, open_windows
 from danq_keras.data.sequence_inputs import (
     Intervals,
@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", type=Path, metavar="MODEL", help="run folder or .keras file")
+    add_model(parser)
     parser.add_argument("input", type=Path, metavar="INPUT", help="windows, see below")
     parser.add_argument("output", type=Path, metavar="OUTPUT", help="what to write, see below")
     _add_input(parser.add_argument_group("input"))

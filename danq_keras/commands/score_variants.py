@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from danq_keras import __version__
-from danq_keras.commands.options import add_target_names
+from danq_keras.commands.options import add_model, add_target_names
 from danq_keras.genome.bed import CHROM_NAMES
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import InputError, require_library
@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", type=Path, metavar="MODEL", help="run folder or .keras file")
+    add_model(parser)
     parser.add_argument("vcf", type=Path, metavar="VCF", help="variants, plain, bgzip or gzip")
     parser.add_argument("--genome", type=Path, required=True, metavar="FA", help="FASTA file")
     output = parser.add_mutually_exclusive_group(required=True)

@@ -167,6 +167,10 @@ def evaluate_model(
     summary["split"] = how.split
     summary["overall"]["accuracy_pooled"] = _number(pooled.accuracy[0])
     summary["overall"]["f1_pooled"] = _number(pooled.f1[0])
+    counted = (table["positives"] >= how.min_positives) & (table["negatives"] > 0)
+    found = metrics.matthews(prediction.labels, prediction.probs, ignore=prediction.ignore)
+    mcc = found[counted.to_numpy()]
+    summary["overall"]["mcc"] = {"mean": float(mcc.mean()) if len(mcc) else None}
     summary["calibration"] = calibration_summary(
         calibrate(prediction.labels, prediction.probs, ignore=prediction.ignore),
         # Of all targets of the dataset, which decided what windows were kept.

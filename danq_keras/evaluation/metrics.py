@@ -224,6 +224,25 @@ def _interpolated(at: Ints, precision: Doubles, true_positives: Ints, above: Int
     return float(np.sum(at * (before + precision)) / (2 * true_positives[0]))
 
 
+def matthews(
+    labels: Flags, probs: Scores, *, ignore: Flags | None = None, threshold: float = 0.5
+) -> Doubles:
+    """Matthews correlation of each target (T,) at a threshold; NaN where a class is missing.
+
+    0 where every score is on one side of the threshold. The arguments are those of `evaluate`.
+    """
+    check_pair(labels, probs, ignore)
+    counts = np.ones(labels.shape, bool) if ignore is None else ignore == 0
+    positive, called = labels.astype(bool) & counts, (probs >= threshold) & counts
+    n, p, c, both = (
+        each.sum(axis=0, dtype=np.float64) for each in (counts, positive, called, positive & called)
+    )
+    product = p * (n - p) * c * (n - c)
+    found = np.zeros(len(n))
+    np.divide(n * both - p * c, np.sqrt(product), out=found, where=product > 0)
+    return np.where((p == 0) | (p == n), np.nan, found)
+
+
 def evaluate_pooled(labels: Flags, probs: Scores, *, ignore: Flags | None = None) -> TargetMetrics:
     """Figures over all labels of all targets together, as if of one target; see `evaluate`."""
     column = (-1, 1)

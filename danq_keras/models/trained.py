@@ -22,9 +22,10 @@ import numpy as np
 from danq_keras import __version__
 from danq_keras.data.deepsea import deepsea_targets
 from danq_keras.data.targets import Targets
+from danq_keras.models.shipped import model_place, shipped_models
 from danq_keras.recipes.config import ModelConfig
 from danq_keras.system.errors import InputError
-from danq_keras.system.files import PathLike
+from danq_keras.system.files import PathLike, atomic_output
 
 MEMBER = "danq_keras.json"
 DEEPSEA = "deepsea"
@@ -58,10 +59,21 @@ class TrainedModel:
         """
         return str(self.config.get("strands", "both"))
 
-    def save(self, path: PathLike) -> None:
-        """Write a .keras file that knows its targets and settings, in place of an earlier one."""
+    def save(self, path: PathLike, *, half: bool = False) -> None:
+        """Write a .keras file that knows its targets and settings, in place of an earlier one.
+
+        Args:
+            path: file to write, with the ending .keras.
+            half: whether to round the weights to 16 bits, for a file of half the size.
+        """
         kept = {key: self.config[key] for key in _DESCRIPTION if key in self.config}
-        save_model(self.network, Path(path), about=kept)
+        network = self.network
+        if half:
+            network = keras.models.clone_model(network)
+            network.set_weights([w.astype("f2").astype("f4") for w in self.network.get_weights()])
+        save_model(network, Path(path), about=kept)
+        if half:
+            _deflate(Path(path))
 
 
 _DESCRIPTION = ("preset", "model", "targets", "strands")
@@ -110,11 +122,24 @@ def save_model(model: keras.Model, path: Path, *, about: dict[str, Any] | None =
         temporary.unlink(missing_ok=True)
 
 
+def _deflate(path: Path) -> None:
+    """Pack the members of a .keras file; Keras stores them as they are, zeros and all."""
+    with zipfile.ZipFile(path) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    with (
+        atomic_output(path, overwrite=True) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file,
+    ):
+        for name, content in members.items():
+            file.writestr(zipfile.ZipInfo(name, _ZIP_DATE), content, zipfile.ZIP_DEFLATED)
+
+
 def load_model(path: PathLike, *, targets: TargetNames | None = None) -> TrainedModel:
-    """Open a run folder or a .keras file; a network of mixed precision then works in float32.
+    """Open a run folder, a .keras file or a shipped network; mixed precision becomes float32.
 
     Args:
-        path: the run folder, or the file.
+        path: the run folder, the file, or the name of a network that comes with the package,
+            such as "yeast" (see `shipped_models`).
         targets: names of the outputs of a file that does not know them: a list, a text file with
             one a line (the first column of a table), or "deepsea" for the 919 of DeepSEA. None
             for the file's own, its run folder's, or numbers.
@@ -126,7 +151,7 @@ def load_model(path: PathLike, *, targets: TargetNames | None = None) -> Trained
         InputError: nothing readable is there, it does not map (N, L, 4) to (N, T), or the names
             are not as many as the outputs, or not the file's own.
     """
-    place = Path(path)
+    place = model_place(path)
     file = place / "model.keras" if place.is_dir() else place
     if not file.is_file():
         runs = sorted(model.parent for model in place.glob("*/model.keras"))
@@ -134,7 +159,10 @@ def load_model(path: PathLike, *, targets: TargetNames | None = None) -> Trained
             raise InputError(
                 f"{place}: a folder of runs, not a run. Give one of those in it, such as {runs[0]}."
             )
-        raise InputError(f"{file}: no such model. Give a run folder or a .keras file.")
+        raise InputError(
+            f"{file}: no such model. Give a run folder, a .keras file, or the name of a network "
+            f"that comes with the package: {', '.join(shipped_models())}."
+        )
     try:
         network = keras.saving.load_model(file, compile=False)
     except (ValueError, OSError, TypeError) as error:

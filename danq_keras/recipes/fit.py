@@ -75,7 +75,7 @@ def fitted_sizes(*, window: int, n_targets: int, samples: int, batch_size: int) 
     - the pool is a 25th of the window, from 3 to 13, so that short windows keep about 20 positions;
     - windows are moved by up to 6 % of their length;
     - the dense layer is as wide as there are targets, from 96 to 925;
-    - beyond 100,000 samples the network is twice as wide, beyond 400,000 as wide as DanQ;
+    - beyond 100 million bases an epoch the network is twice as wide, beyond 400 million as DanQ;
     - training has about 13,000 steps, from 8 to 40 epochs; the learning rate rises in the first.
 
     Only the first row was measured at length: the wider networks are DanQ's own sizes and half.
@@ -90,8 +90,9 @@ def fitted_sizes(*, window: int, n_targets: int, samples: int, batch_size: int) 
         Setting → value.
     """
     steps = max(1, math.ceil(samples / batch_size))
-    filters, lstm_units = (128, 48) if samples <= 100_000 else (256, 96)
-    if samples > 400_000:
+    bases = samples * window
+    filters, lstm_units = (128, 48) if bases <= 100_000_000 else (256, 96)
+    if bases > 400_000_000:
         filters, lstm_units = 320, 320
     pool = min(13, max(3, window // 25))
     return {

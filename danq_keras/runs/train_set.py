@@ -55,12 +55,14 @@ class Several:
         jobs: runs at once, each with its share of the cores; None for 1.
         until_loss: losses, such as "0.21", or shares of the best, such as "2%", until which the
             epochs are counted; None for "1%".
+        fewest: the smallest number of repeats that is allowed.
     """
 
     repeats: int | None = None
     folds: int | None = None
     jobs: int | None = None
     until_loss: tuple[str, ...] | None = None
+    fewest: int = MINIMUM_REPEATS
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,8 +182,8 @@ def _check(several: Several) -> None:
         raise InputError(
             "`repeats` trains several seeds, `folds` several splits. Give one of them."
         )
-    if several.repeats is not None and several.repeats < MINIMUM_REPEATS:
-        raise InputError(f"`repeats`: at least {MINIMUM_REPEATS}. Received: {several.repeats}.")
+    if several.repeats is not None and several.repeats < several.fewest:
+        raise InputError(f"`repeats`: at least {several.fewest}. Received: {several.repeats}.")
     if several.jobs is not None and several.jobs < 1:
         raise InputError(f"`jobs`: at least 1. Received: {several.jobs}.")
     for text in several.until_loss or ():

@@ -61,6 +61,7 @@ def open_source(path: Path) -> Source:
         InputError: nothing readable is there, or it is no network of this package.
     """
     trained = load_model(path)
+    path = trained.path
     file = path / "model.keras" if path.is_dir() else path
     with file.open("rb") as handle:
         fingerprint = hashlib.file_digest(handle, "sha256").hexdigest()

@@ -74,8 +74,8 @@ class VariantBlock:
     """Successive records with the windows of their alleles.
 
     `packed` (n, ceil(L/2)) uint8; `alleles` (V,) are scored, with rows `ref_row` and `alt_row`
-    (V,) int64 of `packed`; `skipped` are not; `records` holds each record with, for each of its alternative
-    alleles, its index among `alleles` or None.
+    (V,) int64 of `packed`; `skipped` are not; `records` holds each record with, for each of its
+    alternative alleles, its index among `alleles` or None.
     """
 
     packed: Bytes

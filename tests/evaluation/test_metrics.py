@@ -280,3 +280,20 @@ def test_benchmark_prints_a_ratio(capsys):
     assert "scaled" not in capsys.readouterr().out
     with pytest.raises(InputError, match=r"--yardstick-targets: must be at least 1\. Received: 0"):
         benchmark("--yardstick-targets", "0")
+
+
+@pytest.mark.parametrize("hide", [False, True])
+def test_matthews_is_that_of_scikit_learn(rng, hide):
+    from sklearn.metrics import matthews_corrcoef
+
+    labels = rng.integers(0, 2, (80, 4), dtype=np.uint8)
+    probs = (0.3 * labels + 0.7 * rng.random((80, 4))).astype(np.float32)
+    labels[:, 2], probs[:, 3] = 0, 0.2
+    ignore = (rng.random((80, 4)) < 0.3).astype(np.uint8) if hide else None
+    found = metrics.matthews(labels, probs, ignore=ignore)
+    for target in (0, 1):
+        keep = slice(None) if ignore is None else ignore[:, target] == 0
+        expected = matthews_corrcoef(labels[keep, target], probs[keep, target] >= 0.5)
+        assert found[target] == pytest.approx(expected)
+    assert np.isnan(found[2])  # no positive
+    assert found[3] == 0  # nothing is called

@@ -10,6 +10,7 @@ COMMANDS = {
     "extract_motifs": "what the first layer's kernels have learned, and which motifs they match",
     "explain": "which bases a prediction rests on, and experiments with inserted motifs",
     "compare_aucs": "AUC tables against the paper's models, or against another table",
+    "compare_recipes": "presets on datasets with several seeds, in one table",
     "tune": "look for better sizes and dropout with Optuna",
     "import_weights": "weights of the old stack to a .keras model, and back",
     "benchmark": "speed and memory, each as a ratio to a yardstick of the same call",

@@ -17,6 +17,7 @@ from danq_keras.data.sequence_inputs import (
 )
 from danq_keras.genome.bed import CHROM_NAMES
 from danq_keras.genome.fasta import Genome
+from danq_keras.models.shipped import model_place
 from danq_keras.prediction.growing import partial_path
 from danq_keras.prediction.outputs import coverage, prediction_kind
 from danq_keras.system.command import command, name_flags, run_command
@@ -118,7 +119,7 @@ def _add_values(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--targets", metavar="A,B", help="targets by number or name (default: all)")
     group.add_argument(
         "--ensemble",
-        type=Path,
+        type=model_place,
         nargs="+",
         default=[],
         metavar="MODEL",

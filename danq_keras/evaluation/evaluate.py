@@ -2,7 +2,7 @@
 
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from danq_keras.data.bundle import open_dataset
-from danq_keras.data.store import Dataset
+from danq_keras.data.store import Dataset, Split
 from danq_keras.evaluation import metrics
 from danq_keras.evaluation.auc_tables import add_baselines, auc_table, summarise, write_auc_table
 from danq_keras.evaluation.baselines import load_or_compute
@@ -21,8 +21,9 @@ from danq_keras.evaluation.comparison import AucTable, compare_with_paper, has_d
 from danq_keras.evaluation.comparison_text import write_comparison
 from danq_keras.evaluation.report import write_report
 from danq_keras.models.backend import without_tf32
-from danq_keras.models.trained import TrainedModel, opened
+from danq_keras.models.trained import TrainedModel, check_ensemble, opened
 from danq_keras.prediction.predictor import SplitPrediction, SplitPredictor
+from danq_keras.recipes.config import PROBABILITY_CLIP
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import PathLike, write_json
 from danq_keras.system.terminal import log
@@ -97,6 +98,7 @@ def evaluate(
     split: str = "test",
     bootstrap: int = 0,
     min_positives: int = 1,
+    ensemble: Sequence[TrainedModel | PathLike] = (),
 ) -> EvaluationResult:
     """Test a network on a split of a dataset.
 
@@ -106,6 +108,8 @@ def evaluate(
         split: "train", "valid" or "test".
         bootstrap: resamples of the genome's 100-kb blocks for 95 % intervals; 0 for none.
         min_positives: positives from which a target counts in means and medians.
+        ensemble: more networks of the same targets, such as those of other seeds: the mean of all
+            probabilities is tested.
 
     Returns:
         Table, summary and prediction; `.save(folder)` and `.report(folder)` write them.
@@ -120,11 +124,16 @@ def evaluate(
     trained = opened(model)
     dataset = data if isinstance(data, Dataset) else open_dataset(data)
     how = Evaluation(split=split, bootstrap=bootstrap, min_positives=min_positives)
-    return evaluate_model(trained, dataset, how=how)
+    return evaluate_model(trained, dataset, how=how, ensemble=[opened(each) for each in ensemble])
 
 
 def evaluate_model(
-    model: TrainedModel, dataset: Dataset, *, how: Evaluation, cache: Path | None = None
+    model: TrainedModel,
+    dataset: Dataset,
+    *,
+    how: Evaluation,
+    cache: Path | None = None,
+    ensemble: Sequence[TrainedModel] = (),
 ) -> EvaluationResult:
     """Test a network on a split, thresholds chosen on the validation split.
 
@@ -135,6 +144,7 @@ def evaluate_model(
         dataset: open dataset with windows of the network's length.
         how: split, intervals and rules.
         cache: folder to keep the baselines in where the dataset's cannot be written.
+        ensemble: more networks of the same targets; the mean of all probabilities is tested.
 
     Raises:
         InputError: network and dataset differ in window or targets, or the split is empty.
@@ -143,7 +153,7 @@ def evaluate_model(
     split = dataset.split(how.split)
     if split.n_windows == 0:
         raise InputError(f"{split.path}: the split has no windows. Evaluate another `split`.")
-    predictor = SplitPredictor(model.network, batch_size=how.batch_size, columns=columns)
+    predictor = _Ensemble((model, *ensemble), dataset, how, columns)
     thresholds = None
     with without_tf32():
         if dataset.valid.n_windows:
@@ -177,6 +187,41 @@ def evaluate_model(
         unlabelled_share=float(np.mean(~np.any(split.labels, axis=1))),
     )
     return EvaluationResult(table, summary, prediction, model)
+
+
+class _Ensemble:
+    """Predicts splits with one network or several, whose probabilities are averaged."""
+
+    def __init__(
+        self,
+        models: Sequence[TrainedModel],
+        dataset: Dataset,
+        how: Evaluation,
+        columns: list[int] | None,
+    ) -> None:
+        self._orders = check_ensemble(models) if len(models) > 1 else [[]]
+        self._members = [
+            SplitPredictor(
+                model.network,
+                batch_size=how.batch_size,
+                columns=check_fit(model, dataset, columns if model is models[0] else None),
+            )
+            for model in models
+        ]
+
+    def __call__(self, split: Split, *, desc: str) -> SplitPrediction:
+        first, *others = [member(split, desc=desc) for member in self._members]
+        if not others:
+            return first
+        total = first.probs.astype(np.float64)
+        for each, order in zip(others, self._orders[1:], strict=True):
+            total += each.probs[:, order]
+        probs = (total / len(self._members)).astype(np.float32)
+        clipped = np.clip(probs.astype(np.float64), PROBABILITY_CLIP, 1 - PROBABILITY_CLIP)
+        losses = -np.log(np.where(first.labels > 0, clipped, 1 - clipped))
+        counts = None if first.ignore is None else first.ignore == 0
+        loss = float(np.mean(losses if counts is None else losses[counts]))
+        return SplitPrediction(probs, first.labels, first.ignore, loss)
 
 
 def _number(value: float) -> float | None:

@@ -76,7 +76,8 @@ def fitted_sizes(*, window: int, n_targets: int, samples: int, batch_size: int) 
     - windows are moved by up to 6 % of their length;
     - the dense layer is as wide as there are targets, from 96 to 925;
     - beyond 100 million bases an epoch the network is twice as wide, beyond 400 million as DanQ;
-    - training has about 13,000 steps, from 8 to 40 epochs; the learning rate rises in the first.
+    - training has about 13,000 steps, from 8 to 40 epochs; the learning rate rises in the first
+      third of the first: with a whole epoch the network passed counts of k-mers an epoch later.
 
     Only the first row was measured at length: the wider networks are DanQ's own sizes and half.
 
@@ -102,6 +103,6 @@ def fitted_sizes(*, window: int, n_targets: int, samples: int, batch_size: int) 
         "lstm_units": lstm_units,
         "dense_units": min(925, max(96, n_targets)),
         "epochs": min(40, max(8, round(13_000 / steps))),
-        "warmup_steps": steps,
+        "warmup_steps": max(1, steps // 3),
         "shift": round(0.06 * window),
     }

@@ -20,13 +20,15 @@ AVERAGED = {"weight_average": 0.9, "shift": 4, "optimizer": "adamw", "weight_dec
 
 def test_sizes_follow_the_data() -> None:
     yeast = fitted_sizes(window=1000, n_targets=150, samples=32_220, batch_size=100)
-    assert (yeast["pool_size"], yeast["shift"], yeast["warmup_steps"]) == (13, 60, 323)
+    assert (yeast["pool_size"], yeast["shift"], yeast["warmup_steps"]) == (13, 60, 107)
     assert (yeast["epochs"], yeast["dense_units"]) == (40, 150)
     short = fitted_sizes(window=101, n_targets=1, samples=10_000, batch_size=100)
     assert (101 - short["kernel_size"] + 1) // short["pool_size"] >= 20
     assert (short["epochs"], short["dense_units"], short["shift"]) == (40, 96, 6)
     large = fitted_sizes(window=1000, n_targets=2000, samples=1_000_000, batch_size=100)
     assert (large["filters"], large["epochs"], large["dense_units"]) == (320, 8, 925)
+    many = fitted_sizes(window=101, n_targets=16, samples=877_164, batch_size=100)
+    assert (many["filters"], many["epochs"], many["shift"]) == (128, 8, 6)  # few bases, all told
 
 
 @pytest.mark.parametrize("window", [1, 2, 5, 19, 20, 40, 101])
@@ -53,7 +55,7 @@ def test_chosen_where_nothing_is_named(tmp_path) -> None:
 def test_the_strand_as_given_is_one_sample(tmp_path) -> None:
     dataset = tiny.make_dataset(tmp_path / "data", n_train=2000)
     fitted, _ = fit_to_data(get_preset(FITTED), dataset, {})
-    assert fitted.train.warmup_steps == 40
+    assert fitted.train.warmup_steps == 13
     fitted, _ = fit_to_data(get_preset(FITTED), dataset, {"epochs": 3})
     assert (fitted.train.epochs, "epochs" in fitted.fitted) == (40, False)
 

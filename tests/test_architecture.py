@@ -44,6 +44,7 @@ HEAVY_MODULES = {
     "variants.scorer",
     "runs.train_set",
     "runs.one_run",
+    "runs.recipes",
     "tuning.worker",
     "system.tensorflow",
 }

@@ -16,6 +16,8 @@ from keras02 import (
 
 from danq_keras.models import legacy
 
+FORGET_GATE = ("backward.W_f", "backward.U_f", "backward.b_f")
+
 
 @pytest.mark.parametrize("wrapper", ["time", "seya"])
 def test_predictions_are_those_of_the_old_stack(wrapper):
@@ -40,19 +42,23 @@ def test_twenty_training_steps_are_those_of_the_old_stack(run):
         assert name == "conv.b" or not np.array_equal(initial[name], array), name
 
 
-@pytest.mark.parametrize(("run", "tied"), [("default_init", {0, 6}), ("golden_init", set())])
-def test_what_exceeds_rounding_are_kernels_whose_maximum_was_a_tie(run, tied):
-    """Why the final weights of one run are only within 5e-5.
+@pytest.mark.parametrize(
+    ("run", "tied", "clipped"), [("default_init", {0, 6}, set()), ("golden_init", set(), {7})]
+)
+def test_what_exceeds_rounding_was_a_tie_or_a_gate_at_its_kink(run, tied, clipped):
+    """Why some final weights are only within 5e-5.
 
     In steps 13 and 18 of `default_init` two windows of one pool differ by 2.4e-8 and 3.9e-8 under
-    kernels 0 and 6: which of them is the maximum, and gets the gradient, is decided by rounding.
-    Everything else agrees in both runs as far as float32 goes.
+    kernels 0 and 6: which of them is the maximum, and gets the gradient, is decided by rounding. In
+    step 15 of `golden_init` the backward LSTM's forget gate of unit 7 lies 6e-8 from where the hard
+    sigmoid is cut off, and whether it gets a gradient is decided likewise: some machines differ by
+    6.8e-6 there. Everything else agrees in both runs as far as float32 goes.
     """
     initial, _, expected = golden_run(run)
     _, final = take_golden_steps(golden_step(initial))
     kernels = np.abs(final["conv.W"] - expected["conv.W"]).max(axis=(1, 2, 3))
     assert set(np.flatnonzero(kernels > ROUNDING_BOUND)) <= tied
     for name in expected.keys() - {"conv.W"}:
-        np.testing.assert_allclose(
-            final[name], expected[name], rtol=0, atol=ROUNDING_BOUND, err_msg=name
-        )
+        apart = np.abs(final[name] - expected[name])
+        beyond = set(np.nonzero(apart > ROUNDING_BOUND)[-1].tolist())
+        assert beyond <= (clipped if name in FORGET_GATE else set()), (name, apart.max())

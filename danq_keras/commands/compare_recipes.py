@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from danq_keras import __version__
-from danq_keras.commands.options import read_pairs
+from danq_keras.commands.options import add_set, read_pairs
 from danq_keras.recipes.presets import FITTED, PRESETS
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import ChildFailedError
@@ -59,15 +59,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="runs at once, each with its share of the cores (default: %(default)s)",
     )
-    parser.add_argument(
-        "--set",
-        dest="pairs",
-        action="append",
-        nargs="+",
-        default=[],
-        metavar="KEY=VALUE",
-        help="settings of every run, such as epochs=5",
-    )
+    add_set(parser, "settings of every run, such as epochs=5")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
 
@@ -81,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     args = parser().parse_args(argv)
     set_up_logging()
-    settings = read_pairs(pair for group in args.pairs for pair in group)
+    settings = read_pairs(args.pairs)
     start_tensorflow()
     from danq_keras.runs.recipes import TABLE, compare_recipes, table_text
 

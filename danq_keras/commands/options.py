@@ -36,6 +36,24 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list-models", action=_ListModels)
 
 
+def add_set(group: Any, what: str) -> None:
+    """Add `--set`, which may be repeated; `read_pairs` reads what it gathers.
+
+    Args:
+        group: the parser, or a group of its arguments.
+        what: help text: which settings.
+    """
+    group.add_argument(
+        "--set",
+        dest="pairs",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help=what,
+    )
+
+
 def add_target_names(parser: argparse.ArgumentParser) -> None:
     """Add `--target-names`, for models that do not know the names of their targets."""
     parser.add_argument(

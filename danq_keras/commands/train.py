@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from danq_keras import __version__
-from danq_keras.commands.options import read_pairs
+from danq_keras.commands.options import add_set, read_pairs
 from danq_keras.recipes.presets import PRESETS
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import ChildFailedError, InputError
@@ -131,15 +131,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="EPOCHS",
         help="keep the convolution's weights in the first epochs",
     )
-    settings.add_argument(
-        "--set",
-        dest="pairs",
-        action="append",
-        nargs="+",
-        default=[],
-        metavar="KEY=VALUE",
-        help="any other setting of network or training, such as dropout_pool=0.1,0.3",
-    )
+    add_set(settings, "any other setting of network or training, such as dropout_pool=0.1,0.3")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
 
@@ -147,7 +139,7 @@ def parser() -> argparse.ArgumentParser:
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
     """The settings that the command line names, as text."""
     flags = {name: getattr(args, name) for name in _FLAGS if getattr(args, name) is not None}
-    return read_pairs((pair for group in args.pairs for pair in group), flags)
+    return read_pairs(args.pairs, flags)
 
 
 def _is_set(args: argparse.Namespace) -> bool:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from danq_keras import __version__
-from danq_keras.commands.options import read_pairs
+from danq_keras.commands.options import add_set, read_pairs
 from danq_keras.recipes.presets import PRESETS
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import ChildFailedError, InputError, require_library
@@ -78,15 +78,7 @@ def parser() -> argparse.ArgumentParser:
     search.add_argument(
         "--space", type=Path, metavar="FILE", help="JSON file of ranges, see --show-space"
     )
-    search.add_argument(
-        "--set",
-        dest="pairs",
-        action="append",
-        nargs="+",
-        default=[],
-        metavar="KEY=VALUE",
-        help="a setting that is fixed, and not searched",
-    )
+    add_set(search, "a setting that is fixed, and not searched")
     search.add_argument("--seed", metavar="N", help="of training and search (default: 0)")
     parser.add_argument(
         "--show-space", action="store_true", help="print the space as JSON, and end"
@@ -126,7 +118,7 @@ def main(argv: list[str] | None = None) -> int:
     timeout = None if args.timeout is None else read_time(args.timeout)
     fixed = {name: getattr(args, name) for name in ("epochs", "seed")}
     given = {name: value for name, value in fixed.items() if value is not None}
-    settings = read_pairs((pair for group in args.pairs for pair in group), given)
+    settings = read_pairs(args.pairs, given)
     require_library("optuna", "Optuna", program="tune_danq.py", extra="tune")
     from danq_keras.tuning.search import tune
 

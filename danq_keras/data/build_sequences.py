@@ -37,6 +37,7 @@ from danq_keras.data.store import (
     Rows,
     SplitWriter,
     StoreHeader,
+    check_strands,
     new_dataset,
     open_store,
 )
@@ -91,8 +92,7 @@ class SequenceSpec:
                 "`valid_fraction` and `test_fraction`: together below 1. Received: "
                 f"{self.valid_fraction} and {self.test_fraction}."
             )
-        if self.strands not in STRANDS:
-            raise InputError(f"`strands`: one of {', '.join(STRANDS)}. Received: {self.strands!r}.")
+        check_strands(self.strands)
         if self.conflicts not in CONFLICTS:
             raise InputError(
                 f"`conflicts`: one of {', '.join(CONFLICTS)}. Received: {self.conflicts!r}."

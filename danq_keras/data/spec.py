@@ -15,7 +15,7 @@ import pandas as pd
 
 from danq_keras.data.labels import PeakSource
 from danq_keras.data.negatives import Negatives
-from danq_keras.data.store import STRANDS
+from danq_keras.data.store import check_strands
 from danq_keras.genome.bed import CHROM_NAMES
 from danq_keras.system.errors import InputError, shorten
 from danq_keras.system.files import PathLike
@@ -148,8 +148,7 @@ class GenomeSpec:
                 "`expect_windows`: three numbers, of train, valid and test. Received: "
                 f"{self.expect_windows}."
             )
-        if self.strands not in STRANDS:
-            raise InputError(f"`strands`: one of {', '.join(STRANDS)}. Received: {self.strands!r}.")
+        check_strands(self.strands)
         if self.negatives is not None:
             Negatives.parse(self.negatives)
             for name in ("keep_unlabelled", "max_train"):

@@ -54,6 +54,16 @@ _VERIFY_BYTES = 1 << 24
 _COUNT_ROWS = 1 << 16
 
 
+def check_strands(choice: str) -> None:
+    """Refuse what is no key of `STRANDS`.
+
+    Raises:
+        InputError: it is none.
+    """
+    if choice not in STRANDS:
+        raise InputError(f"`strands`: one of {', '.join(STRANDS)}. Received: {choice!r}.")
+
+
 @dataclass(frozen=True)
 class StoreHeader:
     """What a split file says of itself: window and bin in bases, strands, targets, origin.

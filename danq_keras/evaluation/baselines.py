@@ -201,11 +201,13 @@ def load_or_compute(
         folder: a second place to keep them, such as the run's folder; None for none.
         splits: names of the splits that are scored.
         train_limit: windows of the training run, which the baselines share; None for all.
-        seed: number from which those windows are drawn.
+        seed: number from which those windows are drawn; without a limit it does not count.
 
     Returns:
         Split → baselines.
     """
+    if train_limit is None:
+        seed = 0  # every run on all windows has the same baselines
     limit = None if train_limit is None else [train_limit, seed]
     found: dict[str, Baselines] = {}
     fitted: FittedBaselines | None = None

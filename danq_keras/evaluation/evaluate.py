@@ -13,7 +13,13 @@ import pandas as pd
 from danq_keras.data.bundle import open_dataset
 from danq_keras.data.store import Dataset, Split
 from danq_keras.evaluation import metrics
-from danq_keras.evaluation.auc_tables import add_baselines, auc_table, summarise, write_auc_table
+from danq_keras.evaluation.auc_tables import (
+    add_baselines,
+    auc_table,
+    counted,
+    summarise,
+    write_auc_table,
+)
 from danq_keras.evaluation.baselines import load_or_compute
 from danq_keras.evaluation.bootstrap import bootstrap, genome_blocks
 from danq_keras.evaluation.calibration import calibrate, calibration_summary
@@ -166,7 +172,7 @@ def evaluate_model(
         cache,
         splits=(how.split,),
         train_limit=trained.get("train_limit"),
-        seed=trained.get("data_seed", 0) if trained.get("train_limit") else 0,
+        seed=trained.get("data_seed", 0),
     )[how.split]
     chosen = {name: each.subset(numbers) for name, each in baselines.figures.items()}
     table = add_baselines(_table(prediction, dataset, numbers, thresholds, how), chosen)
@@ -177,9 +183,8 @@ def evaluate_model(
     summary["split"] = how.split
     summary["overall"]["accuracy_pooled"] = _number(pooled.accuracy[0])
     summary["overall"]["f1_pooled"] = _number(pooled.f1[0])
-    counted = (table["positives"] >= how.min_positives) & (table["negatives"] > 0)
     found = metrics.matthews(prediction.labels, prediction.probs, ignore=prediction.ignore)
-    mcc = found[counted.to_numpy()]
+    mcc = found[counted(table, min_positives=how.min_positives)]
     summary["overall"]["mcc"] = {"mean": float(mcc.mean()) if len(mcc) else None}
     summary["calibration"] = calibration_summary(
         calibrate(prediction.labels, prediction.probs, ignore=prediction.ignore),

@@ -18,14 +18,14 @@ import pandas as pd
 from danq_keras.models.networks import build_network
 from danq_keras.recipes.presets import get_preset
 from danq_keras.runs.sets import read_run_set, set_kind
-from danq_keras.runs.statistics import read_target_tables, run_table, spread
-from danq_keras.runs.train_set import Several, train_set
+from danq_keras.runs.statistics import read_target_tables, spread
+from danq_keras.runs.train_set import Several, TrainedSet, train_set
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import PathLike, atomic_output
 from danq_keras.system.tables import read_table, write_tsv
 from danq_keras.system.terminal import log
 from danq_keras.training.request import TrainRequest
-from danq_keras.training.run_folder import is_complete, preset_from_config
+from danq_keras.training.run_folder import preset_from_config
 
 TABLE = "recipes.tsv"
 KMER = "k-mer regression"
@@ -89,10 +89,9 @@ def compare_recipes(
         for preset in presets:
             place = out / name / preset
             log.info("== %s on %s", preset, name)
-            _train(place, folder, preset, repeats, dict(settings or {}), jobs)
-            cells[name, preset] = _read(place, repeats)
+            trained = _train(place, folder, preset, repeats, dict(settings or {}), jobs)
+            cells[name, preset] = _cell(trained, repeats)
             table = recipe_table(cells, known)
-            out.mkdir(parents=True, exist_ok=True)
             with atomic_output(out / TABLE, overwrite=True) as temporary:
                 write_tsv(temporary, table)
     return table
@@ -100,25 +99,22 @@ def compare_recipes(
 
 def _train(
     place: Path, data: Path, preset: str, repeats: int, settings: dict[str, Any], jobs: int
-) -> None:
-    earlier = read_run_set(place) if set_kind(place) is not None else None
-    if earlier is not None:
-        repeats = max(repeats, len(earlier.numbers))
-        asked = TrainRequest(data=data, out=place, preset=preset, settings=settings, resume=True)
-    else:
-        asked = TrainRequest(data=data, out=place, preset=preset, settings=settings)
-    train_set(asked, Several(repeats=repeats, jobs=jobs, fewest=1))
+) -> TrainedSet:
+    resume = set_kind(place) is not None
+    if resume:
+        repeats = max(repeats, len(read_run_set(place).numbers))
+    asked = TrainRequest(data=data, out=place, preset=preset, settings=settings, resume=resume)
+    return train_set(asked, Several(repeats=repeats, jobs=jobs, fewest=1))
 
 
-def _read(place: Path, repeats: int) -> _Cell:
-    runs = read_run_set(place)
-    complete = {name: run for name, run in runs.runs.items() if is_complete(run, runs.config)}
-    chosen = dict(list(complete.items())[:repeats])
-    figures = run_table(chosen, seeds=runs.seeds[: len(chosen)], until=[])
-    tables = read_target_tables(chosen)
+def _cell(trained: TrainedSet, repeats: int) -> _Cell:
+    """The first `repeats` runs of a complete set."""
+    chosen = trained.runs[:repeats]
+    tables = read_target_tables({run.folder.name: run.folder for run in chosen})
     targets = pd.concat([table.set_index("name")["auroc"] for table in tables], axis=1).mean(axis=1)
-    model = preset_from_config(runs.config).model
-    return _Cell(figures, targets, build_network(model, initialise=False).count_params())
+    model = preset_from_config(chosen[0].config).model
+    parameters = build_network(model, initialise=False).count_params()
+    return _Cell(trained.tables.runs.iloc[:repeats], targets, parameters)
 
 
 def read_published(path: Path, names: Sequence[str]) -> pd.DataFrame:

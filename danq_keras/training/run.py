@@ -248,7 +248,7 @@ def _beside_kmers(trainer: Trainer, after_epoch: AfterEpoch | None) -> AfterEpoc
         trainer.run,
         splits=("valid", "test") if dataset.test.n_windows else ("valid",),
         train_limit=config.train_limit,
-        seed=config.data_seed if config.train_limit else 0,
+        seed=config.data_seed,
     )["valid"]
     columns = trainer.step.columns
     chosen = range(dataset.train.n_targets) if columns is None else columns

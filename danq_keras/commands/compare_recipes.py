@@ -46,6 +46,13 @@ def parser() -> argparse.ArgumentParser:
         "--repeats", type=int, default=3, metavar="N", help="seeds each (default: %(default)s)"
     )
     parser.add_argument(
+        "--init",
+        type=Path,
+        metavar="MODEL",
+        help="start every run from the weights of this run folder or .keras file, as train_danq.py "
+        "--init does",
+    )
+    parser.add_argument(
         "--published",
         type=Path,
         metavar="TSV",
@@ -85,6 +92,7 @@ def main(argv: list[str] | None = None) -> int:
             repeats=args.repeats,
             settings=settings,
             published=args.published,
+            init=args.init,
             jobs=args.jobs,
         )
     except ChildFailedError as error:

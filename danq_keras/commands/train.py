@@ -73,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="MODEL",
         help="start from the weights (and sizes) of this run folder or .keras file; the output "
-        "layer is new unless the targets are the same",
+        "layer is new unless MODEL has all the targets",
     )
     parser.add_argument(
         "--out", type=Path, metavar="RUN", help="run folder (default: runs/<preset>-<dataset>)"

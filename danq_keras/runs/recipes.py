@@ -51,6 +51,7 @@ def compare_recipes(
     repeats: int = 3,
     settings: Mapping[str, Any] | None = None,
     published: PathLike | None = None,
+    init: PathLike | None = None,
     jobs: int = 1,
 ) -> pd.DataFrame:
     """Train presets on datasets with several seeds, and write `recipes.tsv`.
@@ -64,6 +65,7 @@ def compare_recipes(
         published: table with the columns `data` (name of a dataset folder), `recipe`, `source`,
             `but_for` (in what it is not like for like), and `auroc`, `auprc`, `mcc` as far as they
             are known.
+        init: run folder or .keras file of the network that every run starts from.
         jobs: runs at once, each with its share of the cores.
 
     Returns:
@@ -89,22 +91,24 @@ def compare_recipes(
         for preset in presets:
             place = out / name / preset
             log.info("== %s on %s", preset, name)
-            trained = _train(place, folder, preset, repeats, dict(settings or {}), jobs)
+            resume = set_kind(place) is not None
+            asked = TrainRequest(
+                data=folder,
+                out=place,
+                preset=preset,
+                settings=dict(settings or {}),
+                init=None if init is None else Path(init),
+                resume=resume,
+            )
+            known_repeats = len(read_run_set(place).numbers) if resume else 0
+            trained = train_set(
+                asked, Several(repeats=max(repeats, known_repeats), jobs=jobs, fewest=1)
+            )
             cells[name, preset] = _cell(trained, repeats)
             table = recipe_table(cells, known)
             with atomic_output(out / TABLE, overwrite=True) as temporary:
                 write_tsv(temporary, table)
     return table
-
-
-def _train(
-    place: Path, data: Path, preset: str, repeats: int, settings: dict[str, Any], jobs: int
-) -> TrainedSet:
-    resume = set_kind(place) is not None
-    if resume:
-        repeats = max(repeats, len(read_run_set(place).numbers))
-    asked = TrainRequest(data=data, out=place, preset=preset, settings=settings, resume=resume)
-    return train_set(asked, Several(repeats=repeats, jobs=jobs, fewest=1))
 
 
 def _cell(trained: TrainedSet, repeats: int) -> _Cell:

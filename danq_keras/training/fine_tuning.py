@@ -242,11 +242,14 @@ def _listed(shapes: list[tuple[int, ...]] | None) -> str:
 
 
 def new_layers(source: Source, config: ModelConfig, targets: Targets) -> tuple[str, ...]:
-    """Names of the layers that cannot be the source's: none, the output, or dense and output."""
+    """Names of the layers that cannot be the source's: none, the output, or dense and output.
+
+    The output is the source's when all the targets are among those of the source.
+    """
     if config.window != source.settings["window"]:
         return HEAD_LAYERS
-    same = sorted(source.trained.targets.names) == sorted(targets.names)
-    return () if same else OUTPUT_LAYERS
+    known = set(targets.names) <= set(source.trained.targets.names)
+    return () if known else OUTPUT_LAYERS
 
 
 def copy_weights(
@@ -264,7 +267,7 @@ def copy_weights(
         if not layer.weights or layer.name in new:
             continue
         weights = source.trained.network.get_layer(layer.name).get_weights()
-        if layer.name in OUTPUT_LAYERS:  # the same targets, maybe in another order
+        if layer.name in OUTPUT_LAYERS:  # of the source's targets ours, in our order
             position = {name: i for i, name in enumerate(source.trained.targets.names)}
             order = [position[name] for name in targets.names]
             weights = [part[..., order] for part in weights]
@@ -276,13 +279,13 @@ def describe_start(record: Mapping[str, Any], config: ModelConfig) -> str:
     known = f"preset {record['preset']}, " if record["preset"] else ""
     line = f"Fine-tuned from {record['model']} ({known}SHA-256 {record['fingerprint'][:12]}…): "
     if not record["new_layers"]:
-        return line + "all layers are copied, the targets are the same"
+        return line + "all layers are copied, it has all these targets"
     if "dense" in record["new_layers"]:
         return (
             f"{line}dense and output layer are new, as windows have {config.window} bases here and "
             f"{record['window']} there"
         )
     return (
-        f"{line}the output layer is new, as the targets ({config.n_targets} here, "
-        f"{record['n_targets']} there) are not the same by name"
+        f"{line}the output layer is new, as not all targets here ({config.n_targets}) are among "
+        f"those there ({record['n_targets']}) by name"
     )

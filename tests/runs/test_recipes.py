@@ -98,6 +98,8 @@ def test_a_comparison_goes_on_and_grows(tmp_path, run_script, capsys):
     row = table[table["recipe"] == "danq-fitted"].iloc[0]
     assert row["seeds"] == 2
     assert row["auroc_low"] < row["auroc"] < row["auroc_high"]
+    with pytest.raises(InputError, match="was started without `init`"):
+        compare_recipes(out, data[:1], ["danq-fitted"], init=out / "a" / "danq-fitted" / "seed-0")
     fewer = compare_recipes(out, data[:1], ["danq-fitted"], repeats=1, settings=SETTINGS)
     again = fewer[fewer["recipe"] == "danq-fitted"]["auroc"].iloc[0]
     assert again == pytest.approx(ours["auroc"].iloc[0], abs=1e-6)

@@ -189,11 +189,24 @@ def test_the_same_targets_in_another_order(tmp_path):
     np.testing.assert_allclose(ours, theirs[:, [2, 0, 1]], atol=1e-7)
 
 
+def test_some_of_the_targets_keep_their_outputs(tmp_path):
+    source = source_of(tmp_path / "run", tiny.preset().model)
+    config = tiny.preset(n_targets=2).model
+    targets = Targets(("target2", "target0"))
+    assert new_layers(source, config, targets) == ()
+    model = build_network(config, seed=9)
+    copy_weights(source, model, targets, new=())
+    ours, theirs = (
+        predictions(each, np.random.default_rng(0)) for each in (model, source.trained.network)
+    )
+    np.testing.assert_allclose(ours, theirs[:, [2, 0]], atol=1e-7)
+
+
 @pytest.mark.parametrize(
     ("changes", "names", "new"),
     [
         ({}, ("target0", "target1", "CTCF"), ("logits",)),
-        ({"n_targets": 2}, NAMES[:2], ("logits",)),
+        ({"n_targets": 2}, (NAMES[0], "CTCF"), ("logits",)),
         ({"window": 80}, NAMES, ("dense", "logits")),
     ],
 )
@@ -232,7 +245,7 @@ def test_the_header_says_what_is_new(tmp_path):
     lines = [describe_start(source.record(new), config) for new in ((), ("logits",))]
     lines.append(describe_start(source.record(("dense", "logits")), config))
     assert "all layers are copied" in lines[0]
-    assert "output layer is new, as the targets (2 here, 3 there)" in lines[1]
+    assert "output layer is new, as not all targets here (2) are among those there (3)" in lines[1]
     assert "dense and output layer are new, as windows have 80 bases here and 60" in lines[2]
     assert all(str(tmp_path / "run") in line and source.fingerprint[:12] in line for line in lines)
 
@@ -342,11 +355,11 @@ def test_same_targets_go_on_from_the_source_and_resume_without_it(
 
 
 def test_other_targets_and_a_run_without_checkpoint(trained, tmp_path, command):
-    other = tiny.make_dataset(tmp_path / "other", n_targets=2).folder
+    other = tiny.make_dataset(tmp_path / "other", n_targets=4).folder
     tuned = tmp_path / "tuned"
     status, err = command("--data", other, "--init", trained, *OPTIONS, "--out", tuned)
     assert status == 0
-    assert "the output layer is new, as the targets (2 here, 3 there)" in err
+    assert "the output layer is new, as not all targets here (4) are among those there (3)" in err
     assert "before the first step" not in err
     assert "new are the layers logits" in (tuned / "report.html").read_text()
 

@@ -107,7 +107,7 @@ def faults_named(path: Path) -> Iterator[None]:
         raise fault from error
 
 
-def reason_of(error: BaseException) -> str:
+def reason_of(error: object) -> str:
     """The first words of an error on one line, without control characters."""
     text = one_line(error) or type(error).__name__
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:300])

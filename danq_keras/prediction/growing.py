@@ -85,7 +85,7 @@ class GrowingFile:
         ValueError: it is no such file.
     """
 
-    def __init__(self, file: h5py.File, values: Sequence[str]) -> None:
+    def __init__(self, file: h5py.File, values: Sequence[str], *, resumed: bool) -> None:
         self._file = file
         self._path = Path(file.filename)
         self._values = values
@@ -98,6 +98,7 @@ class GrowingFile:
         if len(n_rows) != 1 or not 0 <= self.rows_done <= min(n_rows):
             raise ValueError(f"{self.rows_done} rows are done of {min(n_rows)}")
         self.n_rows = min(n_rows)
+        self._resumed = resumed
         self._sums: dict[str, Any] = {}
         if self.rows_done and "sha256" in progress:
             self._sums = self._check_rows(progress["sha256"])
@@ -109,6 +110,8 @@ class GrowingFile:
         sums = {}
         for name in expected:
             dataset, sums[name] = array(self._file, name), hashlib.sha256()
+            if len(dataset) != self.n_rows:
+                raise ValueError(f"{len(dataset)} values of {name!r} for {self.n_rows} rows")
             step = max(1, _CHECKED_BYTES // max(1, dataset.nbytes // max(1, len(dataset))))
             for begin in range(0, self.rows_done, step):
                 block = dataset[begin : min(begin + step, self.rows_done)]
@@ -120,7 +123,7 @@ class GrowingFile:
     def append(self, values: Mapping[str, Floats], coordinates: Mapping[str, Any]) -> None:
         """Write the next rows, and every `SAVE_SECONDS` also how many there are."""
         n = len(values[self._values[0]])
-        with signals_deferred(), faults_named(self._path):
+        with signals_deferred(), self._guarded():
             for name in self._values:
                 self._put(name, values[name])
             for name, column in coordinates.items():
@@ -131,6 +134,12 @@ class GrowingFile:
             self.rows_done += n
         if time.monotonic() - self._saved > SAVE_SECONDS:
             self.save()
+
+    def _guarded(self) -> contextlib.AbstractContextManager[None]:
+        """What h5py raises as errors for the user: in a file gone on with, it may be damaged."""
+        if self._resumed:
+            return damage_told(self._path, *_UNFINISHED)
+        return faults_named(self._path)
 
     def _put(self, name: str, values: Any) -> None:
         dataset = self._file[name]
@@ -147,7 +156,7 @@ class GrowingFile:
         """Make the rows so far those that a later process goes on from."""
         done = {"rows_done": self.rows_done, "rows_unknown": self.n_unknown}
         sums = {name: digest.hexdigest() for name, digest in self._sums.items()}
-        with signals_deferred(), faults_named(self._path):
+        with signals_deferred(), self._guarded():
             self._file.flush()  # the rows are on their way before their number is
             # In one attribute, as a kill may come between two.
             progress = done | ({"sha256": sums} if sums else {})
@@ -190,10 +199,11 @@ def growing_output(
         out.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise InputError(f"{out}: its parent is not a folder. Choose another place.") from error
+    resumed = path.exists() and not overwrite
     file = _open(path, contents, create, resume=resume, overwrite=overwrite)
     try:
         with damage_told(path, *_UNFINISHED):
-            growing = GrowingFile(file, contents.values)
+            growing = GrowingFile(file, contents.values, resumed=resumed)
     except BaseException:
         with contextlib.suppress(OSError, RuntimeError):
             file.close()

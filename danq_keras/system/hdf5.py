@@ -50,8 +50,6 @@ _MACHINE = {
     errno.EACCES,
     errno.EPERM,
     errno.ENOENT,
-    errno.EISDIR,
-    errno.ENOTDIR,
     errno.ENAMETOOLONG,
     errno.EMFILE,
     errno.ENFILE,

@@ -165,13 +165,13 @@ def write_halves(blocks: Iterator[Rows], path: Path, header: StoreHeader, *, n_r
         _write(path, header, STRANDS_AS_GIVEN, n_rows, stream.take(n_rows))
         return STRANDS_AS_GIVEN
     _write(path, header, STRANDS_BOTH, half, stream.take(half))
-    with h5py.File(path, "r") as forward:
+    with h5py.File(path, "r", locking=False) as forward:
         n_matched, different = _compare_reverse(forward, stream.take(half), header.window)
     if different is None:
         return STRANDS_BOTH
     first = path.with_name(f"{path.name}.forward")
     path.rename(first)
-    with h5py.File(first, "r") as forward:
+    with h5py.File(first, "r", locking=False) as forward:
         rows = itertools.chain(
             _stored(forward, half),
             # What matched so far is known, so that the source need not be read again.

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from danq_keras.data import deepsea, store
 from danq_keras.genome.dna import Bytes
 from danq_keras.system.errors import InputError
+from danq_keras.system.hdf5 import open_hdf5
 
 Columns: TypeAlias = dict[str, npt.NDArray[Any]]
 
@@ -153,9 +154,9 @@ def _is_store(path: Path) -> bool:
     if not h5py.is_hdf5(path):
         return False
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path, "HDF5 file", "Get the file again.") as file:
             return bool(file.attrs.get("format") == store.FORMAT)
-    except (OSError, RuntimeError):  # damaged: the reader of .mat files says how
+    except InputError:  # damaged: the reader of .mat files says how
         return False
 
 

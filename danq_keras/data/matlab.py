@@ -29,20 +29,13 @@ import scipy.io.matlab
 
 from danq_keras.genome.dna import Bytes
 from danq_keras.system.errors import InputError
+from danq_keras.system.hdf5 import array, check_sound, damage_told, reason_of
 from danq_keras.system.threads import one_ahead
 
 BLOCK_BYTES = 1 << 26
 DIRECT_BYTES = 1 << 28  # the largest slab of whole chunks that is read at once
-_MATLAB5_ERRORS = (
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    EOFError,
-    NotImplementedError,
-    zlib.error,
-    scipy.io.matlab.MatReadError,
-)
+_MATLAB5_ERRORS = (EOFError, zlib.error, scipy.io.matlab.MatReadError)  # beside HDF5's
+_KIND = ".mat or HDF5 file, or a truncated one", "Get the file again."
 
 Advance = Callable[[int], object]
 
@@ -63,22 +56,13 @@ class Place:
 
 
 @contextlib.contextmanager
-def _damaged(
-    path: Path, errors: tuple[type[Exception], ...] = (OSError, RuntimeError)
-) -> Iterator[None]:
+def _damaged(path: Path) -> Iterator[None]:
     """Turn the libraries' many ways to say that a file is damaged into one line."""
-    try:
-        yield
-    except InputError:
-        raise
-    except (PermissionError, FileNotFoundError):
-        raise
-    except errors as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(
-            f"{path}: not a readable .mat or HDF5 file, or a truncated one ({reason}). "
-            "Get the file again."
-        ) from error
+    with damage_told(path, *_KIND):
+        try:
+            yield
+        except _MATLAB5_ERRORS as error:
+            raise ValueError(reason_of(error)) from error
 
 
 def pack_bits(rows: npt.NDArray[Any], place: Place, first: int = 0) -> Bytes:
@@ -157,16 +141,13 @@ class MatFile:
         self._shapes: dict[str, tuple[int, ...]] = {}
         if not path.is_file():
             raise InputError(f"{path}: no such file. Check the path.")
-        with _damaged(path, _MATLAB5_ERRORS):
+        with _damaged(path):
             with path.open("rb"):  # says why, where h5py would only say no
                 pass
             if h5py.is_hdf5(path):
-                self._file = h5py.File(path, "r")
-                items = dict(self._file.items())
-                self._shapes = {
-                    key: item.shape for key, item in items.items() if isinstance(item, h5py.Dataset)
-                }
-                self._kinds = {key: items[key].dtype.kind in "buif" for key in self._shapes}
+                check_sound(path, *_KIND)
+                self._file = h5py.File(path, "r", locking=False)
+                self._list_hdf5(self._file)
             else:
                 listed = scipy.io.whosmat(path, appendmat=False)
                 self._shapes = {key: tuple(shape) for key, shape, _ in listed}
@@ -174,6 +155,18 @@ class MatFile:
                     key: kind not in ("char", "cell", "struct", "object", "sparse", "function")
                     for key, _, kind in listed
                 }
+
+    def _list_hdf5(self, file: h5py.File) -> None:
+        links = {key: file.get(key, getlink=True) for key in file}
+        items = {
+            key: file[key] for key, link in links.items() if not isinstance(link, h5py.ExternalLink)
+        }
+        self._shapes = {
+            key: item.shape
+            for key, item in items.items()
+            if isinstance(item, h5py.Dataset) and item.shape is not None
+        }
+        self._kinds = {key: items[key].dtype.kind in "buif" for key in self._shapes}
 
     @property
     def is_hdf5(self) -> bool:
@@ -191,13 +184,16 @@ class MatFile:
             InputError: there is no such variable, or it does not hold numbers.
         """
         if key not in self._shapes:
-            held = ", ".join(self._shapes) or "nothing"
+            held = reason_of(", ".join(self._shapes)) if self._shapes else "nothing"
             raise InputError(
                 f"{self.path}: expected the key {key!r}, received: {held}. "
                 "Is this the right file, and complete?"
             )
         if not self._kinds[key]:
             raise InputError(f"{Place(self.path, key)} must be numbers. Use the original file.")
+        if self._file is not None:
+            with _damaged(self.path):
+                array(self._file, key)
         return self._shapes[key]
 
     def attribute(self, name: str) -> Any:
@@ -257,7 +253,7 @@ class MatFile:
 
 def _matlab5_blocks(place: Place, advance: Advance) -> Iterator[Bytes]:
     """Read, pack and let go of a whole variable, so that two are never in memory."""
-    with _damaged(place.path, _MATLAB5_ERRORS):
+    with _damaged(place.path):
         loaded = scipy.io.loadmat(place.path, variable_names=[place.key], appendmat=False)
         values = loaded.pop(place.key)
     n_samples = values.shape[0]

@@ -7,9 +7,7 @@ writes it and three times where it is small enough to be compressed.
 
 import contextlib
 import datetime
-import errno
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ import scipy.io
 from danq_keras.data.matlab import Advance, ignore_progress
 from danq_keras.genome.dna import Bytes
 from danq_keras.system.errors import InputError
+from danq_keras.system.hdf5 import machine_fault
 
 MATLAB5_MAX_BYTES = (1 << 31) - 1  # Source: MATLAB's limit of a variable in a version 5 file
 _CHUNK_SAMPLES = 128
@@ -70,7 +69,7 @@ def write_matlab73(
     """
     # Without a chunk cache a full disk shows when a chunk is written: HDF5 crashes when it cannot
     # write the cached ones as it closes the file.
-    new_file = h5py.File(path, "x", userblock_size=512, rdcc_nbytes=0)
+    new_file = h5py.File(path, "x", locking=False, userblock_size=512, rdcc_nbytes=0)
     with _complete_hdf5(new_file) as file:
         file.attrs.update(attributes or {})
         for variable in variables:
@@ -100,8 +99,9 @@ def _complete_hdf5(file: h5py.File) -> Iterator[h5py.File]:
     except BaseException as error:
         with contextlib.suppress(OSError, RuntimeError):  # the first error is the one to show
             file.close()
-        if f"errno = {errno.ENOSPC}" in str(error):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path) from error
+        fault = machine_fault(error, Path(path))
+        if fault is not None:
+            raise fault from error
         raise
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 
@@ -23,6 +22,7 @@ from danq_keras.models.trained import TrainedModel, opened, window_of
 from danq_keras.system.arrays import Floats
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import PathLike, atomic_output
+from danq_keras.system.hdf5 import new_hdf5
 from danq_keras.system.terminal import progress
 
 METHODS = ("effects", "gradients")
@@ -111,7 +111,7 @@ class Explanation:
         loci = [self._locus(row) for row in range(len(self.codes))]
         with (
             atomic_output(Path(path), overwrite=overwrite) as temporary,
-            h5py.File(temporary, "w") as file,
+            new_hdf5(temporary) as file,
         ):
             create_arrays(file, loci, self.targets, list(values))
             for name, array in {"codes": self.codes, "scores": self.scores, **values}.items():

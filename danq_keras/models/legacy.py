@@ -37,6 +37,7 @@ from danq_keras.recipes.presets import get_preset
 from danq_keras.system.arrays import Floats
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import PathLike, atomic_output
+from danq_keras.system.hdf5 import new_hdf5, open_hdf5, read_array, reason_of
 
 LAYERS = {"danq": (10, (0, 3, 6, 8)), "danq-jaspar": (8, (0, 3, 6, 7))}
 """Preset → number of layers and the positions of convolution, BLSTM, dense, output."""
@@ -204,14 +205,8 @@ def read_old_weights(path: Path, preset: str) -> dict[str, Floats]:
             f"{path}: this is a file of today's Keras. The importer reads weights saved by Keras "
             "0.2.0; a .keras file is used as it is by every command."
         )
-    try:
-        with h5py.File(path, "r") as file:
-            return _read(path, file, preset)
-    except (OSError, KeyError, RuntimeError) as error:  # h5py has all three for damaged files
-        raise InputError(
-            f"{path}: not a readable HDF5 file ({str(error).splitlines()[0]}). Give the .hdf5 "
-            "that the old stack saved."
-        ) from error
+    with open_hdf5(path, "HDF5 file", "Give the .hdf5 that the old stack saved.") as file:
+        return _read(path, file, preset)
 
 
 def _read(path: Path, file: h5py.File, preset: str) -> dict[str, Floats]:
@@ -225,7 +220,7 @@ def _read(path: Path, file: h5py.File, preset: str) -> dict[str, Floats]:
             f"not.{hint} Give the .hdf5 that the old stack saved."
         )
     n_layers, places = LAYERS[preset]
-    found = str(file.attrs["nb_layers"])
+    found = reason_of(file.attrs["nb_layers"])
     if found != str(n_layers):
         others = [name for name, (n, _) in LAYERS.items() if found == str(n)]
         hint = f" Try `preset={others[0]}`." if others else ""
@@ -233,7 +228,9 @@ def _read(path: Path, file: h5py.File, preset: str) -> dict[str, Floats]:
     expected = dict(zip(places, array_names(), strict=True))
     arrays: dict[str, Floats] = {}
     for number in range(n_layers):
-        group = file.get(f"layer_{number}")
+        name = f"layer_{number}"
+        linked = isinstance(file.get(name, getlink=True), h5py.ExternalLink)
+        group = None if linked else file.get(name)
         if not isinstance(group, h5py.Group):
             raise InputError(
                 f"{path}: the group 'layer_{number}' is missing. Is the file complete?"
@@ -241,7 +238,9 @@ def _read(path: Path, file: h5py.File, preset: str) -> dict[str, Floats]:
         arrays |= _read_layer(path, group, expected.get(number, ()))
     extra = sorted(set(file) - {f"layer_{number}" for number in range(n_layers)})
     if extra:
-        raise InputError(f"{path}: unexpected group {extra[0]!r}. Is it a file of another network?")
+        raise InputError(
+            f"{path}: unexpected group {extra[0][:80]!r}. Is it a file of another network?"
+        )
     return arrays
 
 
@@ -257,13 +256,13 @@ def _read_layer(path: Path, group: h5py.Group, names: tuple[str, ...]) -> dict[s
         )
     arrays: dict[str, Floats] = {}
     for name, param in zip(names, wanted, strict=True):
-        stored = group[param]
+        stored = group.get(param)
         if not isinstance(stored, h5py.Dataset) or stored.dtype.kind != "f" or not stored.size:
             raise InputError(
                 f"{path}: {layer}/{param} ({name}): expected an array of floating-point numbers, "
                 f"received {stored!r}. Is it a file of another network?"
             )
-        arrays[name] = np.asarray(stored, np.float32)
+        arrays[name] = read_array(group, param, kinds="f").astype(np.float32)
     return arrays
 
 
@@ -418,7 +417,7 @@ def write_old_weights(
     """
     n_layers, places = LAYERS[preset]
     named = dict(zip(places, array_names(), strict=True))
-    with atomic_output(path, overwrite=overwrite) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_output(path, overwrite=overwrite) as temporary, new_hdf5(temporary) as file:
         file.attrs["nb_layers"] = n_layers
         for number in range(n_layers):
             group = file.create_group(f"layer_{number}")

@@ -22,10 +22,12 @@ import numpy as np
 from danq_keras import __version__
 from danq_keras.data.deepsea import deepsea_targets
 from danq_keras.data.targets import Targets
+from danq_keras.models.archive import load_network, model_damage_told
 from danq_keras.models.shipped import model_place, shipped_models
 from danq_keras.recipes.config import ModelConfig
-from danq_keras.system.errors import InputError
-from danq_keras.system.files import PathLike, atomic_output
+from danq_keras.system.errors import InputError, one_line
+from danq_keras.system.files import PathLike, atomic_output, replace_durably
+from danq_keras.system.hdf5 import machine_fault
 
 MEMBER = "danq_keras.json"
 DEEPSEA = "deepsea"
@@ -76,7 +78,7 @@ class TrainedModel:
             _deflate(Path(path))
 
 
-_DESCRIPTION = ("preset", "model", "targets", "strands")
+_DESCRIPTION = {"preset": str, "model": dict, "targets": list, "strands": str}
 
 
 def describe_network(
@@ -117,7 +119,12 @@ def save_model(model: keras.Model, path: Path, *, about: dict[str, Any] | None =
             content = {"package": "danq_keras", "version": __version__, **about}
             with zipfile.ZipFile(temporary, "a") as file:
                 file.writestr(zipfile.ZipInfo(MEMBER, _ZIP_DATE), json.dumps(content, indent=1))
-        temporary.replace(path)
+        replace_durably(temporary, path)
+    except (OSError, RuntimeError) as error:
+        fault = machine_fault(error, path)
+        if fault is None:
+            raise
+        raise fault from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -163,17 +170,7 @@ def load_model(path: PathLike, *, targets: TargetNames | None = None) -> Trained
             f"{file}: no such model. Give a run folder, a .keras file, or the name of a network "
             f"that comes with the package: {', '.join(shipped_models())}."
         )
-    try:
-        network = keras.saving.load_model(file, compile=False)
-    except (ValueError, OSError, TypeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{file}: not a readable Keras model ({reason}).") from error
-    shapes = network.input_shape, network.output_shape
-    if [len(shape) for shape in shapes] != [3, 2] or network.input_shape[2] != 4:
-        raise InputError(
-            f"{file}: a model maps (N, L, 4) to (N, T). Received: {network.input_shape} to "
-            f"{network.output_shape}."
-        )
+    network = load_network(file)
     for layer in network._flatten_layers():  # cells of LSTMs too
         if layer.compute_dtype in _HALF:
             layer.dtype_policy = "float32"
@@ -200,16 +197,19 @@ def read_about(file: Path) -> dict[str, Any]:
     """
     if not zipfile.is_zipfile(file):
         return {}
-    with zipfile.ZipFile(file) as members:
+    with model_damage_told(file), zipfile.ZipFile(file) as members:
         if MEMBER not in members.namelist():
             return {}
-        try:
-            content = json.loads(members.read(MEMBER))
-            return {key: content[key] for key in _DESCRIPTION if key in content}
-        except (ValueError, TypeError, zipfile.BadZipFile) as error:
-            raise InputError(f"{file}: its {MEMBER} is damaged ({error}). Train it again.") from (
-                error
-            )
+        content = json.loads(members.read(MEMBER))
+        if not isinstance(content, dict):
+            raise ValueError(f"its {MEMBER} is damaged: no JSON object")
+        about = {key: content[key] for key in _DESCRIPTION if key in content}
+        for key, kind in _DESCRIPTION.items():
+            if about.get(key) is not None and not isinstance(about[key], kind):
+                raise ValueError(f"its {MEMBER} is damaged: {key!r} must be a {kind.__name__}")
+        if not all(isinstance(name, str) for name in about.get("targets") or ()):
+            raise ValueError(f"its {MEMBER} is damaged: the names of targets must be texts")
+    return about
 
 
 def _with_names(
@@ -293,8 +293,10 @@ def window_of(model: TrainedModel) -> int:
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not a JSON file ({error}). Restore or remove it.") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path}: not a JSON file ({one_line(error)}). Restore or remove it."
+        ) from error
     return config if isinstance(config, dict) else {}
 
 

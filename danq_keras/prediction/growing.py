@@ -3,7 +3,9 @@
 While it grows it is `<OUT>.partial`: `pred` or `embedding` (N, K) float32 and what else is
 predicted, the rows' `name`, or `chrom`, `start`, `end`, and the number of rows done. It becomes
 `OUT` (.h5), or a table (.tsv, .tsv.gz) or bigWig tracks are written from it, so that any of them
-can be continued after a stop and none needs more memory for more rows.
+can be continued after a stop and none needs more memory for more rows. With the number of rows done
+goes the SHA-256 of what each dataset holds of them: a file in which one of these values has changed
+is not continued.
 
 A bigWig value covers the STEP bases around the centre of its window; nothing covers the first and
 last (L - STEP)/2 bases of a sequence.
@@ -25,13 +27,25 @@ import numpy as np
 from danq_keras import __version__
 from danq_keras.system.arrays import Floats
 from danq_keras.system.errors import InputError, Terminated
-from danq_keras.system.files import refuse_existing
+from danq_keras.system.files import refuse_existing, replace_durably
+from danq_keras.system.hdf5 import (
+    NO_LOCKS,
+    array,
+    attribute,
+    check_sound,
+    damage_told,
+    faults_named,
+    reason_of,
+)
 from danq_keras.system.signals import signals_deferred
 from danq_keras.system.terminal import log
 
 SAVE_SECONDS = 20.0
 """How much work a crash may lose."""
 ROWS_AT_ONCE = 4096
+_PROGRESS = "progress"
+_CHECKED_BYTES = 1 << 24
+_UNFINISHED = "unfinished prediction", "Pass `overwrite=True` to begin anew."
 
 
 @dataclass(frozen=True)
@@ -65,31 +79,74 @@ class GrowingFile:
 
     `rows_done` of them are there; a later process would go on after `rows_saved`. `n_unknown` is
     how many of them have more unknown bases than known ones, counted by who appends them.
+
+    Raises:
+        InputError: the rows of an unfinished file are not those that were written.
+        ValueError: it is no such file.
     """
 
-    def __init__(self, file: h5py.File, values: Sequence[str]) -> None:
+    def __init__(self, file: h5py.File, values: Sequence[str], *, resumed: bool) -> None:
         self._file = file
+        self._path = Path(file.filename)
         self._values = values
-        self.rows_done = self.rows_saved = int(file.attrs["rows_done"])
-        self.n_unknown = int(file.attrs.get("rows_unknown", 0))
         self._saved = time.monotonic()
+        progress = json.loads(file.attrs.get(_PROGRESS, "{}"))
+        early = {key: file.attrs.get(key, 0) for key in ("rows_done", "rows_unknown")}
+        self.rows_done = self.rows_saved = int(progress.get("rows_done", early["rows_done"]))
+        self.n_unknown = int(progress.get("rows_unknown", early["rows_unknown"]))
+        n_rows = {len(array(file, name, kinds="fu")) for name in values}
+        if len(n_rows) != 1 or not 0 <= self.rows_done <= min(n_rows):
+            raise ValueError(f"{self.rows_done} rows are done of {min(n_rows)}")
+        self.n_rows = min(n_rows)
+        self._resumed = resumed
+        self._sums: dict[str, Any] = {}
+        if self.rows_done and "sha256" in progress:
+            self._sums = self._check_rows(progress["sha256"])
+        elif self.rows_done:
+            log.warning("%s: an early version wrote it: its rows cannot be checked.", self._path)
+
+    def _check_rows(self, expected: Mapping[str, str]) -> dict[str, Any]:
+        """Read the rows that are done, compare their checksums, and go on with these."""
+        sums = {}
+        for name in expected:
+            dataset, sums[name] = array(self._file, name), hashlib.sha256()
+            if len(dataset) != self.n_rows:
+                raise ValueError(f"{len(dataset)} values of {name!r} for {self.n_rows} rows")
+            step = max(1, _CHECKED_BYTES // max(1, dataset.nbytes // max(1, len(dataset))))
+            for begin in range(0, self.rows_done, step):
+                block = dataset[begin : min(begin + step, self.rows_done)]
+                sums[name].update(np.ascontiguousarray(block).data)
+            if sums[name].hexdigest() != expected[name]:
+                raise ValueError(f"wrong checksum of {name!r} in the rows that are done")
+        return sums
 
     def append(self, values: Mapping[str, Floats], coordinates: Mapping[str, Any]) -> None:
         """Write the next rows, and every `SAVE_SECONDS` also how many there are."""
         n = len(values[self._values[0]])
-        rows = slice(self.rows_done, self.rows_done + n)
-        with signals_deferred():
+        with signals_deferred(), self._guarded():
             for name in self._values:
-                self._file[name][rows] = values[name]
+                self._put(name, values[name])
             for name, column in coordinates.items():
-                dataset = self._file[name]
                 if column.dtype.kind == "U":
                     # Cast, since HDF5 refuses to turn plain bytes into UTF-8 text.
-                    column = np.char.encode(column, "utf-8").astype(dataset.dtype)
-                dataset[rows] = column
+                    column = np.char.encode(column, "utf-8").astype(self._file[name].dtype)
+                self._put(name, column)
             self.rows_done += n
         if time.monotonic() - self._saved > SAVE_SECONDS:
             self.save()
+
+    def _guarded(self) -> contextlib.AbstractContextManager[None]:
+        """What h5py raises as errors for the user: in a file gone on with, it may be damaged."""
+        if self._resumed:
+            return damage_told(self._path, *_UNFINISHED)
+        return faults_named(self._path)
+
+    def _put(self, name: str, values: Any) -> None:
+        dataset = self._file[name]
+        values = np.ascontiguousarray(values, dataset.dtype)
+        dataset[self.rows_done : self.rows_done + len(values)] = values
+        if not self.rows_done or name in self._sums:
+            self._sums.setdefault(name, hashlib.sha256()).update(values.data)
 
     def __getitem__(self, name: str) -> h5py.Dataset:
         """One of the datasets."""
@@ -97,9 +154,13 @@ class GrowingFile:
 
     def save(self) -> None:
         """Make the rows so far those that a later process goes on from."""
-        with signals_deferred():
+        done = {"rows_done": self.rows_done, "rows_unknown": self.n_unknown}
+        sums = {name: digest.hexdigest() for name, digest in self._sums.items()}
+        with signals_deferred(), self._guarded():
             self._file.flush()  # the rows are on their way before their number is
-            self._file.attrs.update({"rows_done": self.rows_done, "rows_unknown": self.n_unknown})
+            # In one attribute, as a kill may come between two.
+            progress = done | ({"sha256": sums} if sums else {})
+            self._file.attrs.update({_PROGRESS: json.dumps(progress), **done})
             self._file.flush()
         self.rows_saved = self.rows_done
         self._saved = time.monotonic()
@@ -138,9 +199,16 @@ def growing_output(
         out.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise InputError(f"{out}: its parent is not a folder. Choose another place.") from error
+    resumed = path.exists() and not overwrite
     file = _open(path, contents, create, resume=resume, overwrite=overwrite)
-    growing = GrowingFile(file, contents.values)
-    n_rows = file[contents.values[0]].shape[0]
+    try:
+        with damage_told(path, *_UNFINISHED):
+            growing = GrowingFile(file, contents.values, resumed=resumed)
+    except BaseException:
+        with contextlib.suppress(OSError, RuntimeError):
+            file.close()
+        raise
+    n_rows = growing.n_rows
     keep = growing.rows_saved > 0
     try:
         yield growing
@@ -192,7 +260,7 @@ def _open(
         with signals_deferred():
             path.unlink(missing_ok=True)
             path.touch(exist_ok=False)  # says why, where h5py would only say no
-            file = h5py.File(path, "w")
+            file = _open_locked(path, "w")
             file.attrs.update(
                 {
                     "model": contents.request["model"],
@@ -214,30 +282,49 @@ def _open(
 
 
 def _reopen(path: Path, contents: Contents) -> h5py.File:
-    try:
-        file = h5py.File(path, "r+")
-    except BlockingIOError as error:
-        raise InputError(f"{path}: another process is writing it. Wait for its end.") from error
-    except OSError as error:
-        raise InputError(
-            f"{path}: not readable as an unfinished prediction. Pass `overwrite=True` to "
-            "begin anew."
-        ) from error
-    before = json.loads(file.attrs.get("request", "{}"))
-    now = json.loads(contents.fingerprint())
-    differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-    if differing:
-        file.close()
-        raise InputError(
-            f"{path}: was begun with another {', '.join(differing)}. Repeat the first command with "
-            "`resume`, or pass `overwrite=True` to begin anew."
-        )
+    with damage_told(path, *_UNFINISHED):
+        check_sound(path, *_UNFINISHED)
+        try:
+            file = _open_locked(path, "r+")
+        except BlockingIOError as error:
+            raise InputError(f"{path}: another process is writing it. Wait for its end.") from error
+        try:
+            before = json.loads(attribute(file, "request", "text"))
+            now = json.loads(contents.fingerprint())
+            keys = sorted(before.keys() | now.keys())
+            differing = [key for key in keys if before.get(key) != now.get(key)]
+            if differing:
+                raise InputError(
+                    f"{path}: was begun with another {reason_of(', '.join(differing))}. Repeat the "
+                    "first command with `resume`, or pass `overwrite=True` to begin anew."
+                )
+        except BaseException:
+            with contextlib.suppress(OSError, RuntimeError):
+                file.close()
+            raise
     return file
+
+
+def _open_locked(path: Path, mode: str) -> h5py.File:
+    """Open a file that no other process may write; where there are no locks, without one.
+
+    Raises:
+        BlockingIOError: another process is writing it.
+    """
+    with faults_named(path):
+        try:
+            return h5py.File(path, mode)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            log.debug("%s: cannot be locked (%s)", path, error)
+            return h5py.File(path, mode, locking=False)
 
 
 def move_complete(file: h5py.File, path: Path) -> None:
     """Close a grown file and give it its place."""
     grown, size = Path(file.filename), file.id.get_filesize()
-    file.close()
+    with faults_named(grown):
+        file.close()
     os.truncate(grown, size)  # gives back what was reserved for metadata
-    grown.replace(path)
+    replace_durably(grown, path)

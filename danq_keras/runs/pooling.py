@@ -24,8 +24,10 @@ from danq_keras.evaluation.auc_tables import auc_table, read_auc_table, summaris
 from danq_keras.genome.dna import unpack_labels
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import atomic_output, read_json
+from danq_keras.system.hdf5 import array, new_hdf5, open_hdf5, read_array
 
 PREDICTIONS = "test_predictions.h5"
+_KIND = "file of predictions", "Delete it, and continue with `resume=True`."
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,13 +77,8 @@ def read_fold_test(run: Path, data: Path, numbers: Sequence[int]) -> FoldTest:
         raise InputError(
             f"{path}: no such file. Continue with `resume=True`, which makes it again."
         )
-    try:
-        with h5py.File(path, "r") as file:
-            probs = file["pred"][:]
-    except (OSError, KeyError) as error:
-        raise InputError(
-            f"{path}: not readable predictions. Delete it, and continue with `resume=True`."
-        ) from error
+    with open_hdf5(path, *_KIND) as file:
+        probs = read_array(file, "pred", kinds="f")
     if probs.shape != (split.n_windows, len(numbers)):
         raise InputError(
             f"{path}: predictions {probs.shape} for {split.n_windows} windows and {len(numbers)} "
@@ -144,13 +141,13 @@ def _bootstrap(
 
 def join_predictions(paths: Sequence[Path], out: Path) -> None:
     """Write the predictions of all folds below one another, in place of an earlier file."""
-    with atomic_output(out, overwrite=True) as temporary, h5py.File(temporary, "w") as joined:
+    with atomic_output(out, overwrite=True) as temporary, new_hdf5(temporary) as joined:
         for name in ("pred", "chrom", "start", "end"):
             parts = list(_read_each(paths, name))
             # text of each fold is as wide as its longest name: UTF-8 of no fixed width fits all
             kind = h5py.string_dtype("utf-8") if name == "chrom" else parts[0].dtype
             joined.create_dataset(name, data=np.concatenate(parts), dtype=kind)
-        with h5py.File(paths[0], "r") as first:
+        with open_hdf5(paths[0], *_KIND) as first:
             first.copy("targets", joined)
             for key in ("strands", "package_version"):
                 joined.attrs[key] = first.attrs[key]
@@ -159,6 +156,6 @@ def join_predictions(paths: Sequence[Path], out: Path) -> None:
 
 def _read_each(paths: Sequence[Path], name: str) -> Iterator[npt.NDArray[Any]]:
     for path in paths:
-        with h5py.File(path, "r") as file:
-            data = file[name]
+        with open_hdf5(path, *_KIND) as file:
+            data = array(file, name)
             yield data.asstr()[:].astype(object) if name == "chrom" else data[:]

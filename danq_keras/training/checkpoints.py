@@ -4,10 +4,16 @@ A checkpoint holds every variable of the model (the state of the dropout layers'
 included, which a .keras file lacks), every variable of the optimizer, and the trainer's own state:
 arrays as they are, all else as JSON. It is written under another name, flushed to the disk and
 renamed; only then is the older one deleted, so that the last complete one survives anything.
+
+The file begins with a block that HDF5 passes over, in which the SHA-256 of all the rest stands. It
+is compared before HDF5 sees a byte; checkpoints of early versions have none and are read as they
+are.
 """
 
+import contextlib
+import hashlib
 import json
-import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +22,66 @@ import keras
 import numpy as np
 
 from danq_keras.system.errors import InputError
+from danq_keras.system.files import replace_durably
+from danq_keras.system.hdf5 import array, attribute, faults_named, new_hdf5, open_hdf5, read_array
 
 _PATTERN = "step-*.h5"
 _KEPT = 2
+_BLOCK = 512  # the smallest that HDF5 passes over
+_MAGIC = b"danq_keras checkpoint, SHA-256 of what follows byte 512: "
 
 
 def save_checkpoint(
     folder: Path, model: keras.Model, optimizer: keras.optimizers.Optimizer, state: dict[str, Any]
 ) -> Path:
-    """Write a checkpoint named after `state["step"]`, the number of optimizer steps done."""
+    """Write a checkpoint named after `state["step"]`, the number of optimizer steps done.
+
+    Raises:
+        OSError: the disk is full or fails; the earlier checkpoints are still there.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{state['step']:09d}.h5"
     temporary = folder / ".partial.h5"
     arrays = {key: value for key, value in state.items() if isinstance(value, np.ndarray)}
-    with h5py.File(temporary, "w") as file:
-        for group, variables in (("model", model.variables), ("optimizer", optimizer.variables)):
-            for number, variable in enumerate(variables):
-                dataset = file.create_dataset(
-                    f"{group}/{number:04d}", data=keras.ops.convert_to_numpy(variable.value)
-                )
-                dataset.attrs["path"] = variable.path
-        for key, value in arrays.items():
-            file[f"state/{key}"] = value
-        file.attrs["state"] = json.dumps({k: v for k, v in state.items() if k not in arrays})
-        file.flush()
-    with temporary.open("rb+") as handle:
-        os.fsync(handle.fileno())
-    temporary.replace(path)
+    with _errors_of(path, temporary):
+        with faults_named(temporary), new_hdf5(temporary, userblock_size=_BLOCK) as file:
+            for group, variables in (
+                ("model", model.variables),
+                ("optimizer", optimizer.variables),
+            ):
+                for number, variable in enumerate(variables):
+                    dataset = file.create_dataset(
+                        f"{group}/{number:04d}", data=keras.ops.convert_to_numpy(variable.value)
+                    )
+                    dataset.attrs["path"] = variable.path
+            for key, value in arrays.items():
+                file[f"state/{key}"] = value
+            file.attrs["state"] = json.dumps({k: v for k, v in state.items() if k not in arrays})
+        digest = _digest(temporary)
+        with temporary.open("rb+") as handle:
+            handle.write(_MAGIC + digest.encode())
+        replace_durably(temporary, path)
     for old in sorted(folder.glob(_PATTERN))[:-_KEPT]:
         old.unlink()
     return path
+
+
+@contextlib.contextmanager
+def _errors_of(path: Path, temporary: Path) -> Iterator[None]:
+    """Name the checkpoint in an error, whose temporary name the user does not know."""
+    try:
+        yield
+    except OSError as error:
+        if str(error.filename or temporary) == str(temporary):
+            error.filename = str(path)
+        raise
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file from the end of the first block on."""
+    with path.open("rb") as handle:
+        handle.seek(_BLOCK)
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
@@ -59,30 +95,55 @@ def load_checkpoint(
     """Put a checkpoint's values into model and optimizer and return the trainer's state.
 
     Raises:
-        InputError: the checkpoint is of another network or optimizer, or unreadable.
+        InputError: the checkpoint is damaged or unreadable, or of another network or optimizer.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            groups = (("model", model.variables), ("optimizer", optimizer.variables))
-            for group, variables in groups:  # all of them first: a refusal changes nothing
-                _check_shapes(path, file[group], variables)
-            for group, variables in groups:
-                for name, variable in zip(file[group], variables, strict=True):
-                    variable.assign(np.asarray(file[group][name]))
-            state: dict[str, Any] = json.loads(file.attrs["state"])
-            state |= {key: array[()] for key, array in file.get("state", {}).items()}
-    except (OSError, KeyError) as error:
-        raise InputError(
-            f"{path}: not a readable checkpoint ({str(error).splitlines()[0]}). Delete it to "
-            "resume from the one before."
-        ) from error
+    advice = _advice(path)
+    if not _is_as_written(path):
+        raise InputError(f"{path}: the checkpoint is damaged (wrong checksum). {advice}")
+    groups = (("model", model.variables), ("optimizer", optimizer.variables))
+    with open_hdf5(path, "checkpoint", advice) as file:
+        values = {group: _read_values(path, file, group, group_of) for group, group_of in groups}
+        state = _read_state(file)
+    for group, variables in groups:  # all were read first: a refusal changes nothing
+        for value, variable in zip(values[group], variables, strict=True):
+            variable.assign(value)
     return state
 
 
-def _check_shapes(path: Path, stored: h5py.Group, variables: list[Any]) -> None:
-    shapes = [tuple(stored[name].shape) for name in stored]
+def _is_as_written(path: Path) -> bool:
+    """Whether the checksum is right; true where an early version wrote none."""
+    with path.open("rb") as handle:
+        head = handle.read(_BLOCK)
+    if not head.startswith(_MAGIC[:10]):
+        return True
+    return head == (_MAGIC + _digest(path).encode()).ljust(_BLOCK, b"\0")
+
+
+def _advice(path: Path) -> str:
+    """What to do about a damaged checkpoint: the one before, if there is one."""
+    earlier = [other for other in path.parent.glob(_PATTERN) if other.name < path.name]
+    if not earlier:
+        return "There is none before it: start the run anew with `overwrite=True`."
+    before = max(earlier)
+    if not _is_as_written(before):
+        return f"{before.name} before it is damaged too: start anew with `overwrite=True`."
+    return f"Delete it to resume from the one before, {before.name}."
+
+
+def _read_values(path: Path, file: h5py.File, group: str, variables: list[Any]) -> list[Any]:
+    stored = file[group]
+    shapes = [tuple(array(stored, name).shape) for name in stored]
     if shapes != [tuple(variable.shape) for variable in variables]:
         raise InputError(
             f"{path}: the checkpoint is of another network or optimizer ({len(shapes)} arrays, "
             f"{len(variables)} expected, or of other shapes). Resume with the run's own settings."
         )
+    return [read_array(stored, name, kinds="buifV") for name in stored]
+
+
+def _read_state(file: h5py.File) -> dict[str, Any]:
+    state = json.loads(attribute(file, "state", "text"))
+    if not isinstance(state, dict):
+        raise ValueError("its state is no JSON object")
+    arrays = file.get("state", {})
+    return state | {key: read_array(arrays, key, kinds="buif") for key in arrays}

@@ -23,7 +23,7 @@ from danq_keras.models.networks import build_network
 from danq_keras.models.trained import describe_network, save_model
 from danq_keras.prediction.predictor import SplitPredictor
 from danq_keras.recipes.config import ModelConfig, Preset
-from danq_keras.system.errors import InputError
+from danq_keras.system.errors import InputError, one_line
 from danq_keras.system.files import atomic_output
 from danq_keras.system.signals import Interruption
 from danq_keras.system.terminal import log, progress
@@ -177,8 +177,14 @@ class Trainer:
         if path is None:
             return False
         state = load_checkpoint(path, self.model, self.optimizer)
-        self.curriculum.restore(state.pop("scores", None), state.pop("again", None))
-        self.state = State(**state | {"sums": EpochSums(*state["sums"])})
+        try:
+            self.curriculum.restore(state.pop("scores", None), state.pop("again", None))
+            self.state = State(**state | {"sums": EpochSums(*state["sums"])})
+        except (TypeError, LookupError, ValueError) as error:
+            raise InputError(
+                f"{path}: its state is damaged ({one_line(error)}). Delete it, or start anew with "
+                "`overwrite=True`."
+            ) from error
         self._reopen_when_longer()
         log.info(
             "Resuming at step %d (epoch %d, step %d of %d).",

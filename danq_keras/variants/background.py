@@ -14,7 +14,7 @@ Source: Zhou & Troyanskaya 2015, doi 10.1038/nmeth.3547, E-values from 1000 Geno
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import h5py
 import numpy as np
@@ -24,7 +24,14 @@ from danq_keras import __version__
 from danq_keras.system.arrays import Doubles
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import atomic_output
-from danq_keras.system.hdf5 import HDF5_DAMAGE
+from danq_keras.system.hdf5 import (
+    attribute,
+    faults_named,
+    new_hdf5,
+    open_hdf5,
+    read_array,
+    read_texts,
+)
 from danq_keras.variants.effects import EFFECTS, Probs, effect_size
 
 FORMAT = "danq_keras background"
@@ -159,25 +166,27 @@ def write_background(path: Path, background: Background, *, overwrite: bool = Fa
     Raises:
         InputError: `path` exists.
     """
-    with atomic_output(path, overwrite=overwrite) as temporary:
-        temporary.touch(exist_ok=False)  # says why, where h5py would only say no
-        with h5py.File(temporary, "w") as file:
-            origin = dataclasses.asdict(background.origin)
-            names = np.array(origin.pop("targets"), object)
-            file.create_dataset("targets", data=names, dtype=h5py.string_dtype("utf-8"))
-            file.attrs.update(origin)
-            file.attrs.update(
-                {
-                    "format": FORMAT,
-                    "format_version": FORMAT_VERSION,
-                    "package_version": __version__,
-                    "mantissa_bits": _MANTISSA_BITS,
-                    **{f"n_{kind}": n for kind, n in background.n.items()},
-                }
-            )
-            for kind, counts in background.counts.items():
-                options = {"chunks": (1, N_BINS), "compression": "gzip", "shuffle": True}
-                file.create_dataset(f"counts_{kind}", data=counts, **options)
+    with (
+        atomic_output(path, overwrite=overwrite) as temporary,
+        faults_named(temporary),
+        new_hdf5(temporary) as file,
+    ):
+        origin = dataclasses.asdict(background.origin)
+        names = np.array(origin.pop("targets"), object)
+        file.create_dataset("targets", data=names, dtype=h5py.string_dtype("utf-8"))
+        file.attrs.update(origin)
+        file.attrs.update(
+            {
+                "format": FORMAT,
+                "format_version": FORMAT_VERSION,
+                "package_version": __version__,
+                "mantissa_bits": _MANTISSA_BITS,
+                **{f"n_{kind}": n for kind, n in background.n.items()},
+            }
+        )
+        for kind, counts in background.counts.items():
+            options = {"chunks": (1, N_BINS), "compression": "gzip", "shuffle": True}
+            file.create_dataset(f"counts_{kind}", data=counts, **options)
 
 
 def read_background(path: Path) -> Background:
@@ -186,30 +195,36 @@ def read_background(path: Path) -> Background:
     Raises:
         InputError: not a background, damaged, or of another format version.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            attributes: dict[str, Any] = dict(file.attrs)
-            if attributes.get("format") != FORMAT:
-                raise InputError(
-                    f"{path}: neither a VCF file nor a background of score_variants.py "
-                    "`save_background`. Check `background`."
-                )
-            if attributes["format_version"] != FORMAT_VERSION:
-                raise InputError(
-                    f"{path}: background format version {attributes['format_version']}, this "
-                    f"package reads version {FORMAT_VERSION}. Make it again."
-                )
-            origin = Origin(
-                targets=tuple(file["targets"].asstr()[:].tolist()),
-                **{name: attributes[name] for name in ("effect", "model", "strands", "source")},
+    with open_hdf5(path, "background", "Make it again with `save_background`.") as file:
+        if file.attrs.get("format") != FORMAT:
+            raise InputError(
+                f"{path}: neither a VCF file nor a background of score_variants.py "
+                "`save_background`. Check `background`."
             )
-            counts = {kind: file[f"counts_{kind}"][:] for kind in KINDS if f"counts_{kind}" in file}
-            n = {kind: int(attributes[f"n_{kind}"]) for kind in KINDS}
-    except InputError:
-        raise
-    except HDF5_DAMAGE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f"{path}: not a readable background ({reason}). Make it again with `save_background`."
-        ) from error
+        version = attribute(file, "format_version", "number")
+        if version != FORMAT_VERSION:
+            raise InputError(
+                f"{path}: background format version {version}, this "
+                f"package reads version {FORMAT_VERSION}. Make it again."
+            )
+        if attribute(file, "effect", "text") not in EFFECTS:
+            raise ValueError("its effect is none that is known")
+        origin = Origin(
+            targets=read_texts(file, "targets"),
+            **{
+                name: attribute(file, name, "text")
+                for name in ("effect", "model", "strands", "source")
+            },
+        )
+        n = {kind: attribute(file, f"n_{kind}", "number") for kind in KINDS}
+        shape = (len(origin.targets), N_BINS)
+        counts = {
+            kind: read_array(file, f"counts_{kind}", kinds="u", shape=shape)
+            for kind in KINDS
+            if f"counts_{kind}" in file
+        }
+        for kind in KINDS:
+            found = counts[kind].sum(axis=1, dtype=np.int64) if kind in counts else np.zeros(1)
+            if (found != n[kind]).any():
+                raise ValueError(f"its counts of {kind} are not those of {n[kind]:,} variants")
     return Background(origin, n, counts)

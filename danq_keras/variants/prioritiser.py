@@ -8,7 +8,6 @@ tables `<file>.folds.tsv` and `<file>.heldout.tsv`.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -17,7 +16,14 @@ from danq_keras import __version__
 from danq_keras.system.arrays import Doubles
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import atomic_output
-from danq_keras.system.hdf5 import HDF5_DAMAGE
+from danq_keras.system.hdf5 import (
+    attribute,
+    faults_named,
+    new_hdf5,
+    open_hdf5,
+    read_array,
+    read_texts,
+)
 from danq_keras.variants.boosted_trees import Forest
 from danq_keras.variants.folds import FoldModel, mean_probabilities
 from danq_keras.variants.reader import Effects
@@ -91,28 +97,30 @@ def write_prioritiser(path: Path, prioritiser: Prioritiser, *, overwrite: bool =
     Raises:
         InputError: `path` exists.
     """
-    with atomic_output(path, overwrite=overwrite) as temporary:
-        temporary.touch(exist_ok=False)  # says why, where h5py would only say no
-        with h5py.File(temporary, "w") as file:
-            text = h5py.string_dtype("utf-8")
-            for name in ("targets", "extra"):
-                values = np.array(getattr(prioritiser, name), object)
-                file.create_dataset(name, data=values, dtype=text)
-            file.create_dataset("auroc", data=prioritiser.auroc)
-            file.attrs.update(
-                {
-                    "format": FORMAT,
-                    "format_version": FORMAT_VERSION,
-                    "package_version": __version__,
-                    "model": prioritiser.model,
-                    "strands": prioritiser.strands,
-                    "n_folds": len(prioritiser.folds),
-                }
-            )
-            for number, fold in enumerate(prioritiser.folds):
-                group = file.create_group(f"fold_{number}")
-                group["mean"], group["scale"] = fold.mean, fold.scale
-                group["trees"] = np.frombuffer(fold.forest.to_json(), np.uint8)
+    with (
+        atomic_output(path, overwrite=overwrite) as temporary,
+        faults_named(temporary),
+        new_hdf5(temporary) as file,
+    ):
+        text = h5py.string_dtype("utf-8")
+        for name in ("targets", "extra"):
+            values = np.array(getattr(prioritiser, name), object)
+            file.create_dataset(name, data=values, dtype=text)
+        file.create_dataset("auroc", data=prioritiser.auroc)
+        file.attrs.update(
+            {
+                "format": FORMAT,
+                "format_version": FORMAT_VERSION,
+                "package_version": __version__,
+                "model": prioritiser.model,
+                "strands": prioritiser.strands,
+                "n_folds": len(prioritiser.folds),
+            }
+        )
+        for number, fold in enumerate(prioritiser.folds):
+            group = file.create_group(f"fold_{number}")
+            group["mean"], group["scale"] = fold.mean, fold.scale
+            group["trees"] = np.frombuffer(fold.forest.to_json(), np.uint8)
 
 
 def read_prioritiser(path: Path) -> Prioritiser:
@@ -123,40 +131,35 @@ def read_prioritiser(path: Path) -> Prioritiser:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file. Make it with prioritise_variants.py fit.")
-    try:
-        with h5py.File(path, "r") as file:
-            attributes: dict[str, Any] = dict(file.attrs)
-            if attributes.get("format") != FORMAT:
-                raise InputError(
-                    f"{path}: not a prioritiser. Make one with prioritise_variants.py fit."
-                )
-            if attributes["format_version"] != FORMAT_VERSION:
-                raise InputError(
-                    f"{path}: prioritiser format version {attributes['format_version']}, this "
-                    f"package reads version {FORMAT_VERSION}. Make it again with "
-                    "prioritise_variants.py fit."
-                )
-            return Prioritiser(
-                targets=tuple(file["targets"].asstr()[:].tolist()),
-                model=attributes["model"],
-                strands=attributes["strands"],
-                extra=tuple(file["extra"].asstr()[:].tolist()),
-                folds=tuple(
-                    _fold(file[f"fold_{number}"]) for number in range(attributes["n_folds"])
-                ),
-                auroc=file["auroc"][:],
+    with open_hdf5(path, "prioritiser", "Make it again.") as file:
+        if file.attrs.get("format") != FORMAT:
+            raise InputError(
+                f"{path}: not a prioritiser. Make one with prioritise_variants.py fit."
             )
-    except InputError as error:
-        if str(path) in str(error):
-            raise
-        raise InputError(f"{path}: {error}. Make it again.") from error
-    except HDF5_DAMAGE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f"{path}: not a readable prioritiser ({reason}). Make it again."
-        ) from error
+        version = attribute(file, "format_version", "number")
+        if version != FORMAT_VERSION:
+            raise InputError(
+                f"{path}: prioritiser format version {version}, this "
+                f"package reads version {FORMAT_VERSION}. Make it again with "
+                "prioritise_variants.py fit."
+            )
+        targets, extra = read_texts(file, "targets"), read_texts(file, "extra")
+        n_folds = attribute(file, "n_folds", "number")
+        try:
+            folds = tuple(_fold(file[f"fold_{number}"]) for number in range(n_folds))
+        except InputError as error:
+            raise InputError(f"{path}: {error}. Make it again.") from error
+        return Prioritiser(
+            targets=targets,
+            model=attribute(file, "model", "text"),
+            strands=attribute(file, "strands", "text"),
+            extra=extra,
+            folds=folds,
+            auroc=read_array(file, "auroc", kinds="f", shape=(n_folds,)),
+        )
 
 
 def _fold(group: h5py.Group) -> FoldModel:
-    forest = Forest.from_json(group["trees"][:].tobytes())
-    return FoldModel(group["mean"][:], group["scale"][:], forest)
+    forest = Forest.from_json(read_array(group, "trees", kinds="u", shape=(None,)).tobytes())
+    mean = read_array(group, "mean", kinds="f", shape=(None,))
+    return FoldModel(mean, read_array(group, "scale", kinds="f", shape=mean.shape), forest)

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
 from danq_keras.system.errors import InputError
-from danq_keras.system.hdf5 import HDF5_DAMAGE
+from danq_keras.system.hdf5 import array, attribute, open_hdf5, read_array, read_texts
 from danq_keras.variants.effects import Probs
 
 FORMAT = "danq_keras variant effects"
@@ -43,28 +42,26 @@ def read_effects(path: Path) -> Effects:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file. Make it with score_variants.py.")
-    try:
-        with h5py.File(path, "r") as file:
-            if file.attrs.get("format") != FORMAT:
-                raise InputError(f"{path}: not effects of score_variants.py in an .h5 file.")
-            if not len(file["pos"]):
-                raise InputError(f"{path}: there are no variants in it. Give a file that has some.")
-            texts = {name: file[name].asstr()[:] for name in ("chrom", "id", "ref", "alt")}
-            effects = Effects(
-                path=path,
-                **texts,
-                pos=file["pos"][:],
-                ref_pred=file["ref_pred"][:],
-                alt_pred=file["alt_pred"][:],
-                targets=tuple(file["targets"].asstr()[:].tolist()),
-                model=file.attrs["model_fingerprint"],
-                strands=file.attrs["strands"],
-            )
-    except InputError:
-        raise
-    except HDF5_DAMAGE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path}: not readable effects ({reason}). Score again.") from error
+    with open_hdf5(path, "effects", "Score again.") as file:
+        if file.attrs.get("format") != FORMAT:
+            raise InputError(f"{path}: not effects of score_variants.py in an .h5 file.")
+        n = len(array(file, "pos", kinds="iu", shape=(None,)))
+        if not n:
+            raise InputError(f"{path}: there are no variants in it. Give a file that has some.")
+        texts = {
+            name: np.array(read_texts(file, name, n), object)
+            for name in ("chrom", "id", "ref", "alt")
+        }
+        effects = Effects(
+            path=path,
+            **texts,
+            pos=read_array(file, "pos"),
+            ref_pred=read_array(file, "ref_pred", kinds="f"),
+            alt_pred=read_array(file, "alt_pred", kinds="f"),
+            targets=read_texts(file, "targets"),
+            model=attribute(file, "model_fingerprint", "text"),
+            strands=attribute(file, "strands", "text"),
+        )
     _check(effects)
     return effects
 

@@ -416,7 +416,7 @@ def test_stopped_before_anything_was_saved_leaves_nothing(files, tmp_path, comma
 def test_overwrite_begins_anew(files, tmp_path, command):
     (tmp_path / "o.h5.partial").write_text("rubbish")
     flags = (files / "run", files / "g.fa", tmp_path / "o.h5", "--tile", STEP)
-    assert "not readable as an unfinished" in refused(command(*flags, "--resume"))
+    assert "not a readable unfinished prediction" in refused(command(*flags, "--resume"))
     assert command(*flags, "--overwrite")[0] == 0
     assert not (tmp_path / "o.h5.partial").exists()
 

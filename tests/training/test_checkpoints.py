@@ -173,7 +173,43 @@ def test_damaged_checkpoint_says_what_to_do(tmp_path: Path, keep: float) -> None
     path = save_checkpoint(tmp_path, *made, STATE)
     content = path.read_bytes()
     path.write_bytes(content[: int(keep * len(content)) if isinstance(keep, float) else keep])
-    assert "Delete it to resume from the one before" in refusal(path, *made)
+    assert "There is none before it: start the run anew with `overwrite=True`." in refusal(
+        path, *made
+    )
+    before = save_checkpoint(tmp_path, *made, {"step": 5})
+    assert f"Delete it to resume from the one before, {before.name}." in refusal(path, *made)
+    damage_weight(before)
+    assert f"{before.name} before it is damaged too" in refusal(path, *made)
+
+
+def damage_weight(path: Path) -> None:
+    """Flip a bit of the first weight, which HDF5 does not notice."""
+    with h5py.File(path) as file:
+        at = file["model/0000"].id.get_offset() + file.userblock_size + 3
+    content = bytearray(path.read_bytes())
+    content[at] ^= 0x7E
+    path.write_bytes(content)
+
+
+def test_one_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    made = make()
+    path = save_checkpoint(tmp_path, *made, STATE)
+    whole = path.read_bytes()
+    damage_weight(path)
+    assert "the checkpoint is damaged (wrong checksum)" in refusal(path, *made)
+    for at in (20, 80, 300, 511, 600, len(whole) // 2, len(whole) - 1):
+        content = bytearray(whole)
+        content[at] ^= 1
+        path.write_bytes(content)
+        assert "the checkpoint is damaged (wrong checksum)" in refusal(path, *made)
+
+
+def test_a_checkpoint_of_an_early_version_loads(tmp_path: Path) -> None:
+    """Without the block in front, as they were written before checksums came."""
+    made = make()
+    path = save_checkpoint(tmp_path, *made, STATE)
+    path.write_bytes(path.read_bytes()[512:])
+    assert load_checkpoint(path, *make(seed=1)) == STATE
 
 
 def test_other_hdf5_file_is_refused(tmp_path: Path) -> None:

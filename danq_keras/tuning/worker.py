@@ -19,9 +19,9 @@ from optuna.trial import TrialState
 
 from danq_keras.data.store import Dataset, open_store
 from danq_keras.recipes.config import Preset
+from danq_keras.system.claims import claimed_folder
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import EXIT_TERMINATE, InputError, Terminated
-from danq_keras.system.files import claimed_folder
 from danq_keras.system.tensorflow import start_tensorflow
 from danq_keras.system.terminal import log, set_up_logging
 from danq_keras.tuning.space import apply_values, count_parameters, suggest

@@ -19,7 +19,7 @@ from in_process import InProcess
 from optuna.trial import TrialState
 
 from danq_keras.commands import train, tune
-from danq_keras.system import errors, files
+from danq_keras.system import claims, errors
 from danq_keras.training.trainer import Trainer
 from danq_keras.tuning import search as tune_session
 from danq_keras.tuning import study
@@ -346,7 +346,7 @@ def test_a_folder_in_use_ends_the_worker_and_keeps_the_trial(worker):
     folder = worker.out / "trials/0000"
     folder.mkdir(parents=True)
     with (
-        files.claimed_folder(folder),
+        claims.claimed_folder(folder),
         pytest.raises(errors.InputError, match="another process is at work"),
     ):
         worker.work(1)

@@ -23,7 +23,7 @@ from danq_keras.system.signals import check_stop
 from danq_keras.system.terminal import log
 
 _LEFTOVER = re.compile(r"\..+\.partial-(?P<pid>\d+)(?:@(?P<machine>.+))?", re.DOTALL)
-_CLAIM = ".claim"
+CLAIM = ".claim"
 _SURELY_OLD = 24 * 3600.0  # seconds; for names without a machine, which older versions gave
 _POLL_SECONDS = 0.2
 _told: set[Path] = set()  # leftovers of other machines that were mentioned
@@ -113,7 +113,7 @@ def claimed_folder(folder: Path) -> Iterator[None]:
             ) from error
         except OSError as error:  # network file systems lock files only, or nothing
             log.debug("%s: cannot be locked (%s)", folder, error)
-            stack.enter_context(_claim_file(folder / _CLAIM))
+            stack.enter_context(_claim_file(folder / CLAIM))
         yield
 
 

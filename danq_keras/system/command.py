@@ -9,6 +9,7 @@ import errno
 import functools
 import os
 import re
+import resource
 import sys
 from collections.abc import Callable, Mapping
 
@@ -25,6 +26,7 @@ from danq_keras.system.terminal import show_any_text
 
 Main = Callable[[list[str] | None], int]
 _ARGUMENT = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`]*))?`")
+_SMALLEST_LIMIT = 1 << 20  # bytes
 _HDF5_ERRNO = re.compile(r"errno = (\d+)")  # HDF5 tells the system's number only in its text
 _RIGHTS = "permission denied. Change the rights of the place, or choose another"
 _ADVICE = {
@@ -140,6 +142,7 @@ def run_command(main: Callable[[list[str] | None], int | None]) -> int:
     show_any_text()
     try:
         with Interruption(raises=True, notice=""):
+            _require_file_size()
             status = main(None) or 0
             sys.stdout.flush()
             return status
@@ -148,7 +151,7 @@ def run_command(main: Callable[[list[str] | None], int | None]) -> int:
     except BrokenPipeError:  # such as `| head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         message = _describe_os_error(error)
     except MemoryError as error:
         message = _describe_memory_error(error)
@@ -162,6 +165,20 @@ def run_command(main: Callable[[list[str] | None], int | None]) -> int:
     return EXIT_INPUT
 
 
+def _require_file_size() -> None:
+    """Refuse a limit that not even the head of an HDF5 file keeps to: HDF5 would crash.
+
+    Raises:
+        InputError: files must be smaller.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if limit != resource.RLIM_INFINITY and limit < _SMALLEST_LIMIT:
+        raise InputError(
+            f"No file of this process may be larger than {limit:,} bytes. Raise the limit "
+            "(`ulimit -f`)."
+        )
+
+
 def _describe_memory_error(error: MemoryError) -> str:
     asked = f" ({one_line(error)})" if str(error) else ""
     return (
@@ -170,9 +187,14 @@ def _describe_memory_error(error: MemoryError) -> str:
     )
 
 
-def _describe_os_error(error: OSError) -> str:
-    """One line for the operating system's refusals; anything else is a defect and is re-raised."""
-    number, place = error.errno or 0, f"{error.filename}: " if error.filename else ""
+def _describe_os_error(error: OSError | RuntimeError) -> str:
+    """One line for the operating system's refusals; anything else is a defect and is re-raised.
+
+    A RuntimeError is one of them where HDF5 meets it on closing a file.
+    """
+    number, place = 0, ""
+    if isinstance(error, OSError):
+        number, place = error.errno or 0, f"{error.filename}: " if error.filename else ""
     if number not in _ADVICE and (found := _HDF5_ERRNO.search(str(error))):
         number = int(found.group(1))
     if number not in _ADVICE:

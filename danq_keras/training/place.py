@@ -15,14 +15,14 @@ from danq_keras.data.store import is_dataset, open_store
 from danq_keras.models.shipped import model_file
 from danq_keras.recipes.presets import DEEPSEA_TARGETS, FITTED, get_preset
 from danq_keras.recipes.settings import apply_settings
-from danq_keras.system.claims import is_leftover, require_unclaimed
+from danq_keras.system.claims import CLAIM, is_leftover, require_unclaimed
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import refuse_existing
 from danq_keras.training.request import TrainRequest
 from danq_keras.training.run_folder import read_config, require_run
 
 DEMO_FOLDER = "demo_data"
-_OF_A_START = {DEMO_FOLDER, "run.log", ".claim"}
+_OF_A_START = {DEMO_FOLDER, "run.log", CLAIM}
 
 
 def check_place(request: TrainRequest) -> None:

@@ -35,6 +35,7 @@ from danq_keras.tuning.study import (
     requeue,
     requeue_stale,
     state_of,
+    told_by_name,
     trial_folder,
 )
 
@@ -74,7 +75,8 @@ def main(argv: list[str] | None = None) -> int:
     for name in search.space["optimizer"].choices if "optimizer" in search.space else ():
         check_optimizer(apply_values(search.preset, {"optimizer": name}).train)
     try:
-        Worker(Path(folder), search, dataset, number=int(number)).work(int(n_trials))
+        with told_by_name(Path(folder), "Was the folder removed, or is the disk full?"):
+            Worker(Path(folder), search, dataset, number=int(number)).work(int(n_trials))
     except Terminated:  # by the session, which says why
         return EXIT_TERMINATE
     return 0

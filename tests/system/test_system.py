@@ -132,11 +132,19 @@ def test_full_disk_as_hdf5_tells_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert message.count("\n") == 1
 
 
+def test_what_hdf5_meets_on_closing_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    error = RuntimeError("Can't decrement id ref count (unable to extend file, errno = 27, …)")
+    assert run_command(ends_with(error)) == 2
+    assert "`ulimit -f`" in capsys.readouterr().err
+
+
 def test_defects_keep_their_traceback() -> None:
     with pytest.raises(OSError, match="weird"):
         run_command(ends_with(OSError(errno.EDOM, "weird")))
     with pytest.raises(ValueError, match="defect"):
         run_command(ends_with(ValueError("defect")))
+    with pytest.raises(RuntimeError, match="errno = 33"):
+        run_command(ends_with(RuntimeError("errno = 33")))
 
 
 # ── output ──────────────────────────────────────────────────────────────────

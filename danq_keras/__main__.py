@@ -6,6 +6,7 @@ import sys
 from danq_keras.commands import COMMANDS
 from danq_keras.system.command import run_command
 from danq_keras.system.errors import EXIT_INPUT
+from danq_keras.system.terminal import show_any_text
 
 
 def cli(argv: list[str] | None = None) -> int:
@@ -14,6 +15,7 @@ def cli(argv: list[str] | None = None) -> int:
     Returns:
         The command's exit status; 0 after the list of commands; 2 where there is none of the name.
     """
+    show_any_text()
     words = sys.argv[1:] if argv is None else argv
     if not words or words[0] in ("-h", "--help"):
         print("usage: python -m danq_keras COMMAND [--help] …\n\ncommands:")

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from danq_keras import __version__
 from danq_keras.commands.options import add_set, read_pairs
-from danq_keras.recipes.presets import FITTED, PRESETS
+from danq_keras.data.bundle import require_data
+from danq_keras.recipes.presets import FITTED, PRESETS, get_preset
+from danq_keras.recipes.settings import apply_settings
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import ChildFailedError
 from danq_keras.system.tensorflow import start_tensorflow
@@ -81,6 +83,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     set_up_logging()
     settings = read_pairs(args.pairs)
+    for name in args.preset:  # before TensorFlow starts, which takes seconds
+        apply_settings(get_preset(name), settings)
+    for path in args.data:
+        require_data(path)
     start_tensorflow()
     from danq_keras.runs.recipes import TABLE, compare_recipes, table_text
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from danq_keras import __version__
 from danq_keras.commands.options import add_model, add_target_names
-from danq_keras.models.shipped import model_place
+from danq_keras.data.bundle import open_dataset
+from danq_keras.models.shipped import model_file, model_place
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import refuse_existing
@@ -94,8 +95,10 @@ def main(argv: list[str] | None = None) -> int:
     copied = () if out.resolve() == run.resolve() else _COPIED
     for name in (*_FILES, *copied):
         refuse_existing(out / name, overwrite=args.overwrite)
+    for path in (args.model, *args.ensemble):
+        model_file(path)
+    dataset = open_dataset(args.data, store=args.store)  # before TensorFlow starts: seconds
     start_tensorflow()
-    from danq_keras.data.bundle import open_dataset
     from danq_keras.evaluation.evaluate import (
         Evaluation,
         check_fit,
@@ -105,7 +108,6 @@ def main(argv: list[str] | None = None) -> int:
     from danq_keras.models.trained import load_model
 
     model = load_model(args.model, targets=args.target_names)
-    dataset = open_dataset(args.data, store=args.store)
     dataset.verify()
     how = Evaluation(
         split=args.split,

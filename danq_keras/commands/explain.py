@@ -15,6 +15,7 @@ from danq_keras.genome.bed import CHROM_NAMES
 from danq_keras.genome.fasta import Genome
 from danq_keras.genome.regions import Region
 from danq_keras.interpret.files import SUMMARY
+from danq_keras.models.shipped import model_file
 from danq_keras.prediction.growing import partial_path
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import InputError, optional_module
@@ -190,6 +191,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if args.into is None:
         optional_module("logomaker", "logos")
+    model_file(args.model)
     with contextlib.ExitStack() as stack:
         genome, place = _open(args, stack)  # before TensorFlow starts, which takes seconds
         start_tensorflow()

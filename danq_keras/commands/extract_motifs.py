@@ -8,6 +8,8 @@ from pathlib import Path
 
 from danq_keras import __version__
 from danq_keras.commands.options import add_model, add_target_names
+from danq_keras.data.bundle import open_dataset
+from danq_keras.models.shipped import model_file
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import refuse_unmarked
@@ -117,14 +119,15 @@ def main(argv: list[str] | None = None) -> int:
 
     out = args.out or args.model / MOTIFS
     refuse_unmarked(out, "motifs", overwrite=args.overwrite, marker=SUMMARY)
+    model_file(args.model)
+    dataset = open_dataset(args.data, store=args.store)  # before TensorFlow starts: seconds
     start_tensorflow()
-    from danq_keras.data.bundle import open_dataset
     from danq_keras.interpret.motifs import first_layer_motifs
     from danq_keras.models.trained import load_model
 
     found = first_layer_motifs(
         load_model(args.model, targets=args.target_names),
-        open_dataset(args.data, store=args.store),
+        dataset,
         split=args.split,
         positives=args.positives,
         databases=args.databases,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from danq_keras import __version__
 from danq_keras.commands.options import add_target_names
+from danq_keras.models.shipped import model_file
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import refuse_existing
@@ -73,6 +74,10 @@ def main(argv: list[str] | None = None) -> int:
         raise InputError(f"{args.out}: a model's name ends with .keras. Choose such a name.")
     if args.export:
         _refuse_import_options(args)
+    if args.export:
+        model_file(args.source)
+    elif not args.source.is_file():
+        raise InputError(f"{args.source}: no such file. Check the path.")
     start_tensorflow()
     if args.export:
         _export(args)

@@ -17,7 +17,7 @@ from danq_keras.data.sequence_inputs import (
 )
 from danq_keras.genome.bed import CHROM_NAMES
 from danq_keras.genome.fasta import Genome
-from danq_keras.models.shipped import model_place
+from danq_keras.models.shipped import model_file, model_place
 from danq_keras.prediction.growing import partial_path
 from danq_keras.prediction.outputs import coverage, prediction_kind
 from danq_keras.system.command import command, name_flags, run_command
@@ -190,6 +190,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.resume and args.output.exists() and not partial_path(args.output).exists():
         print(f"{args.output}: is complete already.")
         return 0
+    for path in (args.model, *args.ensemble):
+        model_file(path)
     with contextlib.ExitStack() as stack:
         source = _open_source(args, stack)  # before TensorFlow starts, which takes seconds
         start_tensorflow()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from danq_keras import __version__
 from danq_keras.commands.options import add_model, add_target_names
 from danq_keras.genome.bed import CHROM_NAMES
+from danq_keras.models.shipped import model_file
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import InputError, require_library
 from danq_keras.system.files import refuse_existing
@@ -151,6 +152,7 @@ def main(argv: list[str] | None = None) -> int:
             f"--batch-size: at least 2, the windows of an SNV. Received: {args.batch_size}."
         )
     _check_outputs(args)
+    model_file(args.model)
     from danq_keras.genome.fasta import Genome
     from danq_keras.variants.vcf import VcfFile
 

@@ -20,7 +20,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from danq_keras.data.bundle_files import file_states, mat_folder
+from danq_keras.data.bundle_files import file_states, inner_folder, mat_folder, require_mats
 from danq_keras.data.deepsea import (
     BIN_ATTRIBUTE,
     TARGETS_FILE,
@@ -52,6 +52,7 @@ from danq_keras.data.store import (
     open_store,
 )
 from danq_keras.genome.dna import Bytes, reverse_complement
+from danq_keras.system.claims import taking_turns
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import PathLike, atomic_output, refuse_existing, refuse_replacing
 from danq_keras.system.terminal import log, progress
@@ -82,7 +83,11 @@ def bundle_to_dataset(bundle: PathLike, out: PathLike, *, overwrite: bool = Fals
     """
     bundle, out = Path(bundle), Path(out)
     refuse_replacing(out, "deepsea", overwrite=overwrite, written=DATASET_FILES)
-    _convert(bundle, out, overwrite=overwrite)
+    file_states(bundle)
+    with taking_turns(out) as waited:
+        if not (waited and _is_converted(bundle, out)):
+            refuse_replacing(out, "deepsea", overwrite=overwrite, written=DATASET_FILES)
+            _convert(bundle, out, overwrite=overwrite)
     return open_store(out)
 
 
@@ -263,13 +268,42 @@ def open_dataset(path: PathLike, *, store: PathLike | None = None) -> Dataset:
     return open_store(folder)
 
 
-def _convert_once(bundle: Path, folder: Path) -> None:
-    """Convert a bundle unless the folder has its dataset already."""
-    record = file_states(bundle)
-    known = _known_record(folder)
-    if known is not None and known["files"] == record["files"]:
-        log.info("%s: reusing the dataset converted from %s", folder, bundle)
+def require_data(path: PathLike) -> None:
+    """Stop before any work where there is neither a dataset nor what looks like a bundle.
+
+    Raises:
+        InputError: nothing is there, the dataset is damaged, or a file of the bundle is missing.
+    """
+    path = Path(path)
+    if is_dataset(path):
+        open_store(path)
         return
+    file_states(path)
+    if path.is_dir():
+        require_mats(inner_folder(path), path)
+
+
+def _convert_once(bundle: Path, folder: Path) -> None:
+    """Convert a bundle unless the folder has its dataset already, or another process makes it."""
+    if _is_converted(bundle, folder):
+        return
+    with taking_turns(folder) as waited:
+        if waited and _is_converted(bundle, folder):
+            return
+        _convert_into(bundle, folder)
+
+
+def _is_converted(bundle: Path, folder: Path) -> bool:
+    known = _known_record(folder)
+    if known is None or known["files"] != file_states(bundle)["files"]:
+        return False
+    log.info("%s: reusing the dataset converted from %s", folder, bundle)
+    return True
+
+
+def _convert_into(bundle: Path, folder: Path) -> None:
+    """Convert a bundle, in place of an earlier state of it."""
+    record, known = file_states(bundle), _known_record(folder)
     if known is None:
         refuse_existing(folder, overwrite=False)
     elif known["bundle"] != record["bundle"]:

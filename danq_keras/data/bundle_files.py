@@ -33,20 +33,25 @@ def inner_folder(folder: Path) -> Path:
 def mat_folder(bundle: Path, beside: Path) -> Iterator[Path]:
     """The folder of the .mat files; those of a tar are unpacked inside `beside` meanwhile."""
     if bundle.is_dir():
-        _require_mats(inner_folder(bundle), bundle)
+        require_mats(inner_folder(bundle), bundle)
         yield inner_folder(bundle)
         return
     with tempfile.TemporaryDirectory(dir=beside, prefix=".unpacked-") as name:
         folder = Path(name)
         _unpack(bundle, folder)
-        _require_mats(folder, bundle)
+        require_mats(folder, bundle)
         try:
             yield folder
         except InputError as error:  # the unpacked files will be gone
             raise InputError(str(error).replace(str(folder), str(bundle))) from error
 
 
-def _require_mats(folder: Path, bundle: Path) -> None:
+def require_mats(folder: Path, bundle: Path) -> None:
+    """Make sure that the three .mat files are there.
+
+    Raises:
+        InputError: one is missing.
+    """
     missing = [name for name in MAT_FILES if not (folder / name).is_file()]
     if missing:
         raise InputError(

@@ -26,6 +26,8 @@ from danq_keras.recipes.presets import get_preset
 from danq_keras.recipes.settings import MODEL_FIELDS, apply_settings
 from danq_keras.system.errors import InputError
 
+_CHANNELS = "channels_last"  # said, so that no keras.json of old decides
+
 
 class _Seeds:
     """Independent seeds for layers, in the order in which they are asked for."""
@@ -117,10 +119,13 @@ def _danq_body(inputs: Any, config: ModelConfig, policy: Any, seeds: _Seeds) -> 
         filters,
         config.kernel_size,
         activation=config.conv_activation,
+        data_format=_CHANNELS,
         dtype=policy,
         name="conv",
     )(inputs)
-    hidden = layers.MaxPooling1D(config.pool_size, dtype=policy, name="pool")(hidden)
+    hidden = layers.MaxPooling1D(
+        config.pool_size, data_format=_CHANNELS, dtype=policy, name="pool"
+    )(hidden)
     # Source: the old stack evaluates the dropout once for each direction.
     names = ("forward", "backward") if config.dropout_kind == "classic" else ("",)
     dropped = [
@@ -170,12 +175,17 @@ def _deepsea_body(inputs: Any, config: ModelConfig, policy: Any, seeds: _Seeds) 
     for number, filters in enumerate(config.filters, start=1):
         last = number == len(config.filters)
         hidden = layers.Conv1D(
-            filters, config.kernel_size, activation="relu", dtype=policy, name=f"conv_{number}"
+            filters,
+            config.kernel_size,
+            activation="relu",
+            data_format=_CHANNELS,
+            dtype=policy,
+            name=f"conv_{number}",
         )(hidden)
         if not last:
-            hidden = layers.MaxPooling1D(config.pool_size, dtype=policy, name=f"pool_{number}")(
-                hidden
-            )
+            hidden = layers.MaxPooling1D(
+                config.pool_size, data_format=_CHANNELS, dtype=policy, name=f"pool_{number}"
+            )(hidden)
         rate = config.dropout_lstm if last else config.dropout_pool
         name = f"dropout_{number}"
         hidden = _dropout(hidden, rate, config, policy=policy, seeds=seeds, name=name)

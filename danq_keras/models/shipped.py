@@ -8,6 +8,7 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
+from danq_keras.system.errors import InputError
 from danq_keras.system.files import PathLike
 from danq_keras.system.shipped import resource_path
 
@@ -59,6 +60,27 @@ def describe_shipped() -> str:
         for model in shipped_models().values()
     ]
     return "\n".join(lines)
+
+
+def model_file(path: PathLike) -> Path:
+    """The .keras file of a run folder, of a shipped network, or the file itself.
+
+    Raises:
+        InputError: there is none.
+    """
+    place = model_place(path)
+    file = place / "model.keras" if place.is_dir() else place
+    if file.is_file():
+        return file
+    runs = sorted(model.parent for model in place.glob("*/model.keras"))
+    if runs:
+        raise InputError(
+            f"{place}: a folder of runs, not a run. Give one of those in it, such as {runs[0]}."
+        )
+    raise InputError(
+        f"{file}: no such model. Give a run folder, a .keras file, or the name of a network "
+        f"that comes with the package: {', '.join(shipped_models())}."
+    )
 
 
 def model_place(path: PathLike) -> Path:

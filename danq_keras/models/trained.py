@@ -23,7 +23,7 @@ from danq_keras import __version__
 from danq_keras.data.deepsea import deepsea_targets
 from danq_keras.data.targets import Targets
 from danq_keras.models.archive import load_network, model_damage_told
-from danq_keras.models.shipped import model_place, shipped_models
+from danq_keras.models.shipped import model_file, model_place
 from danq_keras.recipes.config import ModelConfig
 from danq_keras.system.errors import InputError, one_line
 from danq_keras.system.files import PathLike, atomic_output, replace_durably
@@ -159,17 +159,7 @@ def load_model(path: PathLike, *, targets: TargetNames | None = None) -> Trained
             are not as many as the outputs, or not the file's own.
     """
     place = model_place(path)
-    file = place / "model.keras" if place.is_dir() else place
-    if not file.is_file():
-        runs = sorted(model.parent for model in place.glob("*/model.keras"))
-        if runs:
-            raise InputError(
-                f"{place}: a folder of runs, not a run. Give one of those in it, such as {runs[0]}."
-            )
-        raise InputError(
-            f"{file}: no such model. Give a run folder, a .keras file, or the name of a network "
-            f"that comes with the package: {', '.join(shipped_models())}."
-        )
+    file = model_file(place)
     network = load_network(file)
     for layer in network._flatten_layers():  # cells of LSTMs too
         if layer.compute_dtype in _HALF:

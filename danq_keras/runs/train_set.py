@@ -32,10 +32,12 @@ from danq_keras.runs.sets import (
     write_tables,
 )
 from danq_keras.runs.statistics import DEFAULT_UNTIL, Until
+from danq_keras.system.claims import claimed_folder
 from danq_keras.system.errors import ChildFailedError, InputError
-from danq_keras.system.files import PathLike, claimed_folder, refuse_existing, write_json
+from danq_keras.system.files import PathLike, refuse_existing, write_json
 from danq_keras.system.terminal import log, set_up_logging
-from danq_keras.training.plan import Plan, is_used, make_plan, request_of, run_folder
+from danq_keras.training.place import is_used, run_folder
+from danq_keras.training.plan import Plan, make_plan, request_of
 from danq_keras.training.request import TrainRequest, check_request
 from danq_keras.training.run import Run
 from danq_keras.training.run_folder import clear_run, is_complete

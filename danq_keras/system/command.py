@@ -9,22 +9,54 @@ import errno
 import functools
 import os
 import re
-import signal
+import resource
 import sys
 from collections.abc import Callable, Mapping
-from types import FrameType
 
 from danq_keras.system.errors import (
     EXIT_INPUT,
     EXIT_INTERRUPT,
     EXIT_PIPE,
-    EXIT_TERMINATE,
     InputError,
     Terminated,
+    one_line,
 )
+from danq_keras.system.signals import Interruption
+from danq_keras.system.terminal import show_any_text
 
 Main = Callable[[list[str] | None], int]
 _ARGUMENT = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`]*))?`")
+_SMALLEST_LIMIT = 1 << 20  # bytes
+_HDF5_ERRNO = re.compile(r"errno = (\d+)")  # HDF5 tells the system's number only in its text
+_RIGHTS = "permission denied. Change the rights of the place, or choose another"
+_ADVICE = {
+    errno.ENOSPC: "the disk is full. Free some space or choose another place",
+    errno.EDQUOT: "the disk quota is used up. Free some space or choose another place",
+    errno.EFBIG: "the file would be larger than this process may write. Raise the limit "
+    "(`ulimit -f`) or choose another place",
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EROFS: "the file system is read-only. Choose another place",
+    errno.EEXIST: "something of this name is in the way. Choose another name",
+    errno.ENOENT: "no such file or folder. Check the path",
+    errno.EISDIR: "this is a folder, a file was expected. Check the path",
+    errno.ENOTDIR: "a part of the path is not a folder. Check the path",
+    errno.ENAMETOOLONG: "the name is too long. Choose a shorter one",
+    errno.ELOOP: "a link that leads to itself. Check the path",
+    errno.EIO: "the disk or the network failed (input/output error). Check them and try again",
+    errno.ESTALE: "the file was removed or replaced on its server. Check it and try again",
+    errno.ETIMEDOUT: "the disk or the network does not answer. Check them and try again",
+    errno.ENODEV: "the device is gone or cannot do this. Choose another place",
+    errno.ENXIO: "the device is gone or cannot do this. Choose another place",
+    errno.EBUSY: "it is in use. Wait, or choose another name",
+    errno.EAGAIN: "another process is using it, or there are too many processes. Wait, or raise "
+    "the limit (`ulimit -u`)",
+    errno.ENOLCK: "the file system cannot lock files. Choose another place",
+    errno.EOPNOTSUPP: "the file system cannot do this. Choose another place",
+    errno.ENOMEM: "not enough memory. Free some, or ask for less at once",
+    errno.EMFILE: "too many open files. Raise the limit (`ulimit -n`)",
+    errno.ENFILE: "too many open files on this machine. Try again later",
+}
 
 
 def command(
@@ -99,56 +131,74 @@ def _flag(action: argparse.Action) -> str:
     return metavar or action.dest.upper()
 
 
-def _raise_terminated(_signal: int, _frame: FrameType | None) -> None:
-    raise Terminated
-
-
 def run_command(main: Callable[[list[str] | None], int | None]) -> int:
     """Run a command's `main` with the exit statuses that all commands share.
 
     Returns:
-        0, or what `main` returned; 2 after a user's mistake or a disk that is full or not
-        writable; 130 after Ctrl-C; 141 when the reader of stdout went away; 143 after SIGTERM.
+        0, or what `main` returned; 2 after a user's mistake, a refusal of the system (a full disk,
+        no memory and the like); 130 after Ctrl-C; 141 when the reader of stdout went away; 143
+        after SIGTERM; 129 after SIGHUP.
     """
-    signal.signal(signal.SIGTERM, _raise_terminated)
+    show_any_text()
     try:
-        return main(None) or 0
+        with Interruption(raises=True, notice=""):
+            _require_file_size()
+            status = main(None) or 0
+            sys.stdout.flush()
+            return status
     except InputError as error:
         message = str(error)
     except BrokenPipeError:  # such as `| head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         message = _describe_os_error(error)
+    except MemoryError as error:
+        message = _describe_memory_error(error)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return EXIT_INTERRUPT
-    except Terminated:
+    except Terminated as error:
         print("Terminated.", file=sys.stderr)
-        return EXIT_TERMINATE
+        return 128 + error.signal
     print(f"Error: {message}", file=sys.stderr)
     return EXIT_INPUT
 
 
-def _describe_os_error(error: OSError) -> str:
-    """One line for the operating system's refusals; anything else is a defect and is re-raised."""
-    advice = {
-        errno.ENOSPC: "the disk is full. Free some space or choose another place",
-        errno.EDQUOT: "the disk quota is used up. Free some space or choose another place",
-        errno.EACCES: "permission denied. Change the rights of the place, or choose another",
-        errno.EPERM: "permission denied. Change the rights of the place, or choose another",
-        errno.EEXIST: "something of this name is in the way. Choose another name",
-        errno.EROFS: "the file system is read-only. Choose another place",
-        errno.ENOENT: "no such file or folder. Check the path",
-        errno.EISDIR: "this is a folder, a file was expected. Check the path",
-        errno.ENOTDIR: "a part of the path is not a folder. Check the path",
-        errno.ENAMETOOLONG: "the name is too long. Choose a shorter one",
-    }.get(error.errno or 0)
-    if advice is None and "errno = 28" in str(error):  # HDF5 reports a full disk only in its text
-        return f"the disk is full. Free some space or choose another place. ({error})".replace(
-            "\n", " "
+def _require_file_size() -> None:
+    """Refuse a limit that not even the head of an HDF5 file keeps to: HDF5 would crash.
+
+    Raises:
+        InputError: files must be smaller.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if limit != resource.RLIM_INFINITY and limit < _SMALLEST_LIMIT:
+        raise InputError(
+            f"No file of this process may be larger than {limit:,} bytes. Raise the limit "
+            "(`ulimit -f`)."
         )
-    if advice is None:
+
+
+def _describe_memory_error(error: MemoryError) -> str:
+    asked = f" ({one_line(error)})" if str(error) else ""
+    return (
+        f"not enough memory{asked}. Free some, raise the limit (`ulimit -v`, the job's memory), or "
+        "ask for less at once."
+    )
+
+
+def _describe_os_error(error: OSError | RuntimeError) -> str:
+    """One line for the operating system's refusals; anything else is a defect and is re-raised.
+
+    A RuntimeError is one of them where HDF5 meets it on closing a file.
+    """
+    number, place = 0, ""
+    if isinstance(error, OSError):
+        number, place = error.errno or 0, f"{error.filename}: " if error.filename else ""
+    if number not in _ADVICE and (found := _HDF5_ERRNO.search(str(error))):
+        number = int(found.group(1))
+    if number not in _ADVICE:
         raise error
-    place = f"{error.filename}: " if error.filename else ""
-    return f"{place}{advice}."
+    if not place:  # what it was about stands in the text alone
+        return f"{_ADVICE[number]}. ({one_line(error)})"
+    return f"{place}{_ADVICE[number]}."

@@ -4,6 +4,7 @@ A mistake is an `InputError`: a command prints its one line and ends with status
 """
 
 import importlib.util
+import signal
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,7 +36,11 @@ class ChildFailedError(RuntimeError):
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived: unwind, clean up, exit with 143."""
+    """SIGTERM or SIGHUP arrived: unwind, clean up, exit with 128 and the number of `signal`."""
+
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__(number)
+        self.signal = number
 
 
 def optional_module(name: str, extra: str) -> Any:

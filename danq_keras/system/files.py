@@ -1,39 +1,26 @@
-"""Files that appear whole or not at all, folders held by one process, JSON, gzip.
+"""Files that appear whole or not at all, JSON, gzip.
 
 Output is written under a temporary name beside the final one, and renamed when it is complete and
 on the disk, so that neither a kill nor a power cut leaves a half-written file under its final name.
 """
 
 import contextlib
-import fcntl
 import gzip
 import json
 import os
 import re
-import shutil
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from danq_keras.system.claims import remove, remove_leftovers, temporary_sibling
 from danq_keras.system.errors import InputError
-from danq_keras.system.terminal import log
 
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
 PathLike = str | os.PathLike[str]
-
-
-def _temporary_sibling(path: Path) -> Path:
-    return path.with_name(f".{path.name}.partial-{os.getpid()}")
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _is_empty_folder(path: Path) -> bool:
@@ -148,48 +135,26 @@ def atomic_output(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         OSError: the disk is full or fails, at the latest when the output must be on it.
     """
     refuse_existing(path, overwrite=overwrite)
-    temporary = _temporary_sibling(path)
+    temporary = temporary_sibling(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise InputError(f"{path}: its parent is not a folder. Choose another place.") from error
-    _remove(temporary)
+    remove(temporary)
+    remove_leftovers(path.parent)
     try:
         yield temporary
         refuse_existing(path, overwrite=overwrite)  # somebody else may have been quicker
         flush_to_disk(temporary)
         if path.exists() and (temporary.is_dir() or _is_empty_folder(path)):
-            _remove(path)  # renaming replaces a file by a file only
+            remove(path)  # renaming replaces a file by a file only
         _rename(temporary, path)
     except OSError as error:
         # The user knows the final name only, and writing names none at all.
         error.filename = str(error.filename or path).replace(str(temporary), str(path))
         raise
     finally:
-        _remove(temporary)
-
-
-@contextlib.contextmanager
-def claimed_folder(folder: Path) -> Iterator[None]:
-    """Keep other processes from working in the same folder; the system ends it with the process.
-
-    Raises:
-        InputError: another process holds the folder.
-    """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"{folder}: another process is at work there. Wait for its end, or choose another "
-                "folder."
-            ) from error
-        except OSError as error:  # some network file systems cannot lock folders
-            log.debug("%s: cannot be locked (%s)", folder, error)
-        yield
-    finally:
-        os.close(descriptor)
+        remove(temporary)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -3,9 +3,6 @@
 A `Plan` is a `TrainRequest` settled against the data.
 """
 
-import errno
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +15,7 @@ from danq_keras.data.targets import Targets
 from danq_keras.models.trained import TrainedModel
 from danq_keras.recipes.config import Preset
 from danq_keras.recipes.fit import fit_to_data
-from danq_keras.recipes.presets import DEEPSEA_TARGETS, FITTED, get_preset
+from danq_keras.recipes.presets import get_preset
 from danq_keras.recipes.settings import MODEL_FIELDS, apply_settings
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import (
@@ -33,14 +30,19 @@ from danq_keras.training.fine_tuning import (
     take_over,
 )
 from danq_keras.training.optimizers import check_optimizer
+from danq_keras.training.place import (
+    DEMO_FOLDER,
+    preset_name,
+    read_settings_file,
+    require_writable,
+    run_folder,
+)
 from danq_keras.training.request import TrainRequest
 from danq_keras.training.run_folder import (
     check_resumable,
     describe_run,
     preset_from_config,
 )
-
-DEMO_FOLDER = "demo_data"
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,11 @@ def make_plan(request: TrainRequest, *, out: Path, config: dict[str, Any] | None
     Raises:
         InputError: a user's mistake.
     """
-    content = config or ({} if request.config is None else _read_settings_file(request.config))
+    content = config or ({} if request.config is None else read_settings_file(request.config))
     source = _source(request, content)
     preset = _preset(request, content, source)
     check_optimizer(preset.train)  # an unknown one is said before anything is read or written
-    _require_writable(out)
+    require_writable(out)
     dataset = _dataset(request, out, config)
     said = {*content, *content.get("model", {}), *content.get("train", {})}
     if source is not None:
@@ -106,12 +108,6 @@ def make_plan(request: TrainRequest, *, out: Path, config: dict[str, Any] | None
         description |= {key: config[key] for key in ("init",) if key in config}
         check_resumable(config, description, out)
     return Plan(preset, dataset, columns, description, source)
-
-
-def is_used(out: Path) -> bool:
-    """Whether something is there but demo data, which an interrupted start may have left."""
-    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    return bool(names - {DEMO_FOLDER}) or (out.exists() and not out.is_dir())
 
 
 def _bootstrap(request: TrainRequest, content: dict[str, Any]) -> int:
@@ -130,19 +126,6 @@ def _bootstrap(request: TrainRequest, content: dict[str, Any]) -> int:
             "run."
         )
     return kept if request.bootstrap is None else int(request.bootstrap)
-
-
-def _require_writable(out: Path) -> None:
-    """Say now what would otherwise be said after the data have been converted.
-
-    Raises:
-        OSError: `out` cannot be written or made.
-    """
-    place = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
-    if not place.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(out))
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(out))
 
 
 def _source(request: TrainRequest, content: dict[str, Any]) -> Source | None:
@@ -188,47 +171,10 @@ def _preset(request: TrainRequest, content: dict[str, Any], source: Source | Non
         name = {} if request.preset is None else {"preset": request.preset}
         base = preset_from_config(content | name)
     else:
-        base = get_preset(_preset_name(request))
+        base = get_preset(preset_name(request))
     if source is None:
         return apply_settings(base, settings)
     return take_over(base, source, settings, fixed={*content, *content.get("model", {})})
-
-
-def _read_settings_file(path: Path) -> dict[str, Any]:
-    """A JSON file of settings, such as a run's config.json.
-
-    Raises:
-        InputError: it is not one.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a JSON file ({error}). Give a run's config.json.") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected a JSON object of settings. Give a run's config.json.")
-    return content
-
-
-def _preset_name(request: TrainRequest) -> str:
-    """The named recipe, or the one for the data: `danq` for DeepSEA's targets and for bundles."""
-    if request.preset is not None:
-        return request.preset
-    if request.data is None:
-        return "demo"
-    if request.config is not None or not is_dataset(request.data):
-        return "danq"
-    return "danq" if len(open_store(request.data).targets) == DEEPSEA_TARGETS else FITTED
-
-
-def run_folder(request: TrainRequest) -> Path:
-    """The folder that a request names, or where its run goes without one."""
-    if request.out is not None:
-        return Path(request.out)
-    name = "demo"
-    if request.data is not None:
-        name = request.data.resolve().name.removesuffix(".gz").removesuffix(".tar")
-    preset = _preset_name(request)
-    return Path("runs") / (preset if preset == name else f"{preset}-{name}")
 
 
 def _dataset(request: TrainRequest, out: Path, config: dict[str, Any] | None) -> Dataset:

@@ -25,11 +25,10 @@ from danq_keras.models.trained import TrainedModel, load_model
 from danq_keras.recipes.config import Preset
 from danq_keras.recipes.presets import DEEPSEA_TARGETS, FITTED, get_preset
 from danq_keras.recipes.settings import changed_settings
+from danq_keras.system.claims import claimed_folder
 from danq_keras.system.files import (
     PathLike,
-    claimed_folder,
     read_json,
-    refuse_existing,
     write_json,
 )
 from danq_keras.system.terminal import log, set_up_logging
@@ -41,13 +40,13 @@ from danq_keras.training.fine_tuning import (
     reopen_source,
 )
 from danq_keras.training.optimizers import describe_steps, warn_of_few_steps, warn_of_scaling
-from danq_keras.training.plan import Plan, is_used, make_plan, request_of, run_folder
+from danq_keras.training.place import is_used, refuse_used, run_folder
+from danq_keras.training.plan import Plan, make_plan, request_of
 from danq_keras.training.request import TrainRequest, check_request
 from danq_keras.training.run_folder import (
     clear_run,
     is_complete,
     read_config,
-    require_run,
 )
 from danq_keras.training.trainer import AfterEpoch, Trainer
 
@@ -167,9 +166,8 @@ def run_request(
     check_request(request)
     out = run_folder(request)
     config = read_config(out) if request.resume else None
-    if not request.resume and is_used(out):
-        refuse_existing(out, overwrite=request.overwrite)
-        require_run(out)
+    if not request.resume:
+        refuse_used(out, overwrite=request.overwrite)
     plan = make_plan(request, out=out, config=config)
     if config is not None and is_complete(out, plan.description):
         return Run(out, trained=False)
@@ -187,7 +185,7 @@ def _make_room(request: TrainRequest, out: Path, dataset: Dataset) -> None:
     if request.resume:
         (out / "report.html").unlink(missing_ok=True)  # written last: it marks a complete run
     elif is_used(out):  # without --overwrite by a process that began a moment ago
-        refuse_existing(out, overwrite=request.overwrite)
+        refuse_used(out, overwrite=request.overwrite)
         clear_run(out, keep=dataset.folder)
 
 
@@ -232,6 +230,7 @@ def _train(
         log.info("Report: %s", write_report(out))
         return
     result = evaluate_model(load_model(out), dataset, how=how, cache=out)
+    trainer.place.require()
     result.report(out)
     print_summary(result.summary, out)
 

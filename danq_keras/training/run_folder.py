@@ -5,7 +5,6 @@ Loads neither TensorFlow nor Keras.
 
 import dataclasses
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,12 @@ from danq_keras.data.store import Dataset
 from danq_keras.recipes.config import Preset
 from danq_keras.recipes.presets import get_preset
 from danq_keras.recipes.settings import apply_settings, changed_settings
+from danq_keras.system.claims import remove
 from danq_keras.system.errors import InputError
 
 _MAY_GROW = "epochs"
+_MARKS = ("config.json", "repeats.json", "folds.json", "run.log")
+_OF_RUNS = ("run.log", "history.csv", "checkpoints")
 _SECTIONS = ("preset", "dataset", "model", "train", "targets")
 _DESCRIPTION = (
     "changed",
@@ -139,7 +141,8 @@ def require_run(run: Path) -> None:
             f"{run}: `overwrite` replaces only a run folder (with config.json), and this is none. "
             "Choose another `out`."
         )
-    read_config(run)
+    if not any((run / name).exists() for name in _OF_RUNS):  # a damaged config.json is no matter
+        read_config(run)
 
 
 def clear_run(run: Path, *, keep: Path) -> None:
@@ -155,13 +158,41 @@ def clear_run(run: Path, *, keep: Path) -> None:
     kept = keep.resolve()
     if kept == run.resolve():
         raise InputError(f"{run}: the data are there. Choose another `out`.")
-    for child in run.iterdir():
-        if kept.is_relative_to(child.resolve()):
-            continue
-        if child.is_dir() and not child.is_symlink():
-            shutil.rmtree(child)
+    # last what makes it a run folder: whoever is stopped here can do it again
+    for child in sorted(run.iterdir(), key=lambda child: child.name in _MARKS):
+        if not kept.is_relative_to(child.resolve()):
+            remove(child)
+
+
+class SameFolder:
+    """A run folder that must stay what it is while a run writes into it.
+
+    Args:
+        run: folder of the run, which exists or will soon.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+        self._identity: tuple[int, int] | None = None
+
+    def require(self) -> None:
+        """Make sure that the folder is the one it was when this was called first.
+
+        Raises:
+            InputError: it was removed, renamed or replaced.
+        """
+        try:
+            state = self._run.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            found = None
         else:
-            child.unlink()
+            found = (state.st_dev, state.st_ino)
+        self._identity = self._identity or found
+        if found is None or found != self._identity:
+            raise InputError(
+                f"{self._run}: the run folder was removed or renamed while the run was at work. "
+                "Nothing more is written. Put it back and continue with `resume`, or start anew."
+            )
 
 
 def is_complete(run: Path, config: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ import csv
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,21 @@ from typing import Any
 import tensorflow as tf
 
 from danq_keras.data.store import Dataset
+from danq_keras.data.unchanged import DatasetWatch, require_whole
 from danq_keras.evaluation import metrics
 from danq_keras.models.networks import build_network
 from danq_keras.models.trained import describe_network, save_model
 from danq_keras.prediction.predictor import SplitPredictor
 from danq_keras.recipes.config import ModelConfig, Preset
-from danq_keras.system.errors import InputError, one_line
+from danq_keras.system.errors import InputError, Terminated, one_line
 from danq_keras.system.files import atomic_output
-from danq_keras.system.signals import Interruption
+from danq_keras.system.signals import Interruption, check_stop
 from danq_keras.system.terminal import log, progress
 from danq_keras.training.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from danq_keras.training.optimizers import learning_rate_at, linear_step, share_above_epsilon
 from danq_keras.training.pipeline import Integers, Order, epoch_batches
 from danq_keras.training.restudy import Curriculum
+from danq_keras.training.run_folder import SameFolder
 from danq_keras.training.step import StepResult, TrainingStep
 
 AfterEpoch = Callable[[dict[str, Any]], None]
@@ -142,6 +144,7 @@ class Trainer:
         self.dataset = dataset
         self.run = run
         self.state = State()
+        self.place, self._data = SameFolder(run), DatasetWatch(dataset)
         self._rate: float | None = None  # as last set
         self._told = False
         self.curriculum = Curriculum(self.config, dataset.train, columns=columns)
@@ -212,10 +215,12 @@ class Trainer:
                 raises ends the training.
 
         Raises:
-            InputError: the loss became NaN or infinite; the step is named.
+            InputError: the loss became NaN or infinite, which names the step; the run folder is
+                gone, or the data were changed meanwhile.
             KeyboardInterrupt: Ctrl-C, after saving.
-            Terminated: SIGTERM, after saving.
+            Terminated: SIGTERM or SIGHUP, after saving.
         """
+        self.place.require()
         writer = tf.summary.create_file_writer(str(self.run / "tensorboard"))
         with Interruption() as interruption, writer.as_default():
             while not self.state.finished:
@@ -225,13 +230,21 @@ class Trainer:
                 self.save()
                 if after_epoch is not None:
                     after_epoch(self.state.history[-1])
+            if interruption.signal:  # it came after the last step
+                self._stop(interruption)
         writer.close()
         log.info(
             "Best validation loss %.6f in epoch %d.", self.state.best_loss, self.state.best_epoch
         )
 
     def save(self) -> None:
-        """Write a checkpoint of this very step."""
+        """Write a checkpoint of this very step.
+
+        Raises:
+            InputError: the run folder is gone, or the data were changed; nothing is written.
+        """
+        self.place.require()
+        self._data.require_unchanged()
         sums = {"sums": list(dataclasses.astuple(self.state.sums))}
         state = dataclasses.asdict(self.state) | sums | self.curriculum.state()
         save_checkpoint(self.run / "checkpoints", self.model, self.optimizer, state)
@@ -255,7 +268,7 @@ class Trainer:
         pending: list[tuple[int, tf.Tensor]] = []
         started = time.monotonic()
         bar, clock, first = None, started, state.step
-        for batch in batches:
+        for batch in self._read(batches):
             self._set_learning_rate()
             pending.append((state.step, self.step(batch)))
             state.step += 1
@@ -280,6 +293,14 @@ class Trainer:
         state.seconds += time.monotonic() - started
         if bar is not None:
             bar.close()
+
+    def _read(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """The batches; data that were changed meanwhile are said to be so."""
+        try:
+            yield from batches
+        except tf.errors.OpError:  # TensorFlow's own words for whatever the reading raised
+            require_whole(self.dataset.train)
+            raise
 
     def _batches(self) -> Any:
         batches = epoch_batches(
@@ -350,9 +371,11 @@ class Trainer:
         pending.clear()
 
     def _validate(self, interruption: Interruption) -> dict[str, Any]:
-        with self.step.averaged_weights():
-            prediction = self.predictor(self.dataset.valid, desc="validation")
-        if interruption.signal:  # validation is repeated on resuming
+        try:
+            with self.step.averaged_weights(), interruption.raised():
+                prediction = self.predictor(self.dataset.valid, desc="validation")
+                check_stop()
+        except (KeyboardInterrupt, Terminated):  # validation is repeated on resuming
             self._stop(interruption)
         figures = metrics.evaluate(prediction.labels, prediction.probs, ignore=prediction.ignore)
         macro = metrics.macro(figures, self.config.min_positives)
@@ -384,6 +407,7 @@ class Trainer:
         if self.curriculum.n_again:
             row |= {"samples": self.order.epoch_samples, "restudied": self.order.n_again}
         columns = (*HISTORY_COLUMNS, *(RESTUDY_COLUMNS if self.curriculum.n_again else ()))
+        self.place.require()
         state.history.append({name: row[name] for name in columns})
         self._judge(row["val_loss"])
         write_history(self.run / "history.csv", state.history)

@@ -4,6 +4,7 @@ The trials run in processes of their own (`worker`); here their progress is show
 Optuna, not TensorFlow.
 """
 
+import contextlib
 import math
 import os
 import shutil
@@ -25,6 +26,7 @@ from danq_keras.recipes.config import Preset
 from danq_keras.recipes.fit import fit_to_data
 from danq_keras.recipes.presets import get_preset
 from danq_keras.recipes.settings import apply_settings
+from danq_keras.system.claims import CLAIM, claimed_folder, remove
 from danq_keras.system.errors import EXIT_INPUT, ChildFailedError, InputError
 from danq_keras.system.files import PathLike, atomic_output
 from danq_keras.system.terminal import log, progress
@@ -41,17 +43,22 @@ from danq_keras.tuning.space import (
     without_fixed,
 )
 from danq_keras.tuning.study import (
+    SESSIONS,
     Search,
     best_preset,
     best_trial,
     count_states,
+    has_begun,
     importances,
+    is_free,
     is_study,
     n_finished,
     open_study,
     read_search,
     reference_trial,
+    session_number,
     state_of,
+    told_by_name,
     trials_table,
     write_best,
     write_search,
@@ -60,6 +67,7 @@ from danq_keras.tuning.study import (
 
 N_TRIALS = 50
 POLL_SECONDS = 1.0
+_MOST_JOBS = 1000  # of a session
 STOP_SECONDS = 120  # for a step and for the checkpoint of a large network
 _SEEN = ("complete", "pruned", "failed")
 _SUMMARY = ("loss", "val_loss", "gap", "val_auroc", "val_auprc")
@@ -105,6 +113,15 @@ class TunedSearch:
         return self.trials
 
 
+@dataclass(frozen=True)
+class Work:
+    """How much to do: trials in all, processes, and the seconds after which to end."""
+
+    trials: int
+    jobs: int = 1
+    timeout: float | None = None
+
+
 def tune(
     data: Dataset | PathLike | None,
     out: PathLike,
@@ -147,27 +164,34 @@ def tune(
     if resume:
         search = read_search(request.out)
         _require_same(request, search)
-        status = _work(request.out, search, how)
     else:
         search = _new_search(request)
-        _begin(request.out, search)
-        try:
-            status = _work(request.out, search, how)
-        finally:
-            if not _has_begun(request.out, search):  # the processes could not start
-                shutil.rmtree(request.out)
+    with (
+        told_by_name(request.out, "Was the folder removed, or is the disk full?"),
+        contextlib.ExitStack() as stack,
+    ):
+        status = _run_session(request.out, search, how, begin=not resume, stack=stack)
     if status:
         raise ChildFailedError(request.out, status)
     return finish(request.out, search)
 
 
-@dataclass(frozen=True)
-class Work:
-    """How much to do: trials in all, processes, and the seconds after which to end."""
-
-    trials: int
-    jobs: int = 1
-    timeout: float | None = None
+def _run_session(
+    out: Path, search: Search, how: Work, *, begin: bool, stack: contextlib.ExitStack
+) -> int:
+    """Begin a study where that is asked for, and work on it as a session of its own number."""
+    if not begin:
+        return _work(out, search, how, session=stack.enter_context(session_number(out)))
+    out.mkdir(parents=True, exist_ok=True)
+    with claimed_folder(out):
+        _require_free(out)  # another process may have begun a moment ago
+        session = stack.enter_context(session_number(out))
+        _begin(out, search)
+    try:
+        return _work(out, search, how, session=session)
+    finally:
+        if out.is_dir() and not has_begun(out, search):  # the processes could not start
+            shutil.rmtree(out)
 
 
 def _new_search(request: TuneRequest) -> Search:
@@ -176,13 +200,7 @@ def _new_search(request: TuneRequest) -> Search:
     Raises:
         InputError: a user's mistake; nothing has been written.
     """
-    out = request.out
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        if is_study(out):
-            raise InputError(
-                f"{out}: holds a search. Continue with `resume=True`, or choose another name."
-            )
-        raise InputError(f"{out}: already exists. Choose another name.")
+    _require_free(request.out)
     if request.data is None:
         raise InputError("`data`: say which dataset the networks are trained on.")
     preset = apply_settings(get_preset(request.preset or "danq"), request.settings)
@@ -208,6 +226,21 @@ def _new_search(request: TuneRequest) -> Search:
         max_parameters=request.max_parameters,
         pruner=request.pruner or "median",
     )
+
+
+def _require_free(out: Path) -> None:
+    """Make sure that a search may begin in a folder.
+
+    Raises:
+        InputError: something is there that would be lost, or another process is at work.
+    """
+    if is_free(out):
+        return
+    if is_study(out):
+        raise InputError(
+            f"{out}: holds a search. Continue with `resume=True`, or choose another name."
+        )
+    raise InputError(f"{out}: already exists. Choose another name.")
 
 
 def _fitted(space: Space, settings: Mapping[str, Any], preset: Preset) -> tuple[Space, list[str]]:
@@ -244,20 +277,17 @@ def _require_same(request: TuneRequest, search: Search) -> None:
 
 
 def _begin(out: Path, search: Search) -> None:
-    """Make the study folder, with the preset itself as the first trial."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Make the study, with the preset itself as the first trial, in place of an earlier start."""
+    for path in out.iterdir():
+        if path.name not in (SESSIONS, CLAIM):
+            remove(path)
     study = open_study(out, search)
     values = preset_values(search.space, search.preset)
     study.enqueue_trial(values, user_attrs={"reference": True})
     write_search(out, search)  # last: it marks a folder that can be resumed
 
 
-def _has_begun(out: Path, search: Search) -> bool:
-    trials = open_study(out, search).get_trials(deepcopy=False)
-    return any(state_of(trial) != "waiting" for trial in trials)
-
-
-def _work(out: Path, search: Search, how: Work) -> int:
+def _work(out: Path, search: Search, how: Work, *, session: int) -> int:
     """Run processes until enough trials are finished or the time is up.
 
     Raises:
@@ -270,7 +300,8 @@ def _work(out: Path, search: Search, how: Work) -> int:
         return 0
     _print_header(out, search, how.trials, jobs)
     deadline = time.monotonic() + (math.inf if how.timeout is None else how.timeout)
-    workers = [_start_worker(out, how.trials, number, jobs) for number in range(jobs)]
+    first = session * _MOST_JOBS  # by its number a process chooses its points
+    workers = [_start_worker(out, how.trials, first + job, jobs) for job in range(jobs)]
     try:
         shown = {trial.number for trial in before if state_of(trial) in _SEEN}
         with progress(total=how.trials, initial=len(shown), desc="trials", unit="trial") as bar:

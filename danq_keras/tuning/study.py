@@ -9,13 +9,15 @@ its folder and so its checkpoint: it is neither lost nor counted twice.
 Needs Optuna (the extra `tune`); loads no TensorFlow.
 """
 
+import contextlib
 import dataclasses
 import datetime
+import itertools
 import json
 import math
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +29,7 @@ from optuna.trial import FrozenTrial, TrialState
 from danq_keras.recipes.config import Preset
 from danq_keras.recipes.presets import get_preset
 from danq_keras.recipes.settings import apply_settings
+from danq_keras.system.claims import CLAIM, claimed_folder, is_leftover, require_unclaimed
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import atomic_output
 from danq_keras.system.terminal import log
@@ -45,6 +48,10 @@ GRACE_SECONDS = 60
 MOST_KILLS = 2  # a trial that ends its process more often, say for want of memory, is given up
 _DATABASE = "study.db"
 _SETTINGS = "search.json"
+SESSIONS = ".sessions"  # a folder each, which the session at work holds
+_OF_A_START = {_SETTINGS, SESSIONS, CLAIM} | {
+    _DATABASE + ending for ending in ("", "-journal", "-wal", "-shm")
+}
 _INHERITED = ("folder", "reference")
 EPOCH_FIGURES = ("loss", "val_loss", "val_auroc", "val_auprc")
 
@@ -122,6 +129,57 @@ def read_search(out: Path) -> Search:
         ) from error
 
 
+@contextlib.contextmanager
+def told_by_name(path: Path, advice: str) -> Iterator[None]:
+    """Say in one line what is the matter with a database that cannot be read or written.
+
+    Raises:
+        InputError: it is damaged, was removed, or has no room.
+    """
+    try:
+        yield
+    except (optuna.exceptions.StorageInternalError, _database_error()) as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise InputError(f"{path}: not a readable study ({reason}). {advice}") from error
+
+
+def is_free(out: Path) -> bool:
+    """Whether a search may begin in a folder: new, empty, or left by a start without a trial.
+
+    Raises:
+        InputError: another process is about to begin its first trial there.
+    """
+    if not out.is_dir():
+        return not out.exists()
+    names = {path.name for path in out.iterdir() if not is_leftover(path.name)}
+    if not names <= _OF_A_START:
+        return False
+    for session in (out / SESSIONS).glob("*"):
+        require_unclaimed(session)
+    return _SETTINGS not in names or not has_begun(out, read_search(out))
+
+
+def has_begun(out: Path, search: Search) -> bool:
+    """Whether any trial of a study has been begun."""
+    trials = open_study(out, search).get_trials(deepcopy=False)
+    return any(state_of(trial) != "waiting" for trial in trials)
+
+
+@contextlib.contextmanager
+def session_number(out: Path) -> Iterator[int]:
+    """A number that no other session at work on the study has; that of a lone one is 0."""
+    for number in itertools.count():
+        folder = out / SESSIONS / str(number)
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(claimed_folder(folder))
+            except InputError:
+                continue
+            yield number
+            return
+
+
 def open_study(out: Path, search: Search, *, sampler_seed: int | None = None) -> optuna.Study:
     """Open the study in a folder, or begin it, with a heartbeat for the trials of this process.
 
@@ -135,7 +193,7 @@ def open_study(out: Path, search: Search, *, sampler_seed: int | None = None) ->
         InputError: the database is damaged.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
+    with told_by_name(out / _DATABASE, "Start a new search."):
         with warnings.catch_warnings():  # Optuna calls heartbeats experimental
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             storage = optuna.storages.RDBStorage(
@@ -153,11 +211,6 @@ def open_study(out: Path, search: Search, *, sampler_seed: int | None = None) ->
             pruner=make_pruner(search),
             load_if_exists=True,
         )
-    except (optuna.exceptions.StorageInternalError, _database_error()) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise InputError(
-            f"{out / _DATABASE}: not a readable study ({reason}). Start a new search."
-        ) from error
 
 
 def _database_error() -> type[Exception]:

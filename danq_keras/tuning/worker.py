@@ -19,9 +19,9 @@ from optuna.trial import TrialState
 
 from danq_keras.data.store import Dataset, open_store
 from danq_keras.recipes.config import Preset
+from danq_keras.system.claims import claimed_folder
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import EXIT_TERMINATE, InputError, Terminated
-from danq_keras.system.files import claimed_folder
 from danq_keras.system.tensorflow import start_tensorflow
 from danq_keras.system.terminal import log, set_up_logging
 from danq_keras.tuning.space import apply_values, count_parameters, suggest
@@ -35,6 +35,7 @@ from danq_keras.tuning.study import (
     requeue,
     requeue_stale,
     state_of,
+    told_by_name,
     trial_folder,
 )
 
@@ -74,7 +75,8 @@ def main(argv: list[str] | None = None) -> int:
     for name in search.space["optimizer"].choices if "optimizer" in search.space else ():
         check_optimizer(apply_values(search.preset, {"optimizer": name}).train)
     try:
-        Worker(Path(folder), search, dataset, number=int(number)).work(int(n_trials))
+        with told_by_name(Path(folder), "Was the folder removed, or is the disk full?"):
+            Worker(Path(folder), search, dataset, number=int(number)).work(int(n_trials))
     except Terminated:  # by the session, which says why
         return EXIT_TERMINATE
     return 0

@@ -22,7 +22,7 @@ from danq_keras.evaluation.auc_tables import read_auc_table
 from danq_keras.genome.dna import unpack_labels
 from danq_keras.runs import processes, train_set
 from danq_keras.runs.pooling import PREDICTIONS
-from danq_keras.system import errors, files, terminal
+from danq_keras.system import claims, errors, terminal
 from danq_keras.system.tables import read_text_table
 from danq_keras.training.request import TrainRequest
 
@@ -401,7 +401,7 @@ def test_a_stopped_set_is_saved_and_continues(data, tmp_path, number, status):
     assert err.count("Saved at step") == 2
     assert f"Continue the set with: train_danq.py --out {out} --resume" in err
     for seed in (0, 1):
-        with files.claimed_folder(out / f"seed-{seed}"):  # nobody is at work there any more
+        with claims.claimed_folder(out / f"seed-{seed}"):  # nobody is at work there any more
             assert (out / f"seed-{seed}" / "checkpoints").is_dir()
 
 

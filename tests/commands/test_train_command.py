@@ -16,7 +16,7 @@ import tiny
 from danq_keras.commands import evaluate, train
 from danq_keras.data.store import open_store
 from danq_keras.genome.dna import unpack_labels
-from danq_keras.system import files
+from danq_keras.system import claims
 
 BIN = Path(__file__).resolve().parents[2] / "bin"
 SETTINGS = [f"{key}={value}" for key, value in tiny.SETTINGS.items()]
@@ -373,7 +373,7 @@ def test_a_run_at_work_is_left_alone(finished, data, tmp_path, command, argument
         *SETTINGS,
         *arguments,
     ]
-    with files.claimed_folder(run):
+    with claims.claimed_folder(run):
         status, err = command(train.main, *more)
     assert (status, "another process is at work there" in err) == (2, True)
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before

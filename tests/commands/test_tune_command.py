@@ -19,7 +19,7 @@ from in_process import InProcess
 from optuna.trial import TrialState
 
 from danq_keras.commands import train, tune
-from danq_keras.system import errors, files
+from danq_keras.system import claims, errors
 from danq_keras.training.trainer import Trainer
 from danq_keras.tuning import search as tune_session
 from danq_keras.tuning import study
@@ -346,7 +346,7 @@ def test_a_folder_in_use_ends_the_worker_and_keeps_the_trial(worker):
     folder = worker.out / "trials/0000"
     folder.mkdir(parents=True)
     with (
-        files.claimed_folder(folder),
+        claims.claimed_folder(folder),
         pytest.raises(errors.InputError, match="another process is at work"),
     ):
         worker.work(1)
@@ -538,7 +538,7 @@ class Fake:
 def test_the_time_is_up(begin, monkeypatch, tmp_path):
     running = Fake()
     monkeypatch.setattr(tune_session, "_start_worker", lambda *_: running)
-    monkeypatch.setattr(tune_session, "_has_begun", lambda *_: True)
+    monkeypatch.setattr(tune_session, "has_begun", lambda *_: True)
     status, err = begin(tmp_path / "search", "--timeout", "0.1s")
     assert running.asked == ["terminate"]
     assert "Time is up. Continue with: tune_danq.py" in err
@@ -548,7 +548,7 @@ def test_the_time_is_up(begin, monkeypatch, tmp_path):
 
 def test_killed_processes_are_told(begin, monkeypatch, tmp_path):
     monkeypatch.setattr(tune_session, "_start_worker", lambda *_: Fake(-9))
-    monkeypatch.setattr(tune_session, "_has_begun", lambda *_: True)
+    monkeypatch.setattr(tune_session, "has_begun", lambda *_: True)
     status, err = begin(tmp_path / "search")
     assert status == 2
     assert "1 of 1 processes were killed (signal 9)." in err

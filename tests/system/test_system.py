@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from danq_keras.system import command, errors, files, signals, terminal
+from danq_keras.system import claims, command, errors, files, signals, terminal
 from danq_keras.system.command import run_command
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import atomic_output
@@ -96,6 +96,11 @@ def test_terminate_is_143(capsys: pytest.CaptureFixture[str]) -> None:
         (errno.EISDIR, "this is a folder"),
         (errno.ENOTDIR, "not a folder"),
         (errno.ENAMETOOLONG, "too long"),
+        (errno.EFBIG, "`ulimit -f`"),
+        (errno.EIO, "input/output error"),
+        (errno.ESTALE, "on its server"),
+        (errno.ENOLCK, "cannot lock"),
+        (errno.EMFILE, "`ulimit -n`"),
     ],
 )
 def test_refusals_of_the_system(number: int, text: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,11 +132,19 @@ def test_full_disk_as_hdf5_tells_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert message.count("\n") == 1
 
 
+def test_what_hdf5_meets_on_closing_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    error = RuntimeError("Can't decrement id ref count (unable to extend file, errno = 27, …)")
+    assert run_command(ends_with(error)) == 2
+    assert "`ulimit -f`" in capsys.readouterr().err
+
+
 def test_defects_keep_their_traceback() -> None:
     with pytest.raises(OSError, match="weird"):
-        run_command(ends_with(OSError(errno.EIO, "weird")))
+        run_command(ends_with(OSError(errno.EDOM, "weird")))
     with pytest.raises(ValueError, match="defect"):
         run_command(ends_with(ValueError("defect")))
+    with pytest.raises(RuntimeError, match="errno = 33"):
+        run_command(ends_with(RuntimeError("errno = 33")))
 
 
 # ── output ──────────────────────────────────────────────────────────────────
@@ -297,9 +310,8 @@ def test_signal_is_a_request_first(number: int, error: type[BaseException]) -> N
 def test_a_signal_waits_for_the_end_of_the_block(
     number: signal.Signals, error: type[BaseException]
 ) -> None:
-    previous = signal.signal(signal.SIGTERM, command._raise_terminated)
-    try:
-        done = []
+    done = []
+    with signals.Interruption(raises=True, notice="") as request:
         with pytest.raises(error):  # noqa: PT012  what comes after the signal is the point
             with signals.signals_deferred():
                 signal.raise_signal(number)
@@ -307,14 +319,13 @@ def test_a_signal_waits_for_the_end_of_the_block(
                 done.append("the rest of the block")
             done.append("after the block")
         assert done == ["the rest of the block"]
-        with pytest.raises(error):  # as before
-            signal.raise_signal(number)
+        request.signal = None  # another day
         with pytest.raises(ZeroDivisionError), signals.signals_deferred():
             raise ZeroDivisionError
+        signal.raise_signal(number)  # as before
         with pytest.raises(error):
-            signal.raise_signal(number)
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+            signals.check_stop()
+        request.signal = None
 
 
 def test_other_threads_have_no_signals_to_defer() -> None:
@@ -416,13 +427,13 @@ def test_atomic_output_names_the_final_path_in_an_error(tmp_path: Path) -> None:
 
 
 def test_claimed_folder_is_refused_to_others_until_it_is_let_go(tmp_path: Path) -> None:
-    another = files.claimed_folder(tmp_path)
+    another = claims.claimed_folder(tmp_path)
     with (
-        files.claimed_folder(tmp_path),
+        claims.claimed_folder(tmp_path),
         pytest.raises(InputError, match="another process is at work there"),
     ):
         another.__enter__()
-    with files.claimed_folder(tmp_path):
+    with claims.claimed_folder(tmp_path):
         pass
     assert names(tmp_path) == []
 

@@ -321,3 +321,61 @@ def test_a_trial_that_kills_its_process_is_given_up(tmp_path, monkeypatch, caplo
         assert [each.user_attrs["kills"] for each in waiting] == ([expected] if expected else [])
     assert "Trial 2 is given up: its process was killed 3 times." in caplog.text
     assert study.n_finished(opened.trials) == 0
+
+
+# ── who may begin, and by which number ──────────────────────────────────────
+
+
+def begun(out):
+    """A study as it is just before its first trial."""
+    opened = study.open_study(out, make_search())
+    opened.enqueue_trial(POINT, user_attrs={"reference": True})
+    study.write_search(out, make_search())
+    return opened
+
+
+@asked
+def test_a_start_that_came_to_no_trial_is_in_nobodys_way(tmp_path):
+    assert study.is_free(tmp_path / "new")
+    assert study.is_free(tmp_path)
+    (tmp_path / "study.db").touch()
+    (tmp_path / ".search.json.partial-7@here").touch()
+    assert study.is_free(tmp_path)
+    (tmp_path / "study.db").unlink()
+    opened = begun(tmp_path)
+    assert study.is_free(tmp_path)
+    with (
+        study.session_number(tmp_path),
+        pytest.raises(InputError, match="another process is at work"),
+    ):
+        study.is_free(tmp_path)
+    assert study.is_free(tmp_path)
+    opened.ask()
+    assert not study.is_free(tmp_path)
+
+
+def test_what_is_no_start_of_a_search_is_not_free(tmp_path):
+    (tmp_path / "file").touch()
+    assert not study.is_free(tmp_path / "file")
+    (tmp_path / "study.db").touch()
+    assert not study.is_free(tmp_path)
+
+
+def test_sessions_at_the_same_time_have_numbers_of_their_own(tmp_path):
+    with study.session_number(tmp_path) as first:
+        with study.session_number(tmp_path) as second:
+            assert (first, second) == (0, 1)
+        with study.session_number(tmp_path) as third:
+            assert third == 1
+    with study.session_number(tmp_path) as alone:
+        assert alone == 0
+
+
+def test_a_study_that_is_removed_is_told_in_one_line(tmp_path):
+    opened = study.open_study(tmp_path, make_search())
+    (tmp_path / "study.db").unlink()
+    with (
+        pytest.raises(InputError, match=r"not a readable study \(.*\)\. Was it removed\?"),
+        study.told_by_name(tmp_path, "Was it removed?"),
+    ):
+        opened.enqueue_trial(POINT)

@@ -1,0 +1,130 @@
+"""Where a run goes, and whether it may; said at once, since it loads neither TensorFlow nor Keras.
+
+What is said here is said again, by the same words, when the run begins: another process may have
+come in between.
+"""
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from danq_keras.data.bundle import require_data
+from danq_keras.data.store import is_dataset, open_store
+from danq_keras.models.shipped import model_file
+from danq_keras.recipes.presets import DEEPSEA_TARGETS, FITTED, get_preset
+from danq_keras.recipes.settings import apply_settings
+from danq_keras.system.claims import CLAIM, is_leftover, require_unclaimed
+from danq_keras.system.errors import InputError
+from danq_keras.system.files import refuse_existing
+from danq_keras.training.request import TrainRequest
+from danq_keras.training.run_folder import read_config, require_run
+
+DEMO_FOLDER = "demo_data"
+_OF_A_START = {DEMO_FOLDER, "run.log", CLAIM}
+
+
+def check_place(request: TrainRequest) -> None:
+    """Refuse what a single run would refuse after TensorFlow has started, which takes seconds.
+
+    Raises:
+        InputError: the folder of the run is taken, or nothing to resume; there are no such data,
+            settings or model.
+    """
+    out = run_folder(request)
+    if request.resume:
+        read_config(out)
+    else:
+        refuse_used(out, overwrite=request.overwrite)
+    require_unclaimed(out)
+    check_words(request)
+
+
+def check_words(request: TrainRequest) -> None:
+    """Refuse files that are not there, and settings that there are none of.
+
+    Raises:
+        InputError: the first of them.
+    """
+    if request.config is not None:
+        read_settings_file(request.config)
+    if request.init is not None:
+        model_file(request.init)
+    if request.data is not None:
+        require_data(request.data)
+    if request.config is None and request.init is None and not request.resume:
+        apply_settings(get_preset(preset_name(request)), request.settings)
+
+
+def refuse_used(out: Path, *, overwrite: bool) -> None:
+    """Stop before any work when a folder is in use, or holds what is no run.
+
+    Raises:
+        InputError: `out` holds something, and is no run or may not be overwritten.
+    """
+    if is_used(out):
+        refuse_existing(out, overwrite=overwrite)
+        require_run(out)
+
+
+def is_used(out: Path) -> bool:
+    """Whether something is there that a new run would take the place of.
+
+    Not what a start leaves that ended before it had written anything worth keeping.
+    """
+    if not out.is_dir():
+        return out.exists()
+    return any(
+        path.name not in _OF_A_START and not is_leftover(path.name) for path in out.iterdir()
+    )
+
+
+def require_writable(out: Path) -> None:
+    """Say now what would otherwise be said after the data have been converted.
+
+    Raises:
+        OSError: `out` cannot be written or made.
+    """
+    place = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not place.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(out))
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(out))
+
+
+def read_settings_file(path: Path) -> dict[str, Any]:
+    """A JSON file of settings, such as a run's config.json.
+
+    Raises:
+        InputError: it is not one.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a JSON file ({error}). Give a run's config.json.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a JSON object of settings. Give a run's config.json.")
+    return content
+
+
+def preset_name(request: TrainRequest) -> str:
+    """The named recipe, or the one for the data: `danq` for DeepSEA's targets and for bundles."""
+    if request.preset is not None:
+        return request.preset
+    if request.data is None:
+        return "demo"
+    if request.config is not None or not is_dataset(request.data):
+        return "danq"
+    return "danq" if len(open_store(request.data).targets) == DEEPSEA_TARGETS else FITTED
+
+
+def run_folder(request: TrainRequest) -> Path:
+    """The folder that a request names, or where its run goes without one."""
+    if request.out is not None:
+        return Path(request.out)
+    name = "demo"
+    if request.data is not None:
+        name = request.data.resolve().name.removesuffix(".gz").removesuffix(".tar")
+    preset = preset_name(request)
+    return Path("runs") / (preset if preset == name else f"{preset}-{name}")

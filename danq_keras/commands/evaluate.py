@@ -5,8 +5,7 @@ import sys
 from pathlib import Path
 
 from danq_keras import __version__
-from danq_keras.commands.options import add_model, add_target_names
-from danq_keras.models.shipped import model_place
+from danq_keras.commands.options import add_ensemble, add_model, add_target_names
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import refuse_existing
@@ -60,14 +59,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the files (default: the run folder)"
     )
-    parser.add_argument(
-        "--ensemble",
-        type=model_place,
-        nargs="+",
-        default=[],
-        metavar="MODEL",
-        help="more networks of the same targets, such as other seeds: the mean of all is tested",
-    )
+    add_ensemble(parser, "tested")
     add_target_names(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the files in --out")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")

@@ -9,7 +9,6 @@ test does not take the 99 CTCF targets for 99 witnesses: see `summarise_comparis
 `comparison_text` turns comparisons into Markdown and files.
 """
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from scipy import stats
 
 from danq_keras.data.deepsea import deepsea_targets, published_aucs
 from danq_keras.evaluation.auc_tables import AUC_COLUMNS, TEXT_COLUMNS, read_auc_table
-from danq_keras.system.errors import InputError
+from danq_keras.system.errors import InputError, near_names
 
 PUBLISHED_PREFIX = "published:"
 PUBLISHED = {"deepsea": "DeepSEA", "danq": "DanQ", "danq-jaspar": "DanQ-JASPAR"}
@@ -96,8 +95,8 @@ def published_table(name: str) -> AucTable:
     Source: Quang & Xie 2016, supplementary table of AUCs.
     """
     if name not in PUBLISHED:
-        nearest = difflib.get_close_matches(name, PUBLISHED, n=1, cutoff=0.3)
-        hint = f" Nearest: {nearest[0]}." if nearest else ""
+        near = near_names(name, list(PUBLISHED))
+        hint = f" Nearest: {near[0]}." if near else ""
         raise InputError(
             f"{PUBLISHED_PREFIX}NAME: one of {', '.join(PUBLISHED)}. Received: {name!r}.{hint}"
         )

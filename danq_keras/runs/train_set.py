@@ -34,7 +34,7 @@ from danq_keras.runs.sets import (
 from danq_keras.runs.statistics import DEFAULT_UNTIL, Until
 from danq_keras.system.errors import ChildFailedError, InputError
 from danq_keras.system.files import PathLike, claimed_folder, refuse_existing, write_json
-from danq_keras.system.terminal import log, set_up_logging
+from danq_keras.system.terminal import log, logged_to, set_up_logging
 from danq_keras.training.plan import Plan, is_used, make_plan, request_of, run_folder
 from danq_keras.training.request import TrainRequest, check_request
 from danq_keras.training.run import Run
@@ -168,12 +168,12 @@ def train_set(request: TrainRequest, several: Several) -> TrainedSet:
             clear_run(out, keep=plan.dataset.folder)
         (out / "report.html").unlink(missing_ok=True)  # written last: it marks a complete set
         write_json(out / runs.kind.record, runs.record())
-        set_up_logging(out / "run.log")
-        _print_header(runs, plan, folds)
-        status = _make_runs(several, runs, plan, folds)
-        if status:
-            raise ChildFailedError(out, status)
-        tables = _finish(runs, plan)
+        with logged_to(out / "run.log"):
+            _print_header(runs, plan, folds)
+            status = _make_runs(several, runs, plan, folds)
+            if status:
+                raise ChildFailedError(out, status)
+            tables = _finish(runs, plan)
     return TrainedSet(out, tuple(Run(folder) for folder in runs.runs.values()), tables)
 
 

@@ -17,8 +17,8 @@ from danq_keras.data.store import Dataset, is_dataset, open_store
 from danq_keras.data.targets import Targets
 from danq_keras.models.trained import TrainedModel
 from danq_keras.recipes.config import Preset
-from danq_keras.recipes.fit import fit_to_data
-from danq_keras.recipes.presets import DEEPSEA_TARGETS, FITTED, get_preset
+from danq_keras.recipes.fit import fit_to_data, preset_for
+from danq_keras.recipes.presets import get_preset
 from danq_keras.recipes.settings import MODEL_FIELDS, apply_settings
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import (
@@ -185,8 +185,10 @@ def _preset(request: TrainRequest, content: dict[str, Any], source: Source | Non
                 f"{request.preset}. Leave `preset` out, or start a new run."
             )
     elif request.config is not None:
-        name = {} if request.preset is None else {"preset": request.preset}
-        base = preset_from_config(content | name)
+        if request.preset is not None:  # whose settings the file's replace
+            content = content | {"preset": request.preset}
+            content.pop("source", None)
+        base = preset_from_config(content)
     else:
         base = get_preset(_preset_name(request))
     if source is None:
@@ -213,11 +215,9 @@ def _preset_name(request: TrainRequest) -> str:
     """The named recipe, or the one for the data: `danq` for DeepSEA's targets and for bundles."""
     if request.preset is not None:
         return request.preset
-    if request.data is None:
-        return "demo"
-    if request.config is not None or not is_dataset(request.data):
+    if request.config is not None and request.data is not None:
         return "danq"
-    return "danq" if len(open_store(request.data).targets) == DEEPSEA_TARGETS else FITTED
+    return preset_for(request.data)
 
 
 def run_folder(request: TrainRequest) -> Path:

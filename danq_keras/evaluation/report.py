@@ -207,12 +207,14 @@ def format_number(value: Any, digits: int = 4) -> str:
 def summary_section(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Cards and tables of `test_summary.json`; what it lacks is shown as NA."""
     overall, baselines = summary["overall"], summary.get("baselines") or {}
+    drawn = summary.get("bootstrap") or {}
     labels = {name: NAMES.get(name, name) for name in baselines}
     cards = [
         {
             "label": label,
             "mean": _part(overall, figure, "mean"),
             "median": _part(overall, figure, "median"),
+            "interval": _interval((drawn.get("overall") or {}).get(figure)),
             "baselines": [
                 (labels[name], _part(baseline.get("overall"), figure, "mean"))
                 for name, baseline in baselines.items()
@@ -228,7 +230,10 @@ def summary_section(summary: Mapping[str, Any]) -> dict[str, Any]:
         "targets": overall.get("targets"),
         "cards": cards,
         "others": [("loss", overall.get("loss"))]
-        + [(label, overall.get(figure)) for figure, label in _MORE_FIGURES.items()],
+        + [(label, overall.get(figure)) for figure, label in _MORE_FIGURES.items()]
+        + _correlation(overall, drawn),
+        "drawn": drawn and f"{drawn['resamples']:,} resamples of {drawn['unit']}",
+        "intervals": _group_intervals(drawn),
         "groups": [_summary_row(name, figures) for name, figures in groups.items()],
         "baselines": [_summary_row("this run", overall)]
         + [
@@ -238,6 +243,33 @@ def summary_section(summary: Mapping[str, Any]) -> dict[str, Any]:
         "notes": [(labels[name], text["note"]) for name, text in baselines.items() if text["note"]],
         "figures": list(_FIGURES.values()),
     }
+
+
+def _interval(ends: Mapping[str, float] | None) -> str | None:
+    """The ends of an interval as text; None without them."""
+    return f"{format_number(ends['low'])} to {format_number(ends['high'])}" if ends else None
+
+
+def _correlation(
+    overall: Mapping[str, Any], drawn: Mapping[str, Any]
+) -> list[tuple[str, float | str | None]]:
+    """The Matthews correlation as a line of a card, with its interval where there is one."""
+    if "mcc" not in overall:  # of a summary that was written without
+        return []
+    rows: list[tuple[str, float | str | None]] = [("MCC at 0.5", _part(overall, "mcc", "mean"))]
+    ends = _interval((drawn.get("overall") or {}).get("mcc"))
+    return [*rows, ("MCC, 95 % interval", ends)] if ends else rows
+
+
+def _group_intervals(drawn: Mapping[str, Any]) -> list[tuple[str, list[str | None]]]:
+    """Rows of the table of intervals: all targets, then groups; ROC AUC, PR AUC, MCC."""
+    if not drawn:
+        return []
+    rows = {"all targets": drawn["overall"], **drawn["groups"]}
+    return [
+        (name, [_interval(figures.get(figure)) for figure in ("auroc", "auprc", "mcc")])
+        for name, figures in rows.items()
+    ]
 
 
 def _calibration(found: Mapping[str, Any] | None) -> dict[str, Any] | None:

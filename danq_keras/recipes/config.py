@@ -167,7 +167,8 @@ class TrainConfig:
 class Preset:
     """A named recipe: where it comes from, its network and its training.
 
-    Recipes of the same numbers are equal wherever they come from. `fitted` names the settings that `recipes.fit` chose by the data.
+    Recipes of the same numbers are equal wherever they come from. `fitted` names the settings
+    that `recipes.fit` chose by the data.
     """
 
     name: str

@@ -18,6 +18,7 @@ import tensorflow as tf
 from danq_keras.data.folds import Fold, deal_dataset, split_of_fold, write_fold
 from danq_keras.data.store import Dataset
 from danq_keras.evaluation.auc_tables import write_auc_table
+from danq_keras.evaluation.resamples import describe_intervals
 from danq_keras.runs.page import set_text, write_set_report
 from danq_keras.runs.pooling import PREDICTIONS, Pooling, join_predictions, pool, read_fold_test
 from danq_keras.runs.processes import RunOrder, run_all
@@ -376,6 +377,9 @@ def _pool(runs: RunSet, plan: Plan) -> None:
         overall["targets"],
         *(_digits(overall[area]["mean"]) for area in ("auroc", "auprc")),
     )
+    drawn = summary.get("bootstrap")
+    if drawn:
+        log.info("95 %% intervals of these means: %s", describe_intervals(drawn))
 
 
 def _digits(value: float | None) -> str:

@@ -229,7 +229,6 @@ def _train(
     how = Evaluation(
         bootstrap=description["bootstrap"],
         min_positives=preset.train.min_positives,
-        seed=preset.train.seed,
         columns=trainer.step.columns,
     )
     if dataset.test.n_windows == 0:

@@ -11,7 +11,6 @@ from matplotlib.ticker import MaxNLocator
 
 from danq_keras.draw.style import LIGHT_GRID, NO_GROUP, STYLE
 
-
 TRIALS_TO_RANK = 20
 """Complete trials from which settings are ranked: PED-ANOVA judges them by the best tenth."""
 

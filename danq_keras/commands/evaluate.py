@@ -109,7 +109,7 @@ def main(argv: list[str] | None = None) -> int:
     out.mkdir(parents=True, exist_ok=True)
     others = [load_model(path, targets=args.target_names) for path in args.ensemble]
     result = evaluate_model(model, dataset, how=how, cache=out, ensemble=others)
-    result.report(out)
+    result.report(out, command=sys.argv if argv is None else ["evaluate_danq.py", *argv])
     print_summary(result.summary, out)
     return 0
 

@@ -22,13 +22,20 @@ from matplotlib.ticker import (
 from danq_keras.draw.style import INK, NO_GROUP, group_colours, plain, svg_text
 
 
-def learning_curves(history: pd.DataFrame, columns: dict[str, str], *, ylabel: str) -> str:
+def learning_curves(
+    history: pd.DataFrame,
+    columns: dict[str, str],
+    *,
+    ylabel: str,
+    level: tuple[str, float] | None = None,
+) -> str:
     """Lines over epochs as SVG.
 
     Args:
         history: a row per epoch with `epoch` and the columns asked for.
         columns: column of the history → its label in the legend.
         ylabel: what the values are.
+        level: name and value of a thin line across, to compare with; None for none.
     """
 
     def draw(axes: Axes) -> None:
@@ -39,7 +46,10 @@ def learning_curves(history: pd.DataFrame, columns: dict[str, str], *, ylabel: s
             )
         axes.set(xlabel="epoch", ylabel=ylabel)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if len(columns) > 1:
+        if level is not None:
+            label = f"{level[0]} {level[1]:.4f}"
+            axes.axhline(level[1], color="#D55E00", linewidth=0.9, linestyle="--", label=label)
+        if len(columns) > 1 or level is not None:
             axes.legend()
 
     return svg_text(draw)

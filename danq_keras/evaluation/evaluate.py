@@ -3,13 +3,14 @@
 import math
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from danq_keras import __version__
 from danq_keras.data.bundle import open_dataset
 from danq_keras.data.store import Dataset, Split
 from danq_keras.evaluation import metrics
@@ -34,7 +35,7 @@ from danq_keras.evaluation.resamples import (
     write_resamples,
 )
 from danq_keras.models.backend import without_tf32
-from danq_keras.models.trained import TrainedModel, check_ensemble, opened
+from danq_keras.models.trained import TrainedModel, check_ensemble, opened, weights_digest
 from danq_keras.prediction.predictor import SplitPrediction, SplitPredictor
 from danq_keras.recipes.config import PROBABILITY_CLIP
 from danq_keras.system.errors import InputError
@@ -68,6 +69,7 @@ class EvaluationResult:
     `table` has one row a target: counts, ROC and PR AUC, intervals, thresholds, baselines.
     `summary` holds their means and medians, loss and calibration; `prediction` the labels (N, T)
     and probabilities (N, T) float32 that they come from; `resamples` the bootstrap's, None without.
+    `about` says what was evaluated on what, see `describe_evaluation`.
     """
 
     table: pd.DataFrame
@@ -75,6 +77,7 @@ class EvaluationResult:
     prediction: SplitPrediction
     model: TrainedModel
     resamples: KeptResamples | None = None
+    about: dict[str, Any] = field(default_factory=dict)
 
     def to_frame(self) -> pd.DataFrame:
         """The table, one row a target."""
@@ -98,19 +101,28 @@ class EvaluationResult:
             found = compare_with_paper(ours, min_positives=self.summary["min_positives"])
             write_comparison(found, out, overwrite=True)
 
-    def report(self, folder: PathLike) -> Path:
-        """Write the files of `save`, the run's description beside them, and report.html.
+    def report(self, folder: PathLike, *, command: Sequence[str] | None = None) -> Path:
+        """Write the files of `save`, the training's description beside them, and report.html.
+
+        Args:
+            folder: where to; made where it does not exist.
+            command: words of the command line that evaluated, for the report.
 
         Returns:
             The path of the report.
         """
         out = Path(folder)
         self.save(out)
-        path = self.model.path
-        source = path if path.is_dir() else path.parent
+        source = _folder_of(self.model)
         for name in ("config.json", "environment.json", "history.csv"):
-            if (source / name).is_file() and source.resolve() != out.resolve():
+            if source.resolve() == out.resolve():
+                break
+            if (source / name).is_file():
                 shutil.copyfile(source / name, out / name)
+            else:  # of another network that was evaluated here
+                (out / name).unlink(missing_ok=True)
+        told = {"command": " ".join(command)} if command else {}
+        write_json(out / "test_summary.json", {**self.summary, "evaluation": told | self.about})
         return write_report(out)
 
 
@@ -218,7 +230,38 @@ def evaluate_model(
         # Of all targets of the dataset, which decided what windows were kept.
         unlabelled_share=float(np.mean(~np.any(split.labels, axis=1))),
     )
-    return EvaluationResult(table, summary, prediction, model, tested)
+    about = describe_evaluation((model, *ensemble), dataset, how)
+    return EvaluationResult(table, summary, prediction, model, tested, about)
+
+
+def _folder_of(model: TrainedModel) -> Path:
+    return model.path if model.path.is_dir() else model.path.parent
+
+
+def describe_evaluation(
+    models: Sequence[TrainedModel], dataset: Dataset, how: Evaluation
+) -> dict[str, Any]:
+    """What was evaluated on what, as test_summary.json holds it under `evaluation`.
+
+    Args:
+        models: the network, or those whose mean was tested.
+        dataset: the data.
+        how: split, intervals and rules.
+    """
+    split, folder = dataset.split(how.split), _folder_of(models[0])
+    return {
+        "model": [str(model.path.resolve()) for model in models],
+        "weights_sha256": [weights_digest(model.network) for model in models],
+        "trained_in": str(folder.resolve()) if (folder / "config.json").is_file() else None,
+        "data": str(dataset.folder.resolve()),
+        "data_source": split.header.source,
+        "split": how.split,
+        "windows": split.n_windows,
+        "fingerprint": dataset.fingerprints()[how.split],
+        "bootstrap": how.bootstrap,
+        "min_positives": how.min_positives,
+        "danq_keras": __version__,
+    }
 
 
 class _Ensemble:

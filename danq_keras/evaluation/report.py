@@ -27,7 +27,7 @@ from danq_keras.evaluation.auc_tables import (
     read_auc_table,
     summarise,
 )
-from danq_keras.evaluation.baselines import NAMES
+from danq_keras.evaluation.baselines import NAMES, kmer_validation
 from danq_keras.interpret.files import SUMMARY as EXPLANATION
 from danq_keras.interpret.kernel_motifs import SHEET, SUMMARY, TABLE, logo_path
 from danq_keras.system.errors import InputError
@@ -122,7 +122,8 @@ def _context(run: Path) -> dict[str, Any]:
         "settings": settings_sections(config),
         "environment": _flat(environment),
         "summary": summary_section(summary) if "overall" in summary else None,
-        "curves": _curves(history),
+        "curves": _curves(history, kmer_validation(run, config)),
+        "evaluation": _evaluation(summary, run),
         "best_epoch": _best_epoch(history),
         "calibration": _calibration(summary.get("calibration")),
         "plots": [] if table is None else _plots(table, int(summary.get("min_positives") or 1)),
@@ -150,7 +151,25 @@ def _best_epoch(history: pd.DataFrame) -> int | None:
     return int(history.loc[history["val_loss"].idxmin(), "epoch"])
 
 
-def _curves(history: pd.DataFrame) -> list[dict[str, Any]]:
+def _evaluation(summary: Mapping[str, Any], run: Path) -> dict[str, Any] | None:
+    """What was evaluated on what, where that was done apart from the training."""
+    about = summary.get("evaluation")
+    if not isinstance(about, dict):
+        return None
+    trained_in = about.get("trained_in") or ""
+    elsewhere = "" if trained_in == str(run.resolve()) else trained_in
+    models = about.get("model") or ["a network"]
+    return {
+        "settings": _flat(about),
+        "model": models[0],
+        "others": len(models) - 1,
+        "split": about.get("split", "test"),
+        "data": about.get("data", ""),
+        "elsewhere": elsewhere,
+    }
+
+
+def _curves(history: pd.DataFrame, kmer: Mapping[str, float]) -> list[dict[str, Any]]:
     figures = (
         ({"loss": "training", "val_loss": "validation"}, "loss", "Loss (binary cross-entropy)"),
         ({"val_auroc": "validation"}, "ROC AUC", "Validation ROC AUC, mean of the targets"),
@@ -166,7 +185,9 @@ def _curves(history: pd.DataFrame) -> list[dict[str, Any]]:
     for columns, ylabel, caption in figures:
         shown = {c: label for c, label in columns.items() if c in history and any(history[c] > 0)}
         if shown:
-            svg = panels.learning_curves(history, shown, ylabel=ylabel)
+            known = next((kmer[column] for column in shown if column in kmer), None)
+            level = None if known is None else ("k-mer baseline", known)
+            svg = panels.learning_curves(history, shown, ylabel=ylabel, level=level)
             curves.append({"svg": Markup(svg), "caption": caption})
     return curves
 

@@ -236,7 +236,8 @@ def _train(
         log.info("Report: %s", write_report(out))
         return
     result = evaluate_model(load_model(out), dataset, how=how, cache=out)
-    result.report(out)
+    result.save(out)
+    write_report(out)
     print_summary(result.summary, out)
 
 

@@ -21,6 +21,7 @@ BLOCK_LENGTH = 100_000
 
 FIGURES = ("auroc", "auprc", "mcc")
 CONFIDENCE = 0.95
+FEW_BLOCKS = 20  # below it the percentiles of resamples are coarse and too near to each other
 THRESHOLD = 0.5  # of the Matthews correlation, as in `metrics.matthews`
 _BOOTSTRAP_VALUES = 1 << 22
 
@@ -30,8 +31,8 @@ class Resamples:
     """Figures of T targets in each of R resamples.
 
     `figures` has for each of `FIGURES` (T, R) float64, NaN where a resample lacks positives or
-    negatives of the target. `unit` says what was drawn. Equal `drawn` mean that resamples of the
-    same number hold the same windows.
+    negatives of the target. `unit` says how many of what there are to draw. Equal `drawn` mean
+    that resamples of the same number hold the same windows.
     """
 
     figures: Mapping[str, Doubles]
@@ -171,10 +172,17 @@ def bootstrap(
         n_valid=columns[4].astype(np.int64),
         resamples=Resamples(
             dict(zip(FIGURES, figures, strict=True)),
-            unit="windows" if blocks is None else f"blocks of {BLOCK_LENGTH // 1000} kb",
+            unit=_unit(n_blocks, known=blocks is not None),
             drawn=_digest(of_row, f"{n} {seed} {windows}"),
         ),
     )
+
+
+def _unit(n: int, *, known: bool) -> str:
+    what = "block" if known else "window"
+    of = f" of {BLOCK_LENGTH // 1000} kb" if known else ""
+    few = ": too few for intervals to be trusted" if n < FEW_BLOCKS else ""
+    return f"{n:,} {what}{'' if n == 1 else 's'}{of}{few}"
 
 
 def _digest(of_row: Ints, how: str) -> str:

@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from danq_keras.draw.panels import scatter_axes
-from danq_keras.draw.style import LIGHT_GRID, STYLE, plain
+from danq_keras.draw.style import LIGHT_GRID, STYLE, short_label
 from danq_keras.evaluation.comparison import (
     ALL,
     Comparison,
@@ -107,8 +107,8 @@ def _intervals(comparison: Comparison) -> list[str]:
     ]
     header = ["mean of", comparison.ours, comparison.reference, "difference", "95 % interval"]
     return [
-        f"Differences of the means, with intervals from {comparison.drawn}, the same for both "
-        "tables and for every target:",
+        "Differences of the means, with intervals from resamples that are the same for both "
+        f"tables and for every target ({comparison.drawn}):",
         markdown_table(header, rows),
     ]
 
@@ -250,8 +250,8 @@ def scatter_png(path: Path, comparisons: Sequence[Comparison]) -> None:
                 scatter_axes(axes, rows, f"reference_{column}", column)
                 wins = int((rows[column] > rows[f"reference_{column}"]).sum())
                 axes.set(
-                    xlabel=f"{plain(comparison.reference)}, {name}",
-                    ylabel=f"{plain(comparison.ours)}, {name}",
+                    xlabel=f"{short_label(comparison.reference)}, {name}",
+                    ylabel=f"{short_label(comparison.ours)}, {name}",
                     title=f"{name}: higher in {wins} of {len(rows)} targets",
                 )
         figure.savefig(path, format="png", dpi=150)

@@ -324,7 +324,7 @@ def test_evaluate_gives_the_same_table_with_intervals(finished, data, tmp_path, 
     assert "evaluation" not in json.loads((finished / "test_summary.json").read_text())
     page = (out / "report.html").read_text()
     told = page.partition("This evaluation</h2>")[2].partition("</section>")[0]
-    assert f"evaluate_danq.py {finished} --data {data} --out {out} --bootstrap 20" in told
+    assert f"{finished} --data {data} --out {out} --bootstrap 20" in told
     assert about["weights_sha256"][0] in told
     assert "Settings of the training</h2>" in page
     assert f"Trained in {finished.resolve()}" in page

@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 
 from danq_keras import __version__
-from danq_keras.commands.options import add_set, read_pairs
+from danq_keras.commands.options import add_set, list_settings, read_pairs
 from danq_keras.data.bundle import require_data
 from danq_keras.recipes.presets import FITTED, PRESETS, get_preset
 from danq_keras.recipes.settings import apply_settings
 from danq_keras.system.command import command, run_command
-from danq_keras.system.errors import ChildFailedError
+from danq_keras.system.errors import ChildFailedError, InputError
 from danq_keras.system.tensorflow import start_tensorflow
 from danq_keras.system.terminal import set_up_logging
 
@@ -33,10 +33,10 @@ def parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder of the runs and the table")
     parser.add_argument(
-        "--data", type=Path, nargs="+", required=True, metavar="DIR", help="dataset folders"
+        "out", type=Path, nargs="?", metavar="OUT", help="folder of the runs and the table"
     )
+    parser.add_argument("--data", type=Path, nargs="+", metavar="DIR", help="dataset folders")
     parser.add_argument(
         "--preset",
         nargs="+",
@@ -82,6 +82,12 @@ def main(argv: list[str] | None = None) -> int:
     """
     args = parser().parse_args(argv)
     set_up_logging()
+    if args.list_settings:
+        for preset in args.preset:
+            list_settings(preset, None)
+        return 0
+    if args.out is None or args.data is None:
+        raise InputError("OUT and --data: say where the runs go, and which datasets they train on.")
     settings = read_pairs(args.pairs)
     for name in args.preset:  # before TensorFlow starts, which takes seconds
         apply_settings(get_preset(name), settings)

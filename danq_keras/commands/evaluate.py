@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 from danq_keras import __version__
-from danq_keras.commands.options import add_model, add_target_names
+from danq_keras.commands.options import add_ensemble, add_model, add_target_names
 from danq_keras.data.bundle import open_dataset
-from danq_keras.models.shipped import model_file, model_place
+from danq_keras.models.shipped import model_file
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import refuse_existing
@@ -61,14 +61,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the files (default: the run folder)"
     )
-    parser.add_argument(
-        "--ensemble",
-        type=model_place,
-        nargs="+",
-        default=[],
-        metavar="MODEL",
-        help="more networks of the same targets, such as other seeds: the mean of all is tested",
-    )
+    add_ensemble(parser, "tested")
     add_target_names(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the files in --out")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
@@ -119,7 +112,7 @@ def main(argv: list[str] | None = None) -> int:
     out.mkdir(parents=True, exist_ok=True)
     others = [load_model(path, targets=args.target_names) for path in args.ensemble]
     result = evaluate_model(model, dataset, how=how, cache=out, ensemble=others)
-    result.report(out)
+    result.report(out, command=sys.argv if argv is None else ["evaluate_danq.py", *argv])
     print_summary(result.summary, out)
     return 0
 

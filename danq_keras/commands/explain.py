@@ -187,7 +187,10 @@ def main(argv: list[str] | None = None) -> int:
     if not args.resume:
         refuse_unmarked(args.out, "explanations", overwrite=args.overwrite, marker=SUMMARY)
     elif args.out.exists() and not partial_path(args.out).exists():
+        # Only that this is a folder of explanations is asked: nothing is written.
+        refuse_unmarked(args.out, "explanations", overwrite=True, marker=SUMMARY)
         print(f"{args.out}: is complete already.")
+        _update_report(args)
         return 0
     if args.into is None:
         optional_module("logomaker", "logos")

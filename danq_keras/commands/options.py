@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from danq_keras.models.shipped import describe_shipped, model_place
@@ -37,7 +38,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def add_set(group: Any, what: str) -> None:
-    """Add `--set`, which may be repeated; `read_pairs` reads what it gathers.
+    """Add `--set`, which may be repeated, and `--list-settings`.
+
+    `read_pairs` reads what the one gathers, `list_settings` does what the other asks for.
 
     Args:
         group: the parser, or a group of its arguments.
@@ -52,6 +55,39 @@ def add_set(group: Any, what: str) -> None:
         metavar="KEY=VALUE",
         help=what,
     )
+    group.add_argument(
+        "--list-settings",
+        action="store_true",
+        help="list the keys of --set with their types, the preset's values and what they mean, "
+        "and end",
+    )
+
+
+def add_ensemble(group: Any, used: str) -> None:
+    """Add `--ensemble`; `used` says what is done with the mean of all networks."""
+    group.add_argument(
+        "--ensemble",
+        type=model_place,
+        nargs="+",
+        default=[],
+        metavar="MODEL",
+        help="more networks of the same window and targets, such as other seeds: the mean of all "
+        f"their probabilities is {used}",
+    )
+
+
+def list_settings(preset: str | None, data: Path | None) -> None:
+    """Print every setting with the values of a recipe: the named one, or the one for the data.
+
+    Raises:
+        InputError: there is no recipe of that name, or the dataset is damaged.
+    """
+    # Imported here: they read datasets, which `--help` need not wait for.
+    from danq_keras.recipes.fit import preset_for
+    from danq_keras.recipes.listing import settings_text
+    from danq_keras.recipes.presets import get_preset
+
+    print(settings_text(get_preset(preset or preset_for(data))))
 
 
 def add_target_names(parser: argparse.ArgumentParser) -> None:

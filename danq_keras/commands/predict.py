@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from danq_keras import __version__
-from danq_keras.commands.options import add_model, add_target_names
+from danq_keras.commands.options import add_ensemble, add_model, add_target_names
 from danq_keras.data.inputs import Windows, open_windows
 from danq_keras.data.sequence_inputs import (
     Intervals,
@@ -17,7 +17,7 @@ from danq_keras.data.sequence_inputs import (
 )
 from danq_keras.genome.bed import CHROM_NAMES
 from danq_keras.genome.fasta import Genome
-from danq_keras.models.shipped import model_file, model_place
+from danq_keras.models.shipped import model_file
 from danq_keras.prediction.growing import partial_path
 from danq_keras.prediction.outputs import coverage, prediction_kind
 from danq_keras.system.command import command, name_flags, run_command
@@ -117,15 +117,7 @@ def _add_values(group: argparse._ArgumentGroup) -> None:
         "both; forward for a network trained on one strand, and for rows that are strands)",
     )
     group.add_argument("--targets", metavar="A,B", help="targets by number or name (default: all)")
-    group.add_argument(
-        "--ensemble",
-        type=model_place,
-        nargs="+",
-        default=[],
-        metavar="MODEL",
-        help="more models of the same targets: 'pred' is the mean of all, 'spread' their standard "
-        "deviation (n - 1)",
-    )
+    add_ensemble(group, "'pred', and 'spread' their standard deviation (n - 1)")
     group.add_argument(
         "--output",
         dest="values",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from danq_keras import __version__
-from danq_keras.commands.options import add_set, read_pairs
+from danq_keras.commands.options import add_set, list_settings, read_pairs
 from danq_keras.recipes.presets import PRESETS
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import ChildFailedError, InputError
@@ -171,6 +171,9 @@ def main(argv: list[str] | None = None) -> int:
     """
     args = parser().parse_args(argv)
     set_up_logging()
+    if args.list_settings:
+        list_settings(args.preset, args.data)
+        return 0
     settings = _settings(args)
     several = _is_set(args)
     request = TrainRequest(

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from danq_keras import __version__
-from danq_keras.commands.options import add_set, read_pairs
+from danq_keras.commands.options import add_set, list_settings, read_pairs
 from danq_keras.recipes.presets import PRESETS
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import ChildFailedError, InputError, require_library
@@ -42,7 +42,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--preset",
         metavar="NAME",
-        help=f"where to start: one of {', '.join(PRESETS)} (default: danq)",
+        help=f"where to start: one of {', '.join(PRESETS)} (default: as train_danq.py, danq for "
+        "DeepSEA's targets and bundles, danq-fitted for other data)",
     )
     parser.add_argument(
         "--resume", action="store_true", help="continue the study in OUT, or join it"
@@ -112,6 +113,9 @@ def main(argv: list[str] | None = None) -> int:
     set_up_logging()
     if args.show_space:
         print(space_json(DEFAULT_SPACE if args.space is None else read_space(args.space)))
+        return 0
+    if args.list_settings:
+        list_settings(args.preset, args.data)
         return 0
     if args.out is None:
         raise InputError("OUT: say which folder the study goes to.")

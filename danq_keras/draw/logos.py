@@ -16,7 +16,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from danq_keras.draw.style import plain, save_png
+from danq_keras.draw.style import save_png, short_label
 from danq_keras.genome.dna import ALPHABET
 from danq_keras.motifs.motif import Motif
 from danq_keras.system.errors import optional_module
@@ -149,9 +149,9 @@ def matches_png(path: Path, pairs: Sequence[AlignedPair]) -> None:
                 shaded = pair.overlap()
                 axes.axvspan(shaded[0] - 0.5, shaded[1] - 0.5, color=_BAND, lw=0, zorder=-1)
                 axes.set(xlim=(middle - span / 2, middle + span / 2), yticks=(0, 2))
-            upper.set_ylabel(plain(pair.upper_label))
-            lower.set_ylabel(plain(pair.lower_label))
+            upper.set_ylabel(short_label(pair.upper_label, 16))
+            lower.set_ylabel(short_label(pair.lower_label, 16))
             cell.align_ylabels()
-            upper.set_title(plain(pair.title), loc="left", fontsize=10, fontweight="bold")
+            upper.set_title(short_label(pair.title, 24), loc="left", fontsize=10, fontweight="bold")
             upper.set_title(pair.subtitle, loc="right", fontsize=8, color=_SOFT)
         save_png(figure, path, dpi=100)

@@ -11,35 +11,52 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import (
     FixedLocator,
+    Locator,
     LogLocator,
     MaxNLocator,
     NullLocator,
     StrMethodFormatter,
 )
 
-from danq_keras.draw.style import INK, NO_GROUP, group_colours, plain, svg_text
+from danq_keras.draw.style import INK, NO_GROUP, group_colours, short_label, svg_text
+
+_GROUP_LETTERS = 28  # of a group's name, beside a plot
+_MOST_BOXES = 14  # rows in a panel of usual height
+_MOST_IN_LEGEND = 6
 
 
-def learning_curves(history: pd.DataFrame, columns: dict[str, str], *, ylabel: str) -> str:
+def learning_curves(
+    history: pd.DataFrame,
+    columns: dict[str, str],
+    *,
+    ylabel: str,
+    level: tuple[str, float] | None = None,
+) -> str:
     """Lines over epochs as SVG.
 
     Args:
         history: a row per epoch with `epoch` and the columns asked for.
         columns: column of the history → its label in the legend.
         ylabel: what the values are.
+        level: name and value of a thin line across, to compare with; None for none.
     """
 
     def draw(axes: Axes) -> None:
         colours = ("#0072B2", "#D55E00")
-        for (column, label), colour in zip(columns.items(), colours, strict=False):
+        for (column, name), colour in zip(columns.items(), colours, strict=False):
             axes.plot(
-                history["epoch"], history[column], "-o", color=colour, label=label, markersize=3
+                history["epoch"], history[column], "-o", color=colour, label=name, markersize=3
             )
         axes.set(xlabel="epoch", ylabel=ylabel)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if len(columns) > 1:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        if level is not None:
+            text = f"{level[0]} {level[1]:.4f}"
+            axes.axhline(level[1], color="#D55E00", linewidth=0.9, linestyle="--", label=text)
+        if len(columns) > 1 or level is not None:
             axes.legend()
 
     return svg_text(draw)
@@ -56,15 +73,15 @@ def curves_of_runs(histories: Sequence[pd.DataFrame], column: str, *, ylabel: st
 
     def draw(axes: Axes) -> None:
         for number, history in enumerate(histories):
-            label = f"runs ({len(histories)})" if number == 0 else None
+            text = f"runs ({len(histories)})" if number == 0 else None
             axes.plot(
-                history["epoch"], history[column], color="#0072B2", alpha=0.45, lw=0.8, label=label
+                history["epoch"], history[column], color="#0072B2", alpha=0.45, lw=0.8, label=text
             )
         shared = min(map(len, histories))
         mean = np.mean([history[column].to_numpy(float)[:shared] for history in histories], axis=0)
         axes.plot(histories[0]["epoch"][:shared], mean, color="#D55E00", lw=1.8, label="mean")
         axes.set(xlabel="epoch", ylabel=ylabel)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.legend()
 
     return svg_text(draw)
@@ -75,7 +92,7 @@ def scatter(table: pd.DataFrame, x: str, y: str, *, xlabel: str, ylabel: str) ->
 
     def draw(axes: Axes) -> None:
         scatter_axes(axes, table, x, y)
-        axes.set(xlabel=xlabel, ylabel=ylabel)
+        axes.set(xlabel=short_label(xlabel), ylabel=short_label(ylabel))
 
     return svg_text(draw)
 
@@ -86,7 +103,7 @@ def by_positives(table: pd.DataFrame, column: str, *, ylabel: str) -> str:
     def draw(axes: Axes) -> None:
         _points(axes, table, "positives", column)
         axes.set(xlabel="positives in the split", ylabel=ylabel, xscale="log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_locator(_log_ticks(axes.get_xlim()))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axes.xaxis.set_minor_locator(NullLocator())
 
@@ -103,6 +120,9 @@ def by_group(table: pd.DataFrame, column: str, *, xlabel: str) -> str:
             for group in reversed(colours)
         }
         names = [group for group, values in present.items() if len(values)]
+        if len(names) > _MOST_BOXES:  # a row keeps its height
+            assert isinstance(axes.figure, Figure)
+            axes.figure.set_figheight(axes.figure.get_figheight() * len(names) / _MOST_BOXES)
         boxes = axes.boxplot(
             [present[name] for name in names],
             orientation="horizontal",
@@ -121,6 +141,14 @@ def by_group(table: pd.DataFrame, column: str, *, xlabel: str) -> str:
         axes.set_xlabel(xlabel)
 
     return svg_text(draw)
+
+
+def _log_ticks(limits: tuple[float, float]) -> Locator:
+    """Ticks of a logarithmic axis that have room for their numbers, and are two or more."""
+    decades = np.log10(limits[1] / limits[0])
+    if decades < 1:
+        return MaxNLocator(4, integer=True)
+    return LogLocator(subs=(1, 2, 5) if decades < 2 else (1, 3) if decades < 3 else (1,))
 
 
 def reliability(bins: Sequence[Mapping[str, Any]]) -> str:
@@ -159,7 +187,7 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _label(group: str, n: int) -> str:
-    return f"{plain(group) or 'no group'} ({n})"
+    return f"{short_label(group, _GROUP_LETTERS) or 'no group'} ({n})"
 
 
 def _points(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
@@ -180,7 +208,14 @@ def _points(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
             zorder=2 + order,
         )
     if len(sizes) and (len(sizes) > 1 or sizes.index[0]):
-        axes.legend(fontsize=8, markerscale=1.6, handletextpad=0.2)
+        handles, labels = axes.get_legend_handles_labels()
+        if len(sizes) > _MOST_IN_LEGEND:
+            handles = [*handles[: _MOST_IN_LEGEND - 1], Line2D([], [], linestyle="")]
+            labels = [
+                *labels[: _MOST_IN_LEGEND - 1],
+                f"{len(sizes) - len(handles) + 1} more groups",
+            ]
+        axes.legend(handles, labels, fontsize=8, markerscale=1.6, handletextpad=0.2)
 
 
 def scatter_axes(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:

@@ -74,6 +74,15 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
+def short_label(text: str, most: int = 40) -> str:
+    """A name as a label of at most so many letters: of a longer one, its beginning and its end."""
+    line = " ".join(text.split())
+    if len(line) > most:
+        end = (most - 1) // 3
+        line = f"{line[: most - 1 - end]}…{line[-end:]}"
+    return plain(line)
+
+
 def svg_text(draw: Callable[[Axes], None]) -> str:
     """An inline SVG element of one panel; colours of text and rules come from the page."""
     with mpl.rc_context({**STYLE, **_THEMED}):

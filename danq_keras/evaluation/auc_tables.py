@@ -192,6 +192,12 @@ def counted(table: pd.DataFrame, *, min_positives: int = 1) -> npt.NDArray[np.bo
     return mask
 
 
+def group_masks(table: pd.DataFrame) -> dict[str, npt.NDArray[np.bool_]]:
+    """The (T,) targets of each group that has a name, in order of appearance."""
+    groups = [group for group in dict.fromkeys(table["group"]) if group]
+    return {group: np.asarray(table["group"] == group) for group in groups}
+
+
 def summarise(
     table: pd.DataFrame,
     *,
@@ -211,8 +217,7 @@ def summarise(
         JSON-ready; None where no target is counted. Every group has its own denominators.
     """
     keep = counted(table, min_positives=min_positives)
-    groups = [group for group in dict.fromkeys(table["group"]) if group]
-    masks = {group: np.asarray(table["group"] == group) for group in groups}
+    masks = group_masks(table)
     overall = _figures(table, keep)
     overall["loss"] = loss
     return {

@@ -15,7 +15,7 @@ the same.
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -179,7 +179,12 @@ def _rich_in_gc(train: Examples, packed: dna.Bytes) -> npt.NDArray[np.bool_]:
 
 def cache_path(dataset: store.Dataset, split: str = "test") -> Path:
     """Where the baselines of a dataset are kept, beside its splits."""
-    return dataset.folder / f"baselines_{split}.json"
+    return dataset.folder / cache_name(split)
+
+
+def cache_name(split: str) -> str:
+    """The file in which the baselines of a split are kept."""
+    return f"baselines_{split}.json"
 
 
 def load_or_compute(
@@ -213,7 +218,7 @@ def load_or_compute(
     fitted: FittedBaselines | None = None
     for split in splits:
         beside = cache_path(dataset, split) if limit is None else None
-        second = None if folder is None else folder / f"baselines_{split}.json"
+        second = None if folder is None else folder / cache_name(split)
         kept = [_read(path, dataset.fingerprints(), limit) for path in (beside, second) if path]
         usable = [each for each in kept if each is not None and each.split == split]
         if usable:
@@ -228,6 +233,33 @@ def load_or_compute(
                 content = _to_json(found[split]) | {"train_limit": limit}
                 temporary.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
     return found
+
+
+def kmer_validation(run: Path, config: Mapping[str, Any]) -> dict[str, float]:
+    """What counting k-mers reaches on a run's validation split, where `load_or_compute` kept it.
+
+    Args:
+        run: the run folder.
+        config: its config.json.
+
+    Returns:
+        Column of the run's history → mean over its targets; nothing where it is not known.
+    """
+    try:
+        data, train = config["dataset"], config["train"]
+        limit = [train["train_limit"], train["data_seed"]] if train["train_limit"] else None
+        for folder in (run, Path(data["path"])):
+            found = _read(folder / cache_name("valid"), data["fingerprints"], limit)
+            if found is not None and "kmer" in found.figures:
+                break
+        else:
+            return {}
+        kmer = found.figures["kmer"].subset(config["target_numbers"])
+        figures = metrics.macro(kmer, train["min_positives"])
+    except (KeyError, TypeError, IndexError):  # settings of another version, or written by hand
+        return {}
+    means = {"val_auroc": figures.auroc_mean, "val_auprc": figures.auprc_mean}
+    return {name: value for name, value in means.items() if not np.isnan(value)}
 
 
 def _to_json(baselines: Baselines) -> dict[str, Any]:

@@ -9,7 +9,6 @@ test does not take the 99 CTCF targets for 99 witnesses: see `summarise_comparis
 `comparison_text` turns comparisons into Markdown and files.
 """
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +22,14 @@ from scipy import stats
 
 from danq_keras.data.deepsea import deepsea_targets, published_aucs
 from danq_keras.evaluation.auc_tables import AUC_COLUMNS, TEXT_COLUMNS, read_auc_table
-from danq_keras.system.errors import InputError
+from danq_keras.evaluation.resamples import FILE as RESAMPLES
+from danq_keras.evaluation.resamples import (
+    KeptResamples,
+    MeanDifference,
+    paired_differences,
+    read_resamples,
+)
+from danq_keras.system.errors import InputError, near_names
 
 PUBLISHED_PREFIX = "published:"
 PUBLISHED = {"deepsea": "DeepSEA", "danq": "DanQ", "danq-jaspar": "DanQ-JASPAR"}
@@ -36,12 +42,13 @@ class AucTable:
     """A table to compare and what to call it; `published` marks a column of the paper's table.
 
     `frame` as `auc_tables` describes it. The paper's has NaN for what the paper does not give:
-    counts and average precision.
+    counts and average precision. `resamples` are the bootstrap's, where the test had one.
     """
 
     label: str
     frame: pd.DataFrame
     published: bool = False
+    resamples: KeptResamples | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,9 @@ class Comparison:
 
     `rows` has a row per shared target, in the order of ours: `target`, texts, `positives`, and
     for each of `AUC_COLUMNS` ours, `reference_<column>` and `<column>_difference`, and `counted`.
-    `left_out` says by reason how many targets do not count.
+    `left_out` says by reason how many targets do not count. `means` has the differences of the
+    means with paired bootstrap intervals: None without a bootstrap of both, empty where the two did
+    not meet the same resamples; `drawn` says how many of what were drawn.
     """
 
     ours: str
@@ -59,6 +68,8 @@ class Comparison:
     rows: pd.DataFrame
     left_out: dict[str, int]
     notes: tuple[str, ...] = ()
+    means: tuple[MeanDifference, ...] | None = None
+    drawn: str = ""
 
     @property
     def counted_rows(self) -> pd.DataFrame:
@@ -84,7 +95,11 @@ def load_table(argument: str) -> AucTable:
     if path.is_dir():
         path = path / "test_aucs.tsv"
     label = path.resolve().parent.name if path.name == "test_aucs.tsv" else path.stem
-    return AucTable(label, read_auc_table(path))
+    beside = path.parent / RESAMPLES
+    of_run = path.name == "test_aucs.tsv" and beside.is_file()
+    return AucTable(
+        label, read_auc_table(path), resamples=read_resamples(beside) if of_run else None
+    )
 
 
 def published_table(name: str) -> AucTable:
@@ -96,8 +111,8 @@ def published_table(name: str) -> AucTable:
     Source: Quang & Xie 2016, supplementary table of AUCs.
     """
     if name not in PUBLISHED:
-        nearest = difflib.get_close_matches(name, PUBLISHED, n=1, cutoff=0.3)
-        hint = f" Nearest: {nearest[0]}." if nearest else ""
+        near = near_names(name, list(PUBLISHED))
+        hint = f" Nearest: {near[0]}." if near else ""
         raise InputError(
             f"{PUBLISHED_PREFIX}NAME: one of {', '.join(PUBLISHED)}. Received: {name!r}.{hint}"
         )
@@ -179,6 +194,7 @@ def compare(
     has_auc = rows["auroc"].notna() & rows["reference_auroc"].notna()
     enough = ~(rows["positives"] < min_positives)  # the paper gives no counts: NaN passes
     rows["counted"] = has_auc & enough
+    means = _mean_differences(ours, reference, list(rows.loc[rows["counted"], "name"]))
     left_out = {
         f"only in {ours.label}": len(ours.frame) - len(rows),
         f"only in {reference.label}": len(reference.frame) - len(rows),
@@ -192,7 +208,29 @@ def compare(
         rows,
         {reason: count for reason, count in left_out.items() if count},
         _notes(rows),
+        means,
+        _drawn(ours) if means else "",
     )
+
+
+def _mean_differences(
+    ours: AucTable, reference: AucTable, names: list[str]
+) -> tuple[MeanDifference, ...] | None:
+    """Of the means over the targets `names`; see `Comparison.means`."""
+    if ours.resamples is None or reference.resamples is None:
+        return None
+    both = [
+        each.resamples.subset(names)
+        for each in (ours, reference)
+        if each.resamples is not None and set(names) <= set(each.resamples.names)
+    ]
+    return paired_differences(*both) if len(both) == 2 else ()
+
+
+def _drawn(table: AucTable) -> str:
+    assert table.resamples is not None
+    drawn = table.resamples.resamples
+    return f"{drawn.n:,} resamples of {drawn.unit}"
 
 
 def _refuse_different_targets(ours: AucTable, reference: AucTable) -> None:
@@ -316,6 +354,7 @@ def distinct_labels(tables: Sequence[AucTable], arguments: Sequence[str]) -> lis
             table.label if labels.count(table.label) == 1 else re.sub(r"\s+", " ", argument),
             table.frame,
             table.published,
+            table.resamples,
         )
         for table, argument in zip(tables, arguments, strict=True)
     ]

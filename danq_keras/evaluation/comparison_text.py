@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from danq_keras.draw.panels import scatter_axes
-from danq_keras.draw.style import LIGHT_GRID, STYLE, plain
+from danq_keras.draw.style import LIGHT_GRID, STYLE, short_label
 from danq_keras.evaluation.comparison import (
     ALL,
     Comparison,
@@ -22,6 +22,7 @@ from danq_keras.evaluation.comparison import (
     relative_gains,
     summarise_comparison,
 )
+from danq_keras.evaluation.resamples import FIGURE_LABELS
 from danq_keras.system.files import atomic_output, refuse_existing
 from danq_keras.system.tables import write_tsv
 
@@ -78,11 +79,38 @@ def _section(comparison: Comparison) -> str:
     parts = [f"## {ours} against {theirs}", _denominator(comparison, n)]
     if n:
         parts += [_headline(comparison, summary), _means_table(comparison, summary)]
+        parts += _intervals(comparison)
         parts += [f"{_pr_note(comparison)}", _test_table(summary), _TEST_NOTE]
         for figure, column in comparison.figures.items():
             parts.append(f"Largest gains and losses in {figure}:")
             parts.append(_changes_table(comparison, column))
     return "\n\n".join(parts) + "\n"
+
+
+def _intervals(comparison: Comparison) -> list[str]:
+    """The differences of the means with their intervals, or why there are none."""
+    if comparison.means is None:
+        return []
+    if not comparison.means:
+        return [
+            "No interval of the difference: the two were not tested on the same resamples of the "
+            "same windows. Evaluate both with the same number of resamples on one dataset."
+        ]
+    rows = [
+        [
+            FIGURE_LABELS[each.figure],
+            *(f"{value:.4f}" for value in (each.ours, each.reference)),
+            f"{each.difference:+.4f}",
+            f"{each.low:+.4f} to {each.high:+.4f}",
+        ]
+        for each in comparison.means
+    ]
+    header = ["mean of", comparison.ours, comparison.reference, "difference", "95 % interval"]
+    return [
+        "Differences of the means, with intervals from resamples that are the same for both "
+        f"tables and for every target ({comparison.drawn}):",
+        markdown_table(header, rows),
+    ]
 
 
 def _denominator(comparison: Comparison, n: int) -> str:
@@ -222,8 +250,8 @@ def scatter_png(path: Path, comparisons: Sequence[Comparison]) -> None:
                 scatter_axes(axes, rows, f"reference_{column}", column)
                 wins = int((rows[column] > rows[f"reference_{column}"]).sum())
                 axes.set(
-                    xlabel=f"{plain(comparison.reference)}, {name}",
-                    ylabel=f"{plain(comparison.ours)}, {name}",
+                    xlabel=f"{short_label(comparison.reference)}, {name}",
+                    ylabel=f"{short_label(comparison.ours)}, {name}",
                     title=f"{name}: higher in {wins} of {len(rows)} targets",
                 )
         figure.savefig(path, format="png", dpi=150)

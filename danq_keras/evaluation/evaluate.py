@@ -3,13 +3,14 @@
 import math
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from danq_keras import __version__
 from danq_keras.data.bundle import open_dataset
 from danq_keras.data.store import Dataset, Split
 from danq_keras.evaluation import metrics
@@ -21,13 +22,20 @@ from danq_keras.evaluation.auc_tables import (
     write_auc_table,
 )
 from danq_keras.evaluation.baselines import load_or_compute
-from danq_keras.evaluation.bootstrap import bootstrap, genome_blocks
+from danq_keras.evaluation.bootstrap import BootstrapIntervals, bootstrap, genome_blocks
 from danq_keras.evaluation.calibration import calibrate, calibration_summary
 from danq_keras.evaluation.comparison import AucTable, compare_with_paper, has_deepsea_targets
 from danq_keras.evaluation.comparison_text import write_comparison
 from danq_keras.evaluation.report import write_report
+from danq_keras.evaluation.resamples import FILE as RESAMPLES
+from danq_keras.evaluation.resamples import (
+    KeptResamples,
+    bootstrap_summary,
+    describe_intervals,
+    write_resamples,
+)
 from danq_keras.models.backend import without_tf32
-from danq_keras.models.trained import TrainedModel, check_ensemble, opened
+from danq_keras.models.trained import TrainedModel, check_ensemble, opened, weights_digest
 from danq_keras.prediction.predictor import SplitPrediction, SplitPredictor
 from danq_keras.recipes.config import PROBABILITY_CLIP
 from danq_keras.system.errors import InputError
@@ -40,6 +48,8 @@ MIN_VALIDATION_POSITIVES = 25  # below it a target shares the threshold of all t
 @dataclass(frozen=True)
 class Evaluation:
     """How to evaluate: the split, bootstrap resamples (0 for none), the rule of the macro figures.
+
+    `seed` is the resamples', the same for every network, so that networks are compared in pairs.
 
     `columns` are the numbers of the dataset's targets that the network predicts; None for all.
     """
@@ -58,42 +68,61 @@ class EvaluationResult:
 
     `table` has one row a target: counts, ROC and PR AUC, intervals, thresholds, baselines.
     `summary` holds their means and medians, loss and calibration; `prediction` the labels (N, T)
-    and probabilities (N, T) float32 that they come from.
+    and probabilities (N, T) float32 that they come from; `resamples` the bootstrap's, None without.
+    `about` says what was evaluated on what, see `describe_evaluation`.
     """
 
     table: pd.DataFrame
     summary: dict[str, Any]
     prediction: SplitPrediction
     model: TrainedModel
+    resamples: KeptResamples | None = None
+    about: dict[str, Any] = field(default_factory=dict)
 
     def to_frame(self) -> pd.DataFrame:
         """The table, one row a target."""
         return self.table
 
     def save(self, folder: PathLike) -> None:
-        """Write test_aucs.tsv, test_summary.json and, for DeepSEA's targets, comparison.*."""
+        """Write test_aucs.tsv, test_summary.json and, for DeepSEA's targets, comparison.*.
+
+        With a bootstrap also test_bootstrap.h5, by which two networks are compared.
+        """
         out = Path(folder)
         out.mkdir(parents=True, exist_ok=True)
         write_auc_table(out / "test_aucs.tsv", self.table, overwrite=True)
         write_json(out / "test_summary.json", self.summary)
+        if self.resamples is None:
+            (out / RESAMPLES).unlink(missing_ok=True)  # of an earlier test
+        else:
+            write_resamples(out / RESAMPLES, self.resamples)
         if has_deepsea_targets(self.table):
             ours = AucTable(label=out.resolve().name, frame=self.table)
             found = compare_with_paper(ours, min_positives=self.summary["min_positives"])
             write_comparison(found, out, overwrite=True)
 
-    def report(self, folder: PathLike) -> Path:
-        """Write the files of `save`, the run's description beside them, and report.html.
+    def report(self, folder: PathLike, *, command: Sequence[str] | None = None) -> Path:
+        """Write the files of `save`, the training's description beside them, and report.html.
+
+        Args:
+            folder: where to; made where it does not exist.
+            command: words of the command line that evaluated, for the report.
 
         Returns:
             The path of the report.
         """
         out = Path(folder)
         self.save(out)
-        path = self.model.path
-        source = path if path.is_dir() else path.parent
+        source = _folder_of(self.model)
         for name in ("config.json", "environment.json", "history.csv"):
-            if (source / name).is_file() and source.resolve() != out.resolve():
+            if source.resolve() == out.resolve():
+                break
+            if (source / name).is_file():
                 shutil.copyfile(source / name, out / name)
+            else:  # of another network that was evaluated here
+                (out / name).unlink(missing_ok=True)
+        told = {"command": " ".join(command)} if command else {}
+        write_json(out / "test_summary.json", {**self.summary, "evaluation": told | self.about})
         return write_report(out)
 
 
@@ -175,7 +204,9 @@ def evaluate_model(
         seed=trained.get("data_seed", 0),
     )[how.split]
     chosen = {name: each.subset(numbers) for name, each in baselines.figures.items()}
-    table = add_baselines(_table(prediction, dataset, numbers, thresholds, how), chosen)
+    intervals = _bootstrap(prediction, dataset, how) if how.bootstrap else None
+    table = _table(prediction, dataset, numbers, thresholds, intervals)
+    table = add_baselines(table, chosen)
     summary = summarise(
         table, min_positives=how.min_positives, loss=prediction.loss, notes=baselines.notes
     )
@@ -186,12 +217,51 @@ def evaluate_model(
     found = metrics.matthews(prediction.labels, prediction.probs, ignore=prediction.ignore)
     mcc = found[counted(table, min_positives=how.min_positives)]
     summary["overall"]["mcc"] = {"mean": float(mcc.mean()) if len(mcc) else None}
+    tested = None
+    if intervals is not None and intervals.resamples is not None:
+        observed = {name: table[name].to_numpy(np.float64) for name in ("auroc", "auprc")}
+        observed["mcc"] = found
+        tested = KeptResamples(tuple(table["name"]), observed, intervals.resamples)
+        summary["bootstrap"] = bootstrap_summary(
+            intervals.resamples, table, min_positives=how.min_positives
+        )
     summary["calibration"] = calibration_summary(
         calibrate(prediction.labels, prediction.probs, ignore=prediction.ignore),
         # Of all targets of the dataset, which decided what windows were kept.
         unlabelled_share=float(np.mean(~np.any(split.labels, axis=1))),
     )
-    return EvaluationResult(table, summary, prediction, model)
+    about = describe_evaluation((model, *ensemble), dataset, how)
+    return EvaluationResult(table, summary, prediction, model, tested, about)
+
+
+def _folder_of(model: TrainedModel) -> Path:
+    return model.path if model.path.is_dir() else model.path.parent
+
+
+def describe_evaluation(
+    models: Sequence[TrainedModel], dataset: Dataset, how: Evaluation
+) -> dict[str, Any]:
+    """What was evaluated on what, as test_summary.json holds it under `evaluation`.
+
+    Args:
+        models: the network, or those whose mean was tested.
+        dataset: the data.
+        how: split, intervals and rules.
+    """
+    split, folder = dataset.split(how.split), _folder_of(models[0])
+    return {
+        "model": [str(model.path.resolve()) for model in models],
+        "weights_sha256": [weights_digest(model.network) for model in models],
+        "trained_in": str(folder.resolve()) if (folder / "config.json").is_file() else None,
+        "data": str(dataset.folder.resolve()),
+        "data_source": split.header.source,
+        "split": how.split,
+        "windows": split.n_windows,
+        "fingerprint": dataset.fingerprints()[how.split],
+        "bootstrap": how.bootstrap,
+        "min_positives": how.min_positives,
+        "danq_keras": __version__,
+    }
 
 
 class _Ensemble:
@@ -274,25 +344,29 @@ def choose_thresholds(prediction: SplitPrediction) -> np.ndarray[Any, np.dtype[n
     return np.where(enough, figures.best_threshold, shared)
 
 
+def _bootstrap(
+    prediction: SplitPrediction, dataset: Dataset, how: Evaluation
+) -> BootstrapIntervals:
+    split = dataset.split(how.split)
+    return bootstrap(
+        prediction.labels,
+        prediction.probs,
+        blocks=genome_blocks(split.chrom, split.start),
+        n=how.bootstrap,
+        seed=how.seed,
+        ignore=prediction.ignore,
+        windows=str(dataset.fingerprints()[how.split]),
+    )
+
+
 def _table(
     prediction: SplitPrediction,
     dataset: Dataset,
     numbers: list[int],
     thresholds: Any,
-    how: Evaluation,
+    intervals: BootstrapIntervals | None,
 ) -> Any:
     labels, probs, ignore = prediction.labels, prediction.probs, prediction.ignore
-    split = dataset.split(how.split)
-    intervals = None
-    if how.bootstrap:
-        intervals = bootstrap(
-            labels,
-            probs,
-            blocks=genome_blocks(split.chrom, split.start),
-            n=how.bootstrap,
-            seed=how.seed,
-            ignore=ignore,
-        )
     f1 = None if thresholds is None else metrics.f1_at(labels, probs, thresholds, ignore=ignore)
     return auc_table(
         dataset.targets.subset(numbers),
@@ -323,6 +397,9 @@ def print_summary(summary: Mapping[str, Any], folder: Path) -> None:
             name,
             *(_digits(part.get(key)) for part in (roc, pr) for key in ("mean", "median")),
         )
+    drawn = summary.get("bootstrap")
+    if drawn:
+        log.info("  network, 95 %% intervals of the means: %s", describe_intervals(drawn))
     log.info("Report: %s", folder / "report.html")
 
 

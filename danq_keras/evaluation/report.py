@@ -27,7 +27,7 @@ from danq_keras.evaluation.auc_tables import (
     read_auc_table,
     summarise,
 )
-from danq_keras.evaluation.baselines import NAMES
+from danq_keras.evaluation.baselines import NAMES, kmer_validation
 from danq_keras.interpret.files import SUMMARY as EXPLANATION
 from danq_keras.interpret.kernel_motifs import SHEET, SUMMARY, TABLE, logo_path
 from danq_keras.system.errors import InputError
@@ -122,7 +122,8 @@ def _context(run: Path) -> dict[str, Any]:
         "settings": settings_sections(config),
         "environment": _flat(environment),
         "summary": summary_section(summary) if "overall" in summary else None,
-        "curves": _curves(history),
+        "curves": _curves(history, kmer_validation(run, config)),
+        "evaluation": _evaluation(summary, run),
         "best_epoch": _best_epoch(history),
         "calibration": _calibration(summary.get("calibration")),
         "plots": [] if table is None else _plots(table, int(summary.get("min_positives") or 1)),
@@ -150,7 +151,25 @@ def _best_epoch(history: pd.DataFrame) -> int | None:
     return int(history.loc[history["val_loss"].idxmin(), "epoch"])
 
 
-def _curves(history: pd.DataFrame) -> list[dict[str, Any]]:
+def _evaluation(summary: Mapping[str, Any], run: Path) -> dict[str, Any] | None:
+    """What was evaluated on what, where that was done apart from the training."""
+    about = summary.get("evaluation")
+    if not isinstance(about, dict):
+        return None
+    trained_in = about.get("trained_in") or ""
+    elsewhere = "" if trained_in == str(run.resolve()) else trained_in
+    models = about.get("model") or ["a network"]
+    return {
+        "settings": _flat(about),
+        "model": models[0],
+        "others": len(models) - 1,
+        "split": about.get("split", "test"),
+        "data": about.get("data", ""),
+        "elsewhere": elsewhere,
+    }
+
+
+def _curves(history: pd.DataFrame, kmer: Mapping[str, float]) -> list[dict[str, Any]]:
     figures = (
         ({"loss": "training", "val_loss": "validation"}, "loss", "Loss (binary cross-entropy)"),
         ({"val_auroc": "validation"}, "ROC AUC", "Validation ROC AUC, mean of the targets"),
@@ -166,7 +185,9 @@ def _curves(history: pd.DataFrame) -> list[dict[str, Any]]:
     for columns, ylabel, caption in figures:
         shown = {c: label for c, label in columns.items() if c in history and any(history[c] > 0)}
         if shown:
-            svg = panels.learning_curves(history, shown, ylabel=ylabel)
+            known = next((kmer[column] for column in shown if column in kmer), None)
+            level = None if known is None else ("k-mer baseline", known)
+            svg = panels.learning_curves(history, shown, ylabel=ylabel, level=level)
             curves.append({"svg": Markup(svg), "caption": caption})
     return curves
 
@@ -207,12 +228,14 @@ def format_number(value: Any, digits: int = 4) -> str:
 def summary_section(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Cards and tables of `test_summary.json`; what it lacks is shown as NA."""
     overall, baselines = summary["overall"], summary.get("baselines") or {}
+    drawn = summary.get("bootstrap") or {}
     labels = {name: NAMES.get(name, name) for name in baselines}
     cards = [
         {
             "label": label,
             "mean": _part(overall, figure, "mean"),
             "median": _part(overall, figure, "median"),
+            "interval": _interval((drawn.get("overall") or {}).get(figure)),
             "baselines": [
                 (labels[name], _part(baseline.get("overall"), figure, "mean"))
                 for name, baseline in baselines.items()
@@ -228,7 +251,10 @@ def summary_section(summary: Mapping[str, Any]) -> dict[str, Any]:
         "targets": overall.get("targets"),
         "cards": cards,
         "others": [("loss", overall.get("loss"))]
-        + [(label, overall.get(figure)) for figure, label in _MORE_FIGURES.items()],
+        + [(label, overall.get(figure)) for figure, label in _MORE_FIGURES.items()]
+        + _correlation(overall, drawn),
+        "drawn": drawn and f"{drawn['resamples']:,} resamples of {drawn['unit']}",
+        "intervals": _group_intervals(drawn),
         "groups": [_summary_row(name, figures) for name, figures in groups.items()],
         "baselines": [_summary_row("this run", overall)]
         + [
@@ -238,6 +264,33 @@ def summary_section(summary: Mapping[str, Any]) -> dict[str, Any]:
         "notes": [(labels[name], text["note"]) for name, text in baselines.items() if text["note"]],
         "figures": list(_FIGURES.values()),
     }
+
+
+def _interval(ends: Mapping[str, float] | None) -> str | None:
+    """The ends of an interval as text; None without them."""
+    return f"{format_number(ends['low'])} to {format_number(ends['high'])}" if ends else None
+
+
+def _correlation(
+    overall: Mapping[str, Any], drawn: Mapping[str, Any]
+) -> list[tuple[str, float | str | None]]:
+    """The Matthews correlation as a line of a card, with its interval where there is one."""
+    if "mcc" not in overall:  # of a summary that was written without
+        return []
+    rows: list[tuple[str, float | str | None]] = [("MCC at 0.5", _part(overall, "mcc", "mean"))]
+    ends = _interval((drawn.get("overall") or {}).get("mcc"))
+    return [*rows, ("MCC, 95 % interval", ends)] if ends else rows
+
+
+def _group_intervals(drawn: Mapping[str, Any]) -> list[tuple[str, list[str | None]]]:
+    """Rows of the table of intervals: all targets, then groups; ROC AUC, PR AUC, MCC."""
+    if not drawn:
+        return []
+    rows = {"all targets": drawn["overall"], **drawn["groups"]}
+    return [
+        (name, [_interval(figures.get(figure)) for figure in ("auroc", "auprc", "mcc")])
+        for name, figures in rows.items()
+    ]
 
 
 def _calibration(found: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -6,10 +6,10 @@ Effects are blue (lower) to red (higher).
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,7 +17,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from danq_keras.draw.logos import BASE_COLOURS, draw_letters
-from danq_keras.draw.style import plain, save_png
+from danq_keras.draw.style import save_png, short_label
 from danq_keras.genome.dna import ALPHABET, UNKNOWN, Bytes, onehot_from_codes
 from danq_keras.system.arrays import Floats
 
@@ -93,6 +93,27 @@ def half_height(spacings: Sequence[int], responses: Sequence[float]) -> tuple[in
     return spacings[best], spacings[first], spacings[last]
 
 
+def half_band(rows: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """Half the height of the 95 % bands of responses over their windows, a value a row."""
+    error = rows["response_sd"].to_numpy(float) / np.sqrt(rows["windows"].to_numpy(float))
+    half: npt.NDArray[np.float64] = 1.96 * error
+    return half
+
+
+def stands_out(rows: pd.DataFrame) -> bool:
+    """Whether the highest of several responses is more than the play of the background windows.
+
+    It is where its 95 % band lies wholly above the bands of the lower quarter of the responses:
+    of chance alone, the highest of a hundred bands still overlaps with those.
+
+    Args:
+        rows: of one target, see `insertions.response_table`.
+    """
+    mean, half = rows["response"].to_numpy(float), half_band(rows)
+    best = int(mean.argmax())
+    return bool(mean[best] - half[best] > np.quantile(mean + half, 0.25))
+
+
 def locus_png(path: Path, picture: LocusPicture, *, zoom: int) -> None:
     """A locus: the whole of it, the logo of its strongest stretch, the heat map of every base.
 
@@ -118,7 +139,9 @@ def locus_png(path: Path, picture: LocusPicture, *, zoom: int) -> None:
             figsize=(11, sum(heights) + 1.3),
             layout=ConstrainedLayoutEngine(hspace=0.05, wspace=0.01),
         )
-        figure.suptitle(plain(picture.title), x=0.01, ha="left", fontsize=13, fontweight="bold")
+        figure.suptitle(
+            short_label(picture.title, 100), x=0.01, ha="left", fontsize=13, fontweight="bold"
+        )
         grid = figure.add_gridspec(len(panels), 2, height_ratios=heights, width_ratios=[60, 1])
         drawn: dict[str, Axes] = {}
         for number, (name, _) in enumerate(panels):
@@ -208,7 +231,7 @@ def _heat_map(axes: Axes, values: Floats, codes: Bytes, first: int) -> None:
 def spacing_png(path: Path, table: pd.DataFrame, *, inserts: Sequence[str], windows: int) -> None:
     """Response over distance or place, a panel for each target, 95 % bands over windows.
 
-    Shaded is the stretch around the highest response, see `half_height`.
+    Shaded is the stretch around the highest response, see `half_height`, where it stands out.
 
     Args:
         path: PNG file to write.
@@ -218,9 +241,10 @@ def spacing_png(path: Path, table: pd.DataFrame, *, inserts: Sequence[str], wind
     """
     targets = list(dict.fromkeys(table["target"]))
     with mpl.rc_context(_STYLE):
+        names = " and ".join(short_label(each, 24) for each in inserts)
         figure = Figure(figsize=(9, 0.7 + 2.7 * len(targets)), layout="constrained")
         figure.suptitle(
-            plain(f"{' and '.join(inserts)} put into {windows:,} background windows"),
+            f"{names} put into {windows:,} background windows",
             x=0.01,
             ha="left",
             fontsize=12,
@@ -229,7 +253,7 @@ def spacing_png(path: Path, table: pd.DataFrame, *, inserts: Sequence[str], wind
         panels = np.asarray(figure.subplots(len(targets), 1, squeeze=False, sharex=True))[:, 0]
         for axes, target in zip(panels, targets, strict=True):
             _response(axes, table[table["target"] == target])
-            axes.set_title(plain(target))
+            axes.set_title(short_label(target, 100))
             axes.set_ylabel("response (logit)")
         panels[0].legend(frameon=False, fontsize=8, loc="upper right")
         pair = len(inserts) == 2
@@ -241,26 +265,35 @@ def spacing_png(path: Path, table: pd.DataFrame, *, inserts: Sequence[str], wind
 
 def _response(axes: Axes, rows: pd.DataFrame) -> None:
     x, mean = rows["spacing"].to_numpy(), rows["response"].to_numpy()
-    half: Any = 1.96 * rows["response_sd"].to_numpy() / np.sqrt(rows["windows"].to_numpy())
+    half = half_band(rows)
     if "first" in rows:
         axes.plot(
             x, rows["first"] + rows["second"], "--", color=_SOFT, lw=1.2, label="sum of each alone"
         )
     axes.fill_between(x, mean - half, mean + half, color="#0072B2", alpha=0.2, lw=0)
-    label = "both" if "first" in rows else "response"
-    axes.plot(x, mean, color="#0072B2", lw=1.6, label=label)
-    best, first, last = half_height(x.tolist(), mean.tolist())
-    axes.axvspan(first, last, color=_BAND, lw=0, zorder=0)
-    axes.annotate(
-        f"{best}" if len(x) == 1 else f"{best} ({first} to {last})",
-        (best, mean.max()),
-        (0, 6),
-        textcoords="offset points",
-        ha="center",
-        color="#D55E00",
-        fontweight="bold",
-    )
-    axes.plot(best, mean.max(), "o", color="#D55E00", ms=5)
+    what = "both" if "first" in rows else "response"
+    axes.plot(x, mean, color="#0072B2", lw=1.6, label=what)
+    if stands_out(rows):
+        best, first, last = half_height(x.tolist(), mean.tolist())
+        axes.axvspan(first, last, color=_BAND, lw=0, zorder=0)
+        axes.annotate(
+            f"{best} ({first} to {last})",
+            (best, mean.max()),
+            (0, 6),
+            textcoords="offset points",
+            ha="center",
+            color="#D55E00",
+            fontweight="bold",
+        )
+        axes.plot(best, mean.max(), "o", color="#D55E00", ms=5)
+    elif len(x) > 1:
+        axes.annotate(
+            "no spacing stands out of the bands",
+            (0.01, 0.97),
+            xycoords="axes fraction",
+            va="top",
+            color=_SOFT,
+        )
     axes.axhline(0, color=_SOFT, lw=0.5)
     axes.margins(y=0.18)
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, steps=[1, 2, 5, 10]))

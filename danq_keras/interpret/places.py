@@ -29,7 +29,13 @@ from danq_keras.interpret.files import (
     write_summary,
 )
 from danq_keras.interpret.insertions import find_insert, parse_spacing, places_of, response_table
-from danq_keras.interpret.pictures import LocusPicture, half_height, locus_png, spacing_png
+from danq_keras.interpret.pictures import (
+    LocusPicture,
+    half_height,
+    locus_png,
+    spacing_png,
+    stands_out,
+)
 from danq_keras.models.trained import TrainedModel, weights_digest, window_of
 from danq_keras.prediction.growing import Contents, GrowingFile, growing_output, move_complete
 from danq_keras.prediction.outputs import track_names
@@ -452,7 +458,9 @@ def _peaks(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
         responses = rows["response"]
         best, first, last = half_height(responses.index.tolist(), responses.tolist())
         line = f"{name}: highest at {best} bases, logit {responses[best]:+.2f}"
-        if len(responses) > 1:
+        if len(responses) > 1 and not stands_out(rows):
+            line += ", which does not stand out of the 95 % bands of the others"
+        elif len(responses) > 1:
             line += f"; at {first} to {last} at least half-way up from {responses.min():+.2f}"
         if "first" in rows:
             alone = rows["first"][best] + rows["second"][best]

@@ -1,7 +1,7 @@
 """Everything that can be set of a network and of its training, as frozen dataclasses."""
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from danq_keras.system.errors import InputError
@@ -11,6 +11,8 @@ Rate: TypeAlias = float | tuple[float, float]
 # A probability is kept this far from 0 and 1 before its logarithm is taken.
 # Source: Keras 0.2.0, the epsilon of its cross-entropy.
 PROBABILITY_CLIP = 1e-7
+
+SEARCHED = "tune_danq.py, trial"  # how the source of a recipe begins that a search has found
 
 
 @dataclass(frozen=True)
@@ -165,14 +167,20 @@ class TrainConfig:
 class Preset:
     """A named recipe: where it comes from, its network and its training.
 
-    `fitted` names the settings that `recipes.fit` chose by the data.
+    Recipes of the same numbers are equal wherever they come from. `fitted` names the settings
+    that `recipes.fit` chose by the data.
     """
 
     name: str
-    source: str
+    source: str = field(compare=False)
     model: ModelConfig
     train: TrainConfig
     fitted: tuple[str, ...] = ()
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether a search found it by trial: then it needs no advice that holds for presets."""
+        return self.source.startswith(SEARCHED)
 
 
 def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

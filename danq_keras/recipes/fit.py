@@ -3,12 +3,32 @@
 import dataclasses
 import math
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
-from danq_keras.data.store import Dataset
+from danq_keras.data.store import Dataset, is_dataset, open_store
 from danq_keras.recipes.config import Preset
-from danq_keras.recipes.presets import FITTED
+from danq_keras.recipes.presets import DEEPSEA_TARGETS, FITTED
 from danq_keras.system.errors import InputError
+
+
+def preset_for(data: Path | None) -> str:
+    """The recipe that is taken when none is named.
+
+    Args:
+        data: folder of a dataset, or a DeepSEA bundle; None for the simulated demo.
+
+    Returns:
+        "danq" for DeepSEA's targets and for bundles, "danq-fitted" for other data, "demo" for none.
+
+    Raises:
+        InputError: the dataset is damaged.
+    """
+    if data is None:
+        return "demo"
+    if not is_dataset(data):
+        return "danq"
+    return "danq" if len(open_store(data).targets) == DEEPSEA_TARGETS else FITTED
 
 
 def fit_to_data(

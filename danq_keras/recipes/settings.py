@@ -1,7 +1,6 @@
 """`KEY=VALUE` settings: read, checked by type, compared with a preset."""
 
 import dataclasses
-import difflib
 import math
 import types
 import typing
@@ -10,7 +9,7 @@ from typing import Any
 
 from danq_keras.recipes.config import ModelConfig, Preset, TrainConfig
 from danq_keras.recipes.presets import get_preset
-from danq_keras.system.errors import InputError
+from danq_keras.system.errors import InputError, near_names
 
 MODEL_FIELDS = tuple(field.name for field in dataclasses.fields(ModelConfig))
 
@@ -31,7 +30,7 @@ def apply_settings(preset: Preset, settings: Mapping[str, Any]) -> Preset:
             a comma separates the parts of a pair, "none" is None).
 
     Raises:
-        InputError: an unknown key (the nearest is named) or a value of the wrong kind.
+        InputError: an unknown key (a near one is named) or a value of the wrong kind.
     """
     changes: list[dict[str, Any]] = [{}, {}]
     for key, value in settings.items():
@@ -40,9 +39,9 @@ def apply_settings(preset: Preset, settings: Mapping[str, Any]) -> Preset:
         elif key in TRAIN_FIELDS:
             changes[1][key] = _convert(key, value, _field_types(TrainConfig)[key])
         else:
-            nearest = difflib.get_close_matches(key, MODEL_FIELDS + TRAIN_FIELDS, n=1, cutoff=0.3)
-            hint = f" Nearest: {nearest[0]}." if nearest else ""
-            raise InputError(f"Unknown setting {key!r}.{hint}")
+            near = ", ".join(near_names(key, MODEL_FIELDS + TRAIN_FIELDS))
+            hint = f"Nearest: {near}." if near else "`list_settings` shows all there are."
+            raise InputError(f"Unknown setting {key!r}. {hint}")
     if changes[1].get("optimizer", preset.train.optimizer) != preset.train.optimizer:
         # The preset's numbers belong to its optimizer: another one starts from its own defaults.
         changes[1] = {"rho": None, "epsilon": None, "momentum": None, **changes[1]}
@@ -99,8 +98,13 @@ def _convert(key: str, value: Any, kind: Any) -> Any:
         scalars = [option for option in options if option in (int, float, str)]
         return _scalar(value, scalars[0])
     except (ValueError, TypeError, IndexError) as error:
-        expected = " or ".join(_type_name(option) for option in options)
-        raise InputError(f"{key}: expected {expected}. Received: {value!r}.") from error
+        raise InputError(f"{key}: expected {type_text(key)}. Received: {value!r}.") from error
+
+
+def type_text(key: str) -> str:
+    """The kinds of values that a setting takes, such as "a number or none"."""
+    kinds = _field_types(ModelConfig if key in MODEL_FIELDS else TrainConfig)
+    return " or ".join(_type_name(option) for option in _flatten(kinds[key]))
 
 
 def _flatten(kind: Any) -> tuple[Any, ...]:

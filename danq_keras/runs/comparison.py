@@ -18,11 +18,13 @@ import pandas as pd
 from danq_keras.evaluation.auc_tables import TEXT_COLUMNS
 from danq_keras.evaluation.comparison_text import escape, markdown_table
 from danq_keras.recipes.settings import setting_text
-from danq_keras.runs.page import interval, label_of, main_figures, number
+from danq_keras.runs.page import cut_note, interval, label_of, main_figures, number
 from danq_keras.runs.sets import FOLDS, RunSet, read_run_set, read_tables, require_complete
 from danq_keras.runs.statistics import (
+    SHARE,
     Difference,
     Spread,
+    bounds_of,
     figure_names,
     figure_spread,
     paired,
@@ -82,9 +84,9 @@ def compare_sets(ours: Path, reference: Path, *, common: bool = False) -> SetCom
     if is_paired:
         known = ~np.isnan(spreads[0].mean + spreads[1].mean)
         values = [np.where(known, table[shared].to_numpy(np.float64), np.nan) for table in tables]
-        difference = paired(values[0], values[1])
+        difference = paired(values[0], values[1], bounds_of(shared))
     else:
-        difference = welch(spreads[0], spreads[1])
+        difference = welch(spreads[0], spreads[1], bounds_of(shared))
     return SetComparison(
         *_labels(ours, reference),
         is_paired,
@@ -148,9 +150,13 @@ def _compare_targets(
     columns["positives"] = positives.sum(axis=0) if is_paired else positives[0]
     for area in _AREAS:
         values = [stack(each, area) for each in tables]
-        spreads = [spread(each) for each in values]
-        difference = paired(*values) if is_paired else welch(spreads[0], spreads[1])
-        columns |= _columns(spreads, difference, f"{area}_")
+        spreads = [spread(each, SHARE) for each in values]
+        judge = (
+            paired(values[0], values[1], SHARE)
+            if is_paired
+            else welch(spreads[0], spreads[1], SHARE)
+        )
+        columns |= _columns(spreads, judge, f"{area}_")
     return pd.DataFrame(columns)
 
 
@@ -216,7 +222,9 @@ def _figures_table(found: SetComparison, rows: pd.DataFrame) -> str:
         p = "NA" if np.isnan(row["p"]) else f"{row['p']:.2g}"
         ends = interval(row["low"], row["high"], figure)
         body.append([label_of(figure), *sides, number(row["difference"], figure), ends, p])
-    return markdown_table(header, body)
+    shown = rows.loc[[f for f in main_figures(list(rows.index)) if not f.startswith("baseline_")]]
+    note = cut_note(shown["low"], shown["high"], bounds_of(list(shown.index)).of_differences())
+    return "\n\n".join(filter(None, (markdown_table(header, body), note)))
 
 
 def _side(row: "pd.Series[Any]", side: str, figure: str) -> str:

@@ -22,7 +22,13 @@ from danq_keras.evaluation.report import (
     write_page,
 )
 from danq_keras.runs.sets import FOLDS, RunSet, SetTables
-from danq_keras.runs.statistics import EPOCHS_PREFIX, read_history
+from danq_keras.runs.statistics import (
+    EPOCHS_PREFIX,
+    Bounds,
+    bounds_of,
+    is_cut,
+    read_history,
+)
 from danq_keras.system.files import read_json
 
 _MAIN = {
@@ -44,6 +50,10 @@ _MAIN = {
     "baseline_kmer_auroc_mean": "k-mer baseline, test ROC AUC",
     "baseline_kmer_auprc_mean": "k-mer baseline, test PR AUC",
 }
+CUT_NOTE = (
+    "Intervals end where a figure cannot go further (0 or 1, a difference at -1 or 1): the "
+    "t-interval of so few runs would pass it."
+)
 _CURVES = {
     "loss": ("loss", "Training loss (binary cross-entropy)"),
     "val_loss": ("loss", "Validation loss (binary cross-entropy)"),
@@ -85,10 +95,22 @@ def interval(low: float, high: float, figure: str) -> str:
     return "NA" if np.isnan(low) else f"{number(low, figure)} to {number(high, figure)}"
 
 
+def cut_note(low: Any, high: Any, bounds: Bounds) -> str:
+    """What to say below intervals of which some were cut at a bound; nothing where none was."""
+    return CUT_NOTE if is_cut(low, high, bounds) else ""
+
+
 def set_text(tables: SetTables) -> str:
     """The main figures of a set as a Markdown table."""
     header = ["figure", "mean", "sd", "95 % interval", "lowest", "highest", "runs"]
-    return markdown_table(header, _summary_rows(tables.summary))
+    parts = markdown_table(header, _summary_rows(tables.summary)), _summary_note(tables.summary)
+    return "\n\n".join(filter(None, parts))
+
+
+def _summary_note(summary: pd.DataFrame) -> str:
+    rows = summary.set_index("figure")
+    shown = rows.loc[main_figures(list(rows.index))]
+    return cut_note(shown["low"], shown["high"], bounds_of(list(shown.index)))
 
 
 def _summary_rows(summary: pd.DataFrame) -> list[list[str]]:
@@ -131,6 +153,7 @@ def write_set_report(runs: RunSet, tables: SetTables) -> Path:
         "seeds": ", ".join(map(str, dict.fromkeys(runs.seeds))),
         "cards": _cards(tables.summary),
         "figures": _summary_rows(tables.summary),
+        "cut_note": _summary_note(tables.summary),
         "pooled": summary_section(pooled) if pooled else None,
         "curves": _curves(histories),
         "runs": _runs(runs, tables.runs),

@@ -21,6 +21,7 @@ import pandas as pd
 from danq_keras.data.store import Split, open_split
 from danq_keras.evaluation import bootstrap, metrics
 from danq_keras.evaluation.auc_tables import auc_table, read_auc_table, summarise
+from danq_keras.evaluation.resamples import bootstrap_summary
 from danq_keras.genome.dna import unpack_labels
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import atomic_output, read_json
@@ -108,12 +109,13 @@ def pool(tests: Sequence[FoldTest], how: Pooling) -> tuple[pd.DataFrame, dict[st
     if tests[0].ignore is not None:
         ignore = np.concatenate([test.ignore for test in tests if test.ignore is not None])
     halves = np.full(len(how.numbers), 0.5)
+    intervals = _bootstrap(tests, how, labels, probs, ignore) if how.bootstrap else None
     table = auc_table(
         tests[0].split.header.targets.subset(how.numbers),
         how.numbers,
         metrics=metrics.evaluate(labels, probs, ignore=ignore),
         f1_at_threshold=metrics.f1_at(labels, called, halves, ignore=ignore),
-        bootstrap=_bootstrap(tests, how, labels, probs, ignore) if how.bootstrap else None,
+        bootstrap=intervals,
     )
     weights = [
         test.labels.size - (0 if test.ignore is None else int(test.ignore.sum())) for test in tests
@@ -125,6 +127,10 @@ def pool(tests: Sequence[FoldTest], how: Pooling) -> tuple[pd.DataFrame, dict[st
     for name in ("accuracy", "f1"):
         value = float(getattr(pooled, name)[0])
         summary["overall"][f"{name}_pooled"] = None if math.isnan(value) else value
+    if intervals is not None and intervals.resamples is not None:
+        summary["bootstrap"] = bootstrap_summary(
+            intervals.resamples, table, min_positives=how.min_positives
+        )
     return table, summary
 
 

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from danq_keras.evaluation.baselines import kmer_validation
 from danq_keras.models.networks import build_network
 from danq_keras.recipes.presets import get_preset
 from danq_keras.runs.sets import read_run_set, set_kind
-from danq_keras.runs.statistics import read_target_tables, spread
+from danq_keras.runs.statistics import bounds_of, read_target_tables, spread
 from danq_keras.runs.train_set import Several, TrainedSet, train_set
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import PathLike, atomic_output
@@ -36,11 +37,16 @@ _PUBLISHED = ("data", "recipe", "source", "but_for")
 
 @dataclass(frozen=True)
 class _Cell:
-    """A recipe on a dataset: `runs` has a row a seed, `targets` the mean ROC AUC of each target."""
+    """A recipe on a dataset: `runs` has a row a seed, `targets` the mean ROC AUC of each target.
+
+    Where the data have no test split, `split` is "valid": the test's columns of `runs` hold the
+    figures of each run's best epoch on validation, and there are no figures of single targets.
+    """
 
     runs: pd.DataFrame
     targets: "pd.Series[float]"
     parameters: int
+    split: str = "test"
 
 
 def compare_recipes(
@@ -115,10 +121,27 @@ def _cell(trained: TrainedSet, repeats: int) -> _Cell:
     """The first `repeats` runs of a complete set."""
     chosen = trained.runs[:repeats]
     tables = read_target_tables({run.folder.name: run.folder for run in chosen})
-    targets = pd.concat([table.set_index("name")["auroc"] for table in tables], axis=1).mean(axis=1)
     model = preset_from_config(chosen[0].config).model
     parameters = build_network(model, initialise=False).count_params()
-    return _Cell(trained.tables.runs.iloc[:repeats], targets, parameters)
+    runs = trained.tables.runs.iloc[:repeats]
+    if not tables:
+        log.warning(
+            "%s: the data have no test split; the table has the validation figures of each run's "
+            "best epoch, which are a little high since they chose the epoch.",
+            trained.folder,
+        )
+        kmer = kmer_validation(chosen[0].folder, chosen[0].config)
+        return _Cell(_of_validation(runs, kmer), pd.Series(dtype=float), parameters, "valid")
+    targets = pd.concat([table.set_index("name")["auroc"] for table in tables], axis=1).mean(axis=1)
+    return _Cell(runs, targets, parameters)
+
+
+def _of_validation(runs: pd.DataFrame, kmer: Mapping[str, float]) -> pd.DataFrame:
+    """A run table with the validation figures in the columns of the test."""
+    areas = ("auroc", "auprc")
+    figures = {FIGURES[area]: runs[f"val_{area}"] for area in areas}
+    baselines = {f"baseline_kmer_{area}_mean": kmer.get(f"val_{area}", math.nan) for area in areas}
+    return runs.assign(**figures, **baselines)
 
 
 def read_published(path: Path, names: Sequence[str]) -> pd.DataFrame:
@@ -156,9 +179,10 @@ def recipe_table(
         published: other people's figures, see `read_published`.
 
     Returns:
-        `data`, `recipe`, `seeds`; mean `auroc`, `auprc`, `mcc` over the targets and seeds with
-        `_low` and `_high`, the ends of the 95 % t-interval over seeds; `best_in`, targets of which
-        the recipe has the highest mean ROC AUC (of the rows over all datasets: datasets);
+        `data`, `recipe`, `split` (test; valid for data without one), `seeds`; mean `auroc`,
+        `auprc`, `mcc` over the targets and seeds with `_low` and `_high`, the ends of the 95 %
+        t-interval over seeds, cut at what is possible; `best_in`, targets of which the recipe has
+        the highest mean ROC AUC (of the rows over all datasets: datasets);
         `parameters`, `epochs` trained, `best_epoch` and `seconds` of training a run; of published
         rows `source` and `but_for`. Last come the means over all datasets.
     """
@@ -178,11 +202,13 @@ def recipe_table(
 def _rows_of(name: str, cells: Mapping[str, _Cell]) -> list[dict[str, Any]]:
     best = pd.DataFrame({recipe: cell.targets for recipe, cell in cells.items()}).dropna(how="all")
     winners = best.idxmax(axis=1).value_counts() if len(best) else pd.Series(dtype=int)
-    first = next(iter(cells.values())).runs.iloc[0]
+    one = next(iter(cells.values()))
+    first = one.runs.iloc[0]
     rows: list[dict[str, Any]] = [
         {
             "data": name,
             "recipe": KMER,
+            "split": one.split,
             **{
                 figure: first.get(f"baseline_kmer_{figure}_mean", math.nan)
                 for figure in ("auroc", "auprc")
@@ -191,10 +217,12 @@ def _rows_of(name: str, cells: Mapping[str, _Cell]) -> list[dict[str, Any]]:
     ]
     for recipe, cell in cells.items():
         rows.append(
-            {"data": name, "recipe": recipe, "seeds": len(cell.runs)}
+            {"data": name, "recipe": recipe, "split": cell.split, "seeds": len(cell.runs)}
             | _intervals(cell.runs)
             | {
-                "best_in": int(winners.get(recipe, 0)) if len(cells) > 1 else math.nan,
+                "best_in": int(winners.get(recipe, 0))
+                if len(cells) > 1 and len(best)
+                else math.nan,
                 "parameters": cell.parameters,
                 "epochs": cell.runs["epochs_trained"].mean(),
                 "best_epoch": cell.runs["best_epoch"].mean(),
@@ -208,7 +236,7 @@ def _intervals(runs: pd.DataFrame) -> dict[str, float]:
     found: dict[str, float] = {}
     for figure, column in FIGURES.items():
         values = runs[column].to_numpy(float) if column in runs else np.full(len(runs), math.nan)
-        each = spread(values[:, None])
+        each = spread(values[:, None], bounds_of([figure]))
         parts = {"": each.mean[0], "_low": each.low[0], "_high": each.high[0]}
         found |= {figure + part: float(value) for part, value in parts.items()}
     return found
@@ -253,7 +281,8 @@ def table_text(table: pd.DataFrame) -> str:
     """The table as lines for a terminal, figures to four digits."""
     lines = []
     for name, rows in table.groupby("data", sort=False):
-        lines.append(str(name))
+        on_validation = "split" in rows and (rows["split"] == "valid").any()
+        lines.append(f"{name} (validation: no test split)" if on_validation else str(name))
         for row in rows.to_dict("records"):
             figures = "  ".join(
                 f"{label} {_with_interval(row, figure)}"

@@ -5,7 +5,9 @@ A set of runs is a folder with a run folder for each seed (`seed-3`) or fold (`f
 with a row per figure, a table with a row per target, and the difference of two sets.
 
 Intervals are t-intervals over runs: they tell how a figure varies with the seed (or fold), not how
-it would vary with other test windows. Nothing here trains, and nothing knows how runs are started.
+it would vary with other test windows. Ends beyond what a figure can be, such as an accuracy above
+1, are cut to that bound, which `is_cut` tells: the true mean lies within, so that no coverage is
+lost. Nothing here trains, and nothing knows how runs are started.
 """
 
 import dataclasses
@@ -91,15 +93,63 @@ class Spread:
     high: Doubles
 
 
-def spread(values: Doubles) -> Spread:
-    """Mean, standard deviation and 95 % t-interval over the first axis of (R, M)."""
+@dataclass(frozen=True)
+class Bounds:
+    """The least and the most that figures can be: numbers or arrays (M,)."""
+
+    low: Any = -math.inf
+    high: Any = math.inf
+
+    def cut(self, ends: tuple[Doubles, Doubles]) -> tuple[Doubles, Doubles]:
+        """The ends of intervals (M,) with what lies beyond the bounds cut off.
+
+        Source: Newcombe, Statistics in Medicine 17:857, 1998, on intervals that overshoot.
+        """
+        low, high = (np.clip(each, self.low, self.high) for each in ends)
+        return low, high
+
+    def of_differences(self) -> "Bounds":
+        """The bounds of the difference of two such figures."""
+        return Bounds(self.low - self.high, self.high - self.low)
+
+
+UNBOUNDED = Bounds()
+SHARE = Bounds(0, 1)
+_SHARES = ("auroc", "auprc", "accuracy", "f1", "share", "brier", "calibration_error")
+
+
+def bounds_of(figures: Sequence[str]) -> Bounds:
+    """What figures can be, by their names.
+
+    Returns:
+        Arrays (M,): 0 to 1 for areas and shares, -1 to 1 for a correlation, from 0 on for all else
+        (losses, epochs, seconds, norms).
+    """
+    correlation = np.array(["mcc" in figure for figure in figures], bool)
+    share = np.array([any(word in figure for word in _SHARES) for figure in figures], bool)
+    return Bounds(np.where(correlation, -1.0, 0.0), np.where(correlation | share, 1.0, math.inf))
+
+
+def is_cut(low: Any, high: Any, bounds: Bounds) -> bool:
+    """Whether an end of intervals lies on a bound, where it was cut (or nothing varied)."""
+    touching = (np.asarray(low) == bounds.low) | (np.asarray(high) == bounds.high)
+    return bool(np.any(touching & (np.asarray(low) < np.asarray(high))))
+
+
+def spread(values: Doubles, bounds: Bounds = UNBOUNDED) -> Spread:
+    """Mean, standard deviation and 95 % t-interval over the first axis of (R, M).
+
+    Args:
+        values: (R, M), NaN where a run has no value.
+        bounds: what the M figures can be.
+    """
     n = np.count_nonzero(~np.isnan(values), axis=0)
     mean, variance = np.full(n.shape, np.nan), np.full(n.shape, np.nan)
     np.divide(np.nansum(values, axis=0), n, out=mean, where=n > 0)
     np.divide(np.nansum((values - mean) ** 2, axis=0), n - 1, out=variance, where=n > 1)
     sd = np.sqrt(variance)
     half = stats.t.ppf((1 + CONFIDENCE) / 2, np.maximum(n - 1, 1)) * sd / np.sqrt(np.maximum(n, 1))
-    return Spread(n.astype(np.int64), mean, sd, mean - half, mean + half)
+    return Spread(n.astype(np.int64), mean, sd, *bounds.cut((mean - half, mean + half)))
 
 
 def run_table(
@@ -230,7 +280,7 @@ def figure_spread(table: pd.DataFrame, figures: Sequence[str]) -> Spread:
     quick runs alone would flatter.
     """
     values = table[list(figures)].to_numpy(np.float64)
-    found = spread(values)
+    found = spread(values, bounds_of(figures))
     waits = np.array([figure.startswith(EPOCHS_PREFIX) for figure in figures], bool)
     unknown = waits & (found.n < len(table))
     hide = {
@@ -283,7 +333,7 @@ def target_table(tables: Sequence[pd.DataFrame], *, same_windows: bool) -> pd.Da
         columns[name] = counts[0] if same_windows else counts.sum(axis=0)
     columns["n"] = spread(stack(tables, "auroc")).n
     for name in AUC_COLUMNS:
-        found = spread(stack(tables, name))
+        found = spread(stack(tables, name), SHARE)
         for part in ("mean", "sd", "low", "high"):
             columns[f"{name}_{part}"] = getattr(found, part)
     return pd.DataFrame(columns)
@@ -303,8 +353,13 @@ class Difference:
     p: Doubles
 
 
-def welch(ours: Spread, reference: Spread) -> Difference:
+def welch(ours: Spread, reference: Spread, bounds: Bounds = UNBOUNDED) -> Difference:
     """Difference of two means without assuming equal variances.
+
+    Args:
+        ours: the means that are judged.
+        reference: the means they are judged by.
+        bounds: what the figures can be.
 
     Source: Welch, Biometrika 34:28, 1947.
     """
@@ -318,13 +373,20 @@ def welch(ours: Spread, reference: Spread) -> Difference:
     freedom = error[usable] ** 4 / freedom
     half = stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * error[usable]
     low[usable], high[usable] = difference[usable] - half, difference[usable] + half
+    low, high = bounds.of_differences().cut((low, high))
     p[usable] = 2 * stats.t.sf(np.abs(difference[usable] / error[usable]), freedom)
     return Difference(difference, low, high, p)
 
 
-def paired(ours: Doubles, reference: Doubles) -> Difference:
-    """Mean difference of pairs (R, M), with the t-interval and two-sided test over pairs."""
-    found = spread(ours - reference)
+def paired(ours: Doubles, reference: Doubles, bounds: Bounds = UNBOUNDED) -> Difference:
+    """Mean difference of pairs (R, M), with the t-interval and two-sided test over pairs.
+
+    Args:
+        ours: the values that are judged.
+        reference: the values they are judged by.
+        bounds: what the figures can be.
+    """
+    found = spread(ours - reference, bounds.of_differences())
     error = found.sd / np.sqrt(np.maximum(found.n, 1))
     usable = error > 0
     low, high = (np.where(usable, ends, np.nan) for ends in (found.low, found.high))

@@ -18,6 +18,7 @@ import tensorflow as tf
 from danq_keras.data.folds import Fold, deal_dataset, split_of_fold, write_fold
 from danq_keras.data.store import Dataset
 from danq_keras.evaluation.auc_tables import write_auc_table
+from danq_keras.evaluation.resamples import describe_intervals
 from danq_keras.runs.page import set_text, write_set_report
 from danq_keras.runs.pooling import PREDICTIONS, Pooling, join_predictions, pool, read_fold_test
 from danq_keras.runs.processes import RunOrder, run_all
@@ -35,7 +36,7 @@ from danq_keras.runs.statistics import DEFAULT_UNTIL, Until
 from danq_keras.system.claims import claimed_folder
 from danq_keras.system.errors import ChildFailedError, InputError
 from danq_keras.system.files import PathLike, refuse_existing, write_json
-from danq_keras.system.terminal import log, set_up_logging
+from danq_keras.system.terminal import log, logged_to, set_up_logging
 from danq_keras.training.place import is_used, run_folder
 from danq_keras.training.plan import Plan, make_plan, request_of
 from danq_keras.training.request import TrainRequest, check_request
@@ -170,12 +171,12 @@ def train_set(request: TrainRequest, several: Several) -> TrainedSet:
             clear_run(out, keep=plan.dataset.folder)
         (out / "report.html").unlink(missing_ok=True)  # written last: it marks a complete set
         write_json(out / runs.kind.record, runs.record())
-        set_up_logging(out / "run.log")
-        _print_header(runs, plan, folds)
-        status = _make_runs(several, runs, plan, folds)
-        if status:
-            raise ChildFailedError(out, status)
-        tables = _finish(runs, plan)
+        with logged_to(out / "run.log"):
+            _print_header(runs, plan, folds)
+            status = _make_runs(several, runs, plan, folds)
+            if status:
+                raise ChildFailedError(out, status)
+            tables = _finish(runs, plan)
     return TrainedSet(out, tuple(Run(folder) for folder in runs.runs.values()), tables)
 
 
@@ -378,6 +379,9 @@ def _pool(runs: RunSet, plan: Plan) -> None:
         overall["targets"],
         *(_digits(overall[area]["mean"]) for area in ("auroc", "auprc")),
     )
+    drawn = summary.get("bootstrap")
+    if drawn:
+        log.info("95 %% intervals of these means: %s", describe_intervals(drawn))
 
 
 def _digits(value: float | None) -> str:

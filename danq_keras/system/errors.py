@@ -3,6 +3,7 @@
 A mistake is an `InputError`: a command prints its one line and ends with status 2.
 """
 
+import difflib
 import importlib.util
 import signal
 from collections.abc import Sequence
@@ -81,6 +82,16 @@ def require_library(module: str, name: str, *, program: str, extra: str) -> None
 def one_line(error: object) -> str:
     """The text of an error without its line breaks."""
     return " ".join(str(error).split())
+
+
+def near_names(name: str, known: Sequence[str]) -> list[str]:
+    """What a user may have meant by a wrong name; nothing where no name is near.
+
+    Near is a name of about the same letters, or one of whose words is the wrong name: `batch` for
+    `batch_size`.
+    """
+    alike = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+    return alike or [each for each in known if name in each.split("_")]
 
 
 def shorten(names: Sequence[str], most: int = 10) -> str:

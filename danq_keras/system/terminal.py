@@ -24,18 +24,27 @@ def show_any_text() -> None:
             stream.reconfigure(errors="replace")
 
 
-def set_up_logging(path: Path | None = None) -> None:
-    """Send the package's messages to the terminal (stderr) and, if given, append them to a file."""
+def set_up_logging() -> None:
+    """Send the package's messages to the terminal (stderr)."""
     log.setLevel(logging.INFO)
     log.propagate = False
     if not any(isinstance(handler, _TerminalHandler) for handler in log.handlers):
         terminal = _TerminalHandler()
         terminal.setFormatter(logging.Formatter("%(message)s"))
         log.addHandler(terminal)
-    if path is not None:
-        file = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
-        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        log.addHandler(file)
+
+
+@contextlib.contextmanager
+def logged_to(path: Path) -> Iterator[None]:
+    """Append the package's messages to a file too, until the block ends, however it ends."""
+    file = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(file)
+    try:
+        yield
+    finally:
+        log.removeHandler(file)
+        file.close()
 
 
 class _TerminalHandler(logging.Handler):

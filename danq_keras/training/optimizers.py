@@ -18,6 +18,7 @@ from danq_keras.recipes.presets import DEEPSEA_TARGETS, FITTED
 from danq_keras.system.errors import InputError
 
 _LARGE_EPSILON = 1e-7
+_OTHER_BATCH = 1.5  # times larger or smaller, below which a step is much the same
 _FEW_STEPS = 100_000  # of a whole training; the published one has up to 60 times 44,000
 OPTIMIZERS: dict[str, type[keras.optimizers.Optimizer]] = {
     "rmsprop": keras.optimizers.RMSprop,
@@ -156,6 +157,33 @@ def linear_step(optimizer: keras.optimizers.Optimizer) -> float | None:
     return float(optimizer.learning_rate.numpy()) / math.sqrt(optimizer.epsilon)
 
 
+def describe_gradients(
+    config: TrainConfig,
+    optimizer: keras.optimizers.Optimizer,
+    *,
+    share_above: float,
+    norm: float,
+    clipped: int,
+) -> str:
+    """What the line of an epoch says of its steps: only what this optimizer has.
+
+    Args:
+        config: its settings.
+        optimizer: the built optimizer.
+        share_above: of `share_above_epsilon`.
+        norm: mean gradient norm of the steps.
+        clipped: steps whose gradient was clipped.
+    """
+    step = linear_step(optimizer)
+    parts = [] if step is None else [f"lr/sqrt(eps) {step:.4g}"]
+    if not math.isnan(share_above):
+        parts.append(f"above epsilon {100 * share_above:.3g} %")
+    parts.append(f"gradient norm {norm:.3g}")
+    if config.global_clipnorm is not None:
+        parts.append(f"clipped {clipped}")
+    return ", ".join(parts)
+
+
 def describe_steps(config: TrainConfig, optimizer: keras.optimizers.Optimizer) -> str:
     """The line of the run's header that says what a step of the built optimizer is."""
     line = f"{config.optimizer}, learning rate {config.learning_rate:g}"
@@ -168,18 +196,45 @@ def describe_steps(config: TrainConfig, optimizer: keras.optimizers.Optimizer) -
     return line
 
 
-def warn_of_scaling(config: TrainConfig, preset: Preset) -> str | None:
-    """What to say when batch size and learning rate were changed apart from each other."""
+def warn_of_scaling(
+    config: TrainConfig, preset: Preset, *, total_steps: int | None = None
+) -> str | None:
+    """What to say when the batch size alone was changed, and steps are proportional to gradients.
+
+    So they are with RMSprop's large epsilon. Who changes the learning rate too has chosen it.
+
+    Args:
+        config: settings of the run.
+        preset: the recipe that they come from.
+        total_steps: of the whole training, which the advised warm-up must not outlast.
+    """
     batch = config.batch_size / preset.train.batch_size
-    rate = config.learning_rate / preset.train.learning_rate
-    if config.optimizer != preset.train.optimizer or math.isclose(batch, rate):
+    is_linear = config.optimizer == preset.train.optimizer == "rmsprop" and _is_large(config)
+    rate_is_kept = math.isclose(config.learning_rate, preset.train.learning_rate)
+    if not is_linear or not rate_is_kept or max(batch, 1 / batch) < _OTHER_BATCH:
+        return None
+    warmup = 1000 if total_steps is None else max(1, min(1000, total_steps // 10))
+    return (
+        f"Batch size is {batch:g} times that of preset {preset.name} and the learning rate is the "
+        "same. Where the mean squared gradient is below epsilon, steps scale linearly: for this "
+        f"batch size consider --learning-rate {preset.train.learning_rate * batch:g} "
+        f"with --set warmup_steps={warmup}."
+    )
+
+
+def warn_of_warmup(config: TrainConfig, *, total_steps: int) -> str | None:
+    """What to say when the training ends before the learning rate has come to its value."""
+    if config.warmup_steps < total_steps:
         return None
     return (
-        f"Batch size is {batch:g} times and learning rate {rate:g} times that of preset "
-        f"{preset.name}. Where the mean squared gradient is below epsilon, steps scale linearly: "
-        f"for this batch size consider --learning-rate {preset.train.learning_rate * batch:g} "
-        "with --set warmup_steps=1000."
+        f"The learning rate rises for {config.warmup_steps:,} steps and the training has at most "
+        f"{total_steps:,}: it never comes to {config.learning_rate:g}. Warm up for less, such as "
+        f"--set warmup_steps={max(1, total_steps // 10)}, or train for more epochs."
     )
+
+
+def _is_large(config: TrainConfig) -> bool:
+    return config.epsilon is not None and config.epsilon >= _LARGE_EPSILON
 
 
 def warn_of_few_steps(config: TrainConfig, *, steps_per_epoch: int, n_targets: int) -> str | None:
@@ -188,8 +243,7 @@ def warn_of_few_steps(config: TrainConfig, *, steps_per_epoch: int, n_targets: i
     With RMSprop's epsilon of 1e-6 inside the root, steps are proportional to gradients until these
     are large; with few targets and few steps the network then hardly leaves its start.
     """
-    large = config.epsilon is not None and config.epsilon >= _LARGE_EPSILON
-    if config.optimizer != "rmsprop" or not large or n_targets >= DEEPSEA_TARGETS:
+    if config.optimizer != "rmsprop" or not _is_large(config) or n_targets >= DEEPSEA_TARGETS:
         return None
     if steps_per_epoch * config.epochs >= _FEW_STEPS:
         return None

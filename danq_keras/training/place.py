@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from danq_keras.data.bundle import require_data
-from danq_keras.data.store import is_dataset, open_store
 from danq_keras.models.shipped import model_file
-from danq_keras.recipes.presets import DEEPSEA_TARGETS, FITTED, get_preset
+from danq_keras.recipes.fit import preset_for
+from danq_keras.recipes.presets import get_preset
 from danq_keras.recipes.settings import apply_settings
 from danq_keras.system.claims import CLAIM, is_leftover, require_unclaimed
 from danq_keras.system.errors import InputError
@@ -112,11 +112,9 @@ def preset_name(request: TrainRequest) -> str:
     """The named recipe, or the one for the data: `danq` for DeepSEA's targets and for bundles."""
     if request.preset is not None:
         return request.preset
-    if request.data is None:
-        return "demo"
-    if request.config is not None or not is_dataset(request.data):
+    if request.config is not None and request.data is not None:
         return "danq"
-    return "danq" if len(open_store(request.data).targets) == DEEPSEA_TARGETS else FITTED
+    return preset_for(request.data)
 
 
 def run_folder(request: TrainRequest) -> Path:

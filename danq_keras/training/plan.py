@@ -168,8 +168,10 @@ def _preset(request: TrainRequest, content: dict[str, Any], source: Source | Non
                 f"{request.preset}. Leave `preset` out, or start a new run."
             )
     elif request.config is not None:
-        name = {} if request.preset is None else {"preset": request.preset}
-        base = preset_from_config(content | name)
+        if request.preset is not None:  # whose settings the file's replace
+            content = content | {"preset": request.preset}
+            content.pop("source", None)
+        base = preset_from_config(content)
     else:
         base = get_preset(preset_name(request))
     if source is None:

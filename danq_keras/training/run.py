@@ -31,7 +31,7 @@ from danq_keras.system.files import (
     read_json,
     write_json,
 )
-from danq_keras.system.terminal import log, set_up_logging
+from danq_keras.system.terminal import log, logged_to, set_up_logging
 from danq_keras.training.environment import describe_environment
 from danq_keras.training.fine_tuning import (
     Source,
@@ -39,7 +39,12 @@ from danq_keras.training.fine_tuning import (
     describe_start,
     reopen_source,
 )
-from danq_keras.training.optimizers import describe_steps, warn_of_few_steps, warn_of_scaling
+from danq_keras.training.optimizers import (
+    describe_steps,
+    warn_of_few_steps,
+    warn_of_scaling,
+    warn_of_warmup,
+)
 from danq_keras.training.place import is_used, refuse_used, run_folder
 from danq_keras.training.plan import Plan, make_plan, request_of
 from danq_keras.training.request import TrainRequest, check_request
@@ -176,7 +181,8 @@ def run_request(
     out.mkdir(parents=True, exist_ok=True)
     with claimed_folder(out):
         _make_room(request, out, plan.dataset)
-        _train(request, plan, trainer, sys.argv if command is None else command, after_epoch)
+        with logged_to(out / "run.log"):
+            _train(request, plan, trainer, sys.argv if command is None else command, after_epoch)
     return Run(out)
 
 
@@ -198,7 +204,6 @@ def _train(
 ) -> None:
     out, dataset = trainer.run, trainer.dataset
     preset, description = plan.preset, plan.description
-    set_up_logging(out / "run.log")
     write_json(out / "config.json", description)
     write_json(
         out / "environment.json", describe_environment(dataset, trainer.step.precision, command)
@@ -222,7 +227,6 @@ def _train(
     how = Evaluation(
         bootstrap=description["bootstrap"],
         min_positives=preset.train.min_positives,
-        seed=preset.train.seed,
         columns=trainer.step.columns,
     )
     if dataset.test.n_windows == 0:
@@ -231,7 +235,8 @@ def _train(
         return
     result = evaluate_model(load_model(out), dataset, how=how, cache=out)
     trainer.place.require()
-    result.report(out)
+    result.save(out)
+    write_report(out)
     print_summary(result.summary, out)
 
 
@@ -334,12 +339,18 @@ def _print_header(preset: Preset, dataset: Dataset, trainer: Trainer, out: Path)
         f"{trainer.steps_per_epoch:,}",
         preset.train.epochs,
     )
-    warning = warn_of_scaling(preset.train, get_preset(preset.name))
-    few = warn_of_few_steps(
-        preset.train,
-        steps_per_epoch=trainer.steps_per_epoch,
-        n_targets=preset.model.n_targets,
-    )
-    for line in (warning, few):
-        if line:
-            log.warning("%s", line)
+    _warn(preset, trainer)
+
+
+def _warn(preset: Preset, trainer: Trainer) -> None:
+    """Say what may be meant otherwise; what a search has measured is meant as it is."""
+    config, steps = preset.train, trainer.steps_per_epoch
+    lines = [warn_of_warmup(config, total_steps=trainer.total_steps)]
+    if not preset.is_searched:
+        n_targets = preset.model.n_targets
+        lines += [
+            warn_of_scaling(config, get_preset(preset.name), total_steps=trainer.total_steps),
+            warn_of_few_steps(config, steps_per_epoch=steps, n_targets=n_targets),
+        ]
+    for line in filter(None, lines):
+        log.warning("%s", line)

@@ -93,7 +93,8 @@ def preset_from_config(config: Mapping[str, Any]) -> Preset:
         settings |= config.get(section, {})
     settings |= {key: value for key, value in config.items() if key not in _DESCRIPTION}
     fitted = tuple(map(str, config.get("fitted", ())))
-    return dataclasses.replace(apply_settings(base, settings), fitted=fitted)
+    source = str(config.get("source", base.source))
+    return dataclasses.replace(apply_settings(base, settings), fitted=fitted, source=source)
 
 
 def check_resumable(config: Mapping[str, Any], wanted: Mapping[str, Any], run: Path) -> None:

@@ -29,7 +29,7 @@ from danq_keras.system.files import atomic_output
 from danq_keras.system.signals import Interruption, check_stop
 from danq_keras.system.terminal import log, progress
 from danq_keras.training.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
-from danq_keras.training.optimizers import learning_rate_at, linear_step, share_above_epsilon
+from danq_keras.training.optimizers import describe_gradients, learning_rate_at, share_above_epsilon
 from danq_keras.training.pipeline import Integers, Order, epoch_batches
 from danq_keras.training.restudy import Curriculum
 from danq_keras.training.run_folder import SameFolder
@@ -439,11 +439,16 @@ class Trainer:
             state.plateau_epochs = 0
 
     def _log_epoch(self, row: dict[str, Any]) -> None:
-        step = linear_step(self.optimizer)
+        steps = describe_gradients(
+            self.config,
+            self.optimizer,
+            share_above=row["share_above_epsilon"],
+            norm=row["gradient_norm"],
+            clipped=row["clipped_steps"],
+        )
         log.info(
             "epoch %d: loss %.5f, val_loss %.5f%s, ROC AUC %.4f, PR AUC %.4f, F1 %.3f (best %.3f)\n"
-            "  steps: lr/sqrt(eps) %s, above epsilon %.3g %%, gradient norm %.3g, clipped %d; "
-            "%.0f s, %.0f samples/s",
+            "  steps: %s; %.0f s, %.0f samples/s",
             row["epoch"],
             row["loss"],
             row["val_loss"],
@@ -452,10 +457,7 @@ class Trainer:
             row["val_auprc"],
             row["val_f1"],
             row["val_best_f1"],
-            "NA" if step is None else f"{step:.4g}",
-            100 * row["share_above_epsilon"],
-            row["gradient_norm"],
-            row["clipped_steps"],
+            steps,
             row["seconds"],
             row["samples_per_second"],
         )

@@ -11,6 +11,9 @@ from matplotlib.ticker import MaxNLocator
 
 from danq_keras.draw.style import LIGHT_GRID, NO_GROUP, STYLE
 
+TRIALS_TO_RANK = 20
+"""Complete trials from which settings are ranked: PED-ANOVA judges them by the best tenth."""
+
 
 def search_png(
     path: Path, table: pd.DataFrame, shares: Mapping[str, float], *, objective: str
@@ -22,7 +25,8 @@ def search_png(
     Args:
         path: PNG file to write.
         table: of `study.trials_table`: a row per trial, its point in the columns after `reason`.
-        shares: setting → its share in the spread of the objective; may be empty.
+        shares: setting → its share in the spread of the objective, drawn from `TRIALS_TO_RANK`
+            complete trials on; may be empty.
         objective: name of the objective.
     """
     names = list(table.columns[table.columns.get_loc("reason") + 1 :])
@@ -32,15 +36,30 @@ def search_png(
         figure = Figure(figsize=(13, 3.2 * n_rows), layout="constrained")
         grid = figure.add_gridspec(n_rows, 4)
         _objective_by_trial(figure.add_subplot(grid[0, :2]), table, objective)
-        axes = figure.add_subplot(grid[0, 2:])
-        ranked = sorted(shares.items(), key=lambda item: item[1])
-        axes.barh([name for name, _ in ranked], [share for _, share in ranked], color=NO_GROUP)
-        axes.set_axisbelow(True)
-        axes.set(title="importance (PED-ANOVA, complete trials)", xlabel="share")
+        _importances(figure.add_subplot(grid[0, 2:]), shares, n_complete=len(shown))
         for number, name in enumerate(names):
             axes = figure.add_subplot(grid[1 + number // 4, number % 4])
             _objective_by_setting(axes, shown, name, objective)
         figure.savefig(path, format="png", dpi=120)
+
+
+def _importances(axes: Axes, shares: Mapping[str, float], *, n_complete: int) -> None:
+    """The settings' shares as bars; words where there are too few trials to rank by."""
+    axes.set(title="importance (PED-ANOVA, complete trials)", xlabel="share")
+    if n_complete < TRIALS_TO_RANK or not shares:
+        few = n_complete < TRIALS_TO_RANK
+        text = f"too few complete trials to rank by:\n{n_complete}, from {TRIALS_TO_RANK} on"
+        axes.text(
+            *(0.5, 0.5, text if few else "the objective does not vary"),
+            ha="center",
+            va="center",
+            transform=axes.transAxes,
+        )
+        axes.set(xticks=[], yticks=[], xlabel="")
+        return
+    ranked = sorted(shares.items(), key=lambda item: item[1])
+    axes.barh([name for name, _ in ranked], [share for _, share in ranked], color=NO_GROUP)
+    axes.set_axisbelow(True)
 
 
 def _objective_by_trial(axes: Axes, table: pd.DataFrame, objective: str) -> None:

@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial
 from danq_keras.data.bundle import open_dataset
 from danq_keras.data.store import Dataset
 from danq_keras.recipes.config import Preset
-from danq_keras.recipes.fit import fit_to_data
+from danq_keras.recipes.fit import fit_to_data, preset_for
 from danq_keras.recipes.presets import get_preset
 from danq_keras.recipes.settings import apply_settings
 from danq_keras.system.claims import CLAIM, claimed_folder, remove
@@ -81,7 +81,8 @@ class TuneRequest:
         out: folder of the study.
         data: folder of the dataset, or of a DeepSEA bundle.
         store: folder for the dataset that a bundle is converted to.
-        preset: name of the recipe to start from; "danq".
+        preset: name of the recipe to start from; None for "danq" with DeepSEA's targets or a
+            bundle, "danq-fitted" with other data.
         settings: settings that are fixed, and not searched.
         space: JSON file of the ranges that are searched.
         objective: "val_loss" (lowest) or "val_auprc" (highest mean) of any epoch; "val_loss".
@@ -203,7 +204,8 @@ def _new_search(request: TuneRequest) -> Search:
     _require_free(request.out)
     if request.data is None:
         raise InputError("`data`: say which dataset the networks are trained on.")
-    preset = apply_settings(get_preset(request.preset or "danq"), request.settings)
+    recipe = get_preset(request.preset or preset_for(request.data))
+    preset = apply_settings(recipe, request.settings)
     chosen = DEFAULT_SPACE if request.space is None else read_space(request.space)
     preset_values(chosen, preset)  # a preset of another kind is said before data are converted
     dataset = open_dataset(request.data, store=request.store)

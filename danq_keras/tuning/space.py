@@ -7,7 +7,6 @@ width of 0 is a fixed rate. Values: name → number or word; settings: as `apply
 """
 
 import dataclasses
-import difflib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from danq_keras.motifs.files import resolve_motifs
 from danq_keras.motifs.kernels import motif_kernels
 from danq_keras.recipes.config import ModelConfig, Preset
 from danq_keras.recipes.settings import apply_settings
-from danq_keras.system.errors import InputError
+from danq_keras.system.errors import InputError, near_names
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -121,9 +120,9 @@ def space_from_json(content: Mapping[str, Any], *, place: str) -> Space:
     """
     for name in content:
         if name not in _NAMES:
-            nearest = difflib.get_close_matches(name, _NAMES, n=1, cutoff=0.3)
-            hint = f" Nearest: {nearest[0]}." if nearest else ""
-            raise InputError(f"{place}: {name!r} cannot be searched.{hint}")
+            near = ", ".join(near_names(name, _NAMES))
+            hint = f"Nearest: {near}." if near else f"What can be: {', '.join(_NAMES)}."
+            raise InputError(f"{place}: {name!r} cannot be searched. {hint}")
     return {name: _dimension(name, entry, place) for name, entry in content.items()}
 
 
@@ -291,6 +290,9 @@ def suggest(space: Space, trial: "Trial") -> dict[str, Value]:
 def apply_values(preset: Preset, values: Mapping[str, Value]) -> Preset:
     """A recipe moved to a point of the space.
 
+    A warm-up that was fitted to the data keeps its samples when batches change: in steps it would
+    outlast a short training with large ones.
+
     Raises:
         InputError: the point is no valid recipe.
     """
@@ -301,7 +303,14 @@ def apply_values(preset: Preset, values: Mapping[str, Value]) -> Preset:
         low = round(float(values.get(f"{setting}_low", low)), 6)
         high = round(low + float(width), 6)
         settings[setting] = (low, high) if high > low else low
-    return apply_settings(preset, settings)
+    train = preset.train
+    if "warmup_steps" in preset.fitted and "warmup_steps" not in settings:
+        batch = int(settings.get("batch_size", train.batch_size))
+        settings["warmup_steps"] = max(1, round(train.warmup_steps * train.batch_size / batch))
+    moved = apply_settings(preset, settings)
+    said = {name for name in values if name in preset.fitted}
+    kept = tuple(name for name in preset.fitted if name not in said)
+    return dataclasses.replace(moved, fitted=kept)
 
 
 def count_parameters(config: ModelConfig) -> int:

@@ -26,7 +26,7 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from danq_keras.recipes.config import Preset
+from danq_keras.recipes.config import SEARCHED, Preset
 from danq_keras.recipes.presets import get_preset
 from danq_keras.recipes.settings import apply_settings
 from danq_keras.system.claims import CLAIM, claimed_folder, is_leftover, require_unclaimed
@@ -91,6 +91,7 @@ def recipe_json(preset: Preset) -> dict[str, Any]:
     """A recipe as `train_danq.py --config` reads it."""
     return {
         "preset": preset.name,
+        **({"fitted": list(preset.fitted)} if preset.fitted else {}),
         "model": dataclasses.asdict(preset.model),
         "train": dataclasses.asdict(preset.train),
     }
@@ -121,6 +122,7 @@ def read_search(out: Path) -> Search:
         preset = apply_settings(
             get_preset(content.pop("preset")), content.pop("model") | content.pop("train")
         )
+        preset = dataclasses.replace(preset, fitted=tuple(content.pop("fitted", ())))
         space = space_from_json(content.pop("space"), place=str(path))
         return Search(preset, space, Path(content.pop("data")), **content)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -372,8 +374,7 @@ def write_best(path: Path, search: Search, trial: FrozenTrial) -> None:
     for name in ("window", "n_targets"):
         del content["model"][name]
     content["source"] = (
-        f"tune_danq.py, trial {trial.number}: {search.objective} {_value(trial):.6g} on "
-        f"{search.data.name}"
+        f"{SEARCHED} {trial.number}: {search.objective} {_value(trial):.6g} on {search.data.name}"
     )
     with atomic_output(path, overwrite=True) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

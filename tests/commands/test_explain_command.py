@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import toys
+from matplotlib.figure import Figure
 
 from danq_keras.commands import explain
 from danq_keras.evaluation.report import write_report
 from danq_keras.genome import dna
-from danq_keras.interpret.pictures import half_height, strongest_stretch
+from danq_keras.interpret import pictures
+from danq_keras.interpret.pictures import half_height, stands_out, strongest_stretch
 
 WINDOW = 40
 SITE = 101  # 0-based place of the motif on chr1
@@ -305,6 +307,37 @@ def test_without_logomaker_the_extra_is_named(command, tmp_path, monkeypatch):
 def test_the_stretch_at_half_height(responses, expected):
     spacings = list(range(10, 10 + 2 * len(responses), 2))
     assert half_height(spacings, responses) == expected
+
+
+def responses_of(means, sd):
+    frame = pd.DataFrame({"spacing": range(len(means)), "response": means})
+    return frame.assign(response_sd=sd, windows=100)
+
+
+@pytest.mark.parametrize(
+    ("means", "expected"),
+    [
+        (np.random.default_rng(0).normal(0, 0.1, 100), False),  # the play of the windows
+        ([0.0] * 30 + [1.0] + [0.0] * 30, True),
+        ([0.0] * 30 + [0.3] + [0.0] * 30, False),  # 0.3 ± 0.2 among 0 ± 0.2
+        ([1.0] * 40 + [0.0] * 20, True),  # high nearly everywhere
+        ([0.5] * 20, False),
+        ([0.5], False),  # beside nothing
+    ],
+)
+def test_a_peak_within_its_band_does_not_stand_out(means, expected):
+    assert stands_out(responses_of(means, 1.0)) == expected
+
+
+def test_only_a_peak_that_stands_out_is_drawn():
+    for means, texts in (
+        ([0.0] * 9 + [1.0] + [0.0] * 9, ["9 (9 to 9)"]),
+        ([0.0] * 9 + [0.1] + [0.0] * 9, ["no spacing stands out of the bands"]),
+        ([0.5], []),
+    ):
+        axes = Figure().add_subplot()
+        pictures._response(axes, responses_of(means, 1.0))
+        assert [each.get_text() for each in axes.texts] == texts
 
 
 def test_the_strongest_stretch():

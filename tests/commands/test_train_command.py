@@ -311,6 +311,25 @@ def test_evaluate_gives_the_same_table_with_intervals(finished, data, tmp_path, 
     for one, other in zip(ours, theirs, strict=True):
         assert {key: one[key] for key in other} == other
         assert float(one["auroc_low"]) <= float(one["auroc"]) <= float(one["auroc_high"])
+    summary = json.loads((out / "test_summary.json").read_text())
+    ends = summary["bootstrap"]["overall"]["auroc"]
+    assert ends["low"] <= summary["overall"]["auroc"]["mean"] <= ends["high"]
+    assert (out / "test_bootstrap.h5").is_file()
+
+    # The page is of the evaluation: its command, network and data; the training stands apart.
+    about = summary["evaluation"]
+    assert about["model"] == [str(finished.resolve())]
+    assert about["trained_in"] == str(finished.resolve())
+    assert (about["data"], about["split"]) == (str(data.resolve()), "test")
+    assert "evaluation" not in json.loads((finished / "test_summary.json").read_text())
+    page = (out / "report.html").read_text()
+    told = page.partition("This evaluation</h2>")[2].partition("</section>")[0]
+    assert f"{finished} --data {data} --out {out} --bootstrap 20" in told
+    assert about["weights_sha256"][0] in told
+    assert "Settings of the training</h2>" in page
+    assert f"Trained in {finished.resolve()}" in page
+    assert f"95 % interval of the mean: {ends['low']:.4f} to {ends['high']:.4f}" in page
+    assert "This evaluation" not in (finished / "report.html").read_text()
 
 
 def test_evaluate_refuses_a_dataset_that_does_not_fit(finished, data, tmp_path, command):

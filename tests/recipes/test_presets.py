@@ -8,6 +8,7 @@ import pytest
 
 from danq_keras.motifs.files import JASPAR_2016
 from danq_keras.recipes.config import ModelConfig, Preset, TrainConfig
+from danq_keras.recipes.listing import MEANINGS, settings_text
 from danq_keras.recipes.presets import PRESETS, get_preset
 from danq_keras.recipes.settings import MODEL_FIELDS, TRAIN_FIELDS, apply_settings, changed_settings
 from danq_keras.system.errors import InputError
@@ -242,14 +243,42 @@ def refusal(settings: dict[str, Any], preset: Preset = DANQ) -> str:
 
 @pytest.mark.parametrize(
     ("key", "nearest"),
-    [("dropuot_pool", "dropout_pool"), ("batchsize", "batch_size"), ("lr_schedule", "schedule")],
+    [
+        ("dropuot_pool", "dropout_pool"),
+        ("batchsize", "batch_size"),
+        ("lr_schedule", "schedule"),
+        ("batch", "batch_size"),
+        ("units", "lstm_units, dense_units"),
+    ],
 )
 def test_unknown_setting_names_the_nearest(key: str, nearest: str) -> None:
     assert refusal({key: "1"}) == f"Unknown setting {key!r}. Nearest: {nearest}."
 
 
-def test_unknown_setting_like_no_other() -> None:
-    assert refusal({"zzzzqqqq": "1"}) == "Unknown setting 'zzzzqqqq'."
+@pytest.mark.parametrize("key", ["zzzzqqqq", "lr", "shuffle", "resume", "jitter", "l2"])
+def test_unknown_setting_like_no_other(key: str) -> None:
+    """Nothing far off is suggested, but where all of them stand."""
+    assert refusal({key: "1"}) == (f"Unknown setting {key!r}. `list_settings` shows all there are.")
+
+
+def test_every_setting_has_a_meaning() -> None:
+    """One sentence each, and no sentence of a setting that there is not."""
+    assert set(MEANINGS) == {*MODEL_FIELDS, *TRAIN_FIELDS}
+    assert all(text.endswith(".") and text.count("\n") == 0 for text in MEANINGS.values())
+
+
+def test_settings_are_listed_with_type_value_and_meaning() -> None:
+    lines = settings_text(get_preset("mouse-mel")).splitlines()
+    of = {line.split("=")[0].strip(): line for line in lines if line.endswith("]")}
+    assert set(of) == set(MEANINGS)
+    assert "batch_size=200  " in of["batch_size"]
+    assert "[a whole number]" in of["batch_size"]
+    assert "[a number or none]" in of["epsilon"]
+    assert "epsilon=none  " in of["epsilon"]
+    assert "(the data's)" in of["window"]
+    assert "(the data's)" not in of["warmup_steps"]
+    fitted = settings_text(get_preset("danq-fitted"))
+    assert fitted.count("(the data's)") == 10  # window and targets, and eight by `fitted_sizes`
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,8 @@ def test_means_intervals_and_who_is_best():
     table = recipe_table(cells).set_index(["data", "recipe"])
     assert table.loc["a", "danq"]["auroc"] == pytest.approx(0.75)
     half = 12.7062 * np.std([0.7, 0.8], ddof=1) / np.sqrt(2)  # t, 1 degree of freedom
-    assert table.loc["a", "danq"]["auroc_high"] == pytest.approx(0.75 + half, abs=1e-4)
+    assert table.loc["a", "danq"]["auroc_low"] == pytest.approx(0.75 - half, abs=1e-4)
+    assert table.loc["a", "danq"]["auroc_high"] == 1  # 0.75 + half is 1.39
     assert table.loc["a", "danq"]["auprc"] == pytest.approx(0.25)
     assert math.isnan(table.loc["a", "danq"]["mcc"])
     assert [table.loc["a", name]["best_in"] for name in ("danq", "fitted")] == [1, 1]
@@ -78,6 +79,23 @@ def test_published_figures_stand_beside(tmp_path):
     path.write_text("data\trecipe\tauroc\tsource\tbut_for\na\tDeepBind\t0.9\tx\ty\n")
     with pytest.raises(InputError, match="none of its data is among the datasets"):
         read_published(path, ["b"])
+
+
+def test_data_without_a_test_split_are_compared_on_validation():
+    runs = pd.DataFrame(
+        {"val_auroc": [0.7, 0.8], "val_auprc": [0.3, 0.4], "epochs_trained": 5.0, "best_epoch": 4.0}
+    ).assign(seconds=9.0)
+    kept = recipes._of_validation(runs, {"val_auroc": 0.6})
+    nothing = pd.Series(dtype=float)
+    cells = {("a", name): recipes._Cell(kept, nothing, 10, "valid") for name in ("danq", "fitted")}
+    table = recipe_table(cells)
+    assert list(table["split"]) == ["valid"] * 3
+    assert list(table["auroc"]) == pytest.approx([0.6, 0.75, 0.75])
+    assert np.isnan(table["auprc"][0])  # of the baseline, not known
+    assert table["best_in"].isna().all()  # nothing is known of single targets
+    text = table_text(table)
+    assert text.startswith("a (validation: no test split)\n")
+    assert "ROC 0.7500" in text
 
 
 @pytest.mark.slow

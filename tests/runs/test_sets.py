@@ -24,7 +24,8 @@ def test_tables_of_repeats_by_hand(tmp_path):
     assert float(summary.loc["val_loss", "mean"]) == pytest.approx(0.2)
     assert float(summary.loc["val_loss", "sd"]) == pytest.approx(0.1)
     half = 4.302653 * 0.1 / np.sqrt(3)  # t of 2 degrees of freedom
-    assert float(summary.loc["val_loss", "low"]) == pytest.approx(0.2 - half, abs=1e-6)
+    assert float(summary.loc["val_loss", "high"]) == pytest.approx(0.2 + half, abs=1e-6)
+    assert float(summary.loc["val_loss", "low"]) == 0  # 0.2 - half is below what a loss can be
     targets = read_text_table(tmp_path / "set" / "test_aucs_repeats.tsv")
     assert list(targets["auroc_mean"]) == ["0.7", "0.9"]
     assert list(targets["auroc_sd"]) == ["0.1", "0"]

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from danq_keras.runs import statistics
-from danq_keras.runs.statistics import Until
+from danq_keras.runs.statistics import Until, bounds_of, is_cut
 from danq_keras.system.errors import InputError
 
 HISTORY = {
@@ -143,6 +143,40 @@ def test_welch_equals_scipy(rng):
         assert found.low[column] == pytest.approx(interval.low)
         assert found.high[column] == pytest.approx(interval.high)
         assert found.p[column] == pytest.approx(expected.pvalue)
+
+
+def test_intervals_stay_within_what_is_possible():
+    """Two runs of accuracy 0.63 and 0.78: the plain t-interval is -0.25 to 1.66."""
+    values = np.array([[0.63, 0.99, 0.1, 3.0, 0.91], [0.78, 0.98, 0.2, 40.0, 0.92]])
+    names = ["test_accuracy", "test_auroc_mean", "test_mcc_mean", "best_epoch", "val_auprc"]
+    plain, found = statistics.spread(values), statistics.spread(values, bounds_of(names))
+    assert plain.low[0] < -0.2
+    assert plain.high[0] > 1.6
+    assert found.low.tolist()[:1] + found.high.tolist()[:1] == [0, 1]
+    assert found.high[1] == 1
+    assert found.low[1] == plain.low[1]
+    assert (found.low[2], found.high[2]) == (plain.low[2], plain.high[2])  # within -1 to 1
+    assert (found.low[3], found.high[3]) == (0, plain.high[3])
+    assert (found.low[4], found.high[4]) == (plain.low[4], plain.high[4])  # none of it moves
+    assert (found.low <= found.mean).all()
+    assert (found.mean <= found.high).all()
+    assert is_cut(found.low, found.high, bounds_of(names))
+    assert not is_cut(found.low[4:], found.high[4:], bounds_of(names[4:]))
+    same = statistics.spread(np.ones((3, 1)), bounds_of(["f1"]))
+    assert (same.low[0], same.high[0]) == (1, 1)
+    assert not is_cut(same.low, same.high, bounds_of(["f1"]))  # nothing varied
+
+
+def test_differences_stay_within_what_is_possible():
+    ours, theirs = np.array([[0.1, 0.5], [0.9, 9.0]]), np.array([[0.9, 0.1], [0.1, 0.2]])
+    names = ["val_auroc", "val_loss"]
+    spreads = [statistics.spread(each, bounds_of(names)) for each in (ours, theirs)]
+    for found in (
+        statistics.welch(spreads[0], spreads[1], bounds_of(names)),
+        statistics.paired(ours, theirs, bounds_of(names)),
+    ):
+        assert (found.low[0], found.high[0]) == (-1, 1)
+        assert found.low[1] < -1  # a loss has no upper end
 
 
 def test_welch_without_spread_has_no_interval():

@@ -342,16 +342,29 @@ def test_logging_goes_to_terminal_and_files(
 ) -> None:
     terminal.log.handlers = []
     terminal.set_up_logging()
-    terminal.set_up_logging(tmp_path / "run.log")  # again: no second line on the terminal
-    terminal.log.info("%d windows", 7)
-    terminal.log.debug("hidden")
-    assert capsys.readouterr().err == "7 windows\n"
-    assert (tmp_path / "run.log").read_text().endswith(" INFO 7 windows\n")
-    terminal.set_up_logging(tmp_path / "second.log")  # a resumed run appends to its own
-    terminal.log.warning("more")
+    terminal.set_up_logging()  # again: no second line on the terminal
+    with terminal.logged_to(tmp_path / "run.log"):
+        terminal.log.info("%d windows", 7)
+        terminal.log.debug("hidden")
+        assert capsys.readouterr().err == "7 windows\n"
+        assert (tmp_path / "run.log").read_text().endswith(" INFO 7 windows\n")
+        with terminal.logged_to(tmp_path / "second.log"):  # a set of runs has its own
+            terminal.log.warning("more")
     assert len((tmp_path / "run.log").read_text().splitlines()) == 2
     assert "WARNING more" in (tmp_path / "second.log").read_text()
     assert not terminal.log.propagate  # the root logger would print it again
+
+
+@pytest.mark.parametrize("ending", [InputError, KeyboardInterrupt, errors.Terminated])
+def test_a_log_file_is_left_however_the_run_ends(
+    tmp_path: Path, ending: type[BaseException]
+) -> None:
+    before = list(terminal.log.handlers)
+    with pytest.raises(ending), terminal.logged_to(tmp_path / "run.log"):
+        raise ending
+    assert terminal.log.handlers == before
+    terminal.log.warning("of a later run")
+    assert (tmp_path / "run.log").read_text() == ""
 
 
 def test_progress_without_a_terminal_is_calm_and_stays(monkeypatch: pytest.MonkeyPatch) -> None:

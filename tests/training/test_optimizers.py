@@ -15,6 +15,7 @@ from danq_keras.recipes.settings import apply_settings
 from danq_keras.system.errors import InputError
 from danq_keras.training.optimizers import (
     OPTIMIZERS,
+    describe_gradients,
     describe_steps,
     global_norm,
     inner,
@@ -23,6 +24,7 @@ from danq_keras.training.optimizers import (
     share_above_epsilon,
     warn_of_few_steps,
     warn_of_scaling,
+    warn_of_warmup,
 )
 
 DANQ = PRESETS["danq"]
@@ -248,7 +250,11 @@ def test_header_of_other_optimizers_says_no_more() -> None:
     [
         ({}, False),
         ({"batch_size": 1000}, True),
-        ({"learning_rate": 0.01}, True),
+        ({"learning_rate": 0.01}, False),  # chosen
+        ({"batch_size": 1000, "learning_rate": 0.003}, False),
+        ({"batch_size": 99}, False),
+        ({"batch_size": 50}, True),
+        ({"batch_size": 1000, "epsilon": 1e-10}, False),  # steps are normalised
         ({"batch_size": 1000, "learning_rate": 0.01}, False),
         ({"batch_size": 50, "learning_rate": 0.0005}, False),
         ({"batch_size": 1000, "optimizer": "adam"}, False),
@@ -262,8 +268,40 @@ def test_warning_when_batch_and_rate_part(settings: dict[str, Any], warns: bool)
 def test_warning_gives_the_linear_rate() -> None:
     message = warn_of_scaling(dataclasses.replace(DANQ.train, batch_size=1000), DANQ)
     assert message is not None
-    assert "Batch size is 10 times and learning rate 1 times that of preset danq" in message
+    assert "Batch size is 10 times that of preset danq and the learning rate is the same" in message
     assert "--learning-rate 0.01 with --set warmup_steps=1000" in message
+    short = warn_of_scaling(dataclasses.replace(DANQ.train, batch_size=1000), DANQ, total_steps=300)
+    assert short is not None
+    assert "warmup_steps=30." in short  # of 300 steps
+
+
+def test_a_warm_up_that_outlasts_the_training_is_said() -> None:
+    config = dataclasses.replace(DANQ.train, warmup_steps=300)
+    assert warn_of_warmup(config, total_steps=301) is None
+    assert warn_of_warmup(DANQ.train, total_steps=1) is None
+    message = warn_of_warmup(config, total_steps=300)
+    assert message is not None
+    assert (
+        "rises for 300 steps and the training has at most 300: it never comes to 0.001" in message
+    )
+    assert "--set warmup_steps=30," in message
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({}, "lr/sqrt(eps) 1, above epsilon 25 %, gradient norm 2"),
+        ({"optimizer": "adam"}, "above epsilon 25 %, gradient norm 2"),
+        ({"optimizer": "sgd", "global_clipnorm": 1.0}, "gradient norm 2, clipped 3"),
+    ],
+)
+def test_an_epoch_tells_what_its_optimizer_has(settings: dict[str, Any], line: str) -> None:
+    config = apply_settings(DANQ, settings).train
+    share = math.nan if config.optimizer == "sgd" else 0.25
+    found = describe_gradients(
+        config, make_optimizer(config), share_above=share, norm=2.0, clipped=3
+    )
+    assert found == line
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,20 @@ def test_epsilon_is_searched_only_where_the_preset_states_one():
     assert "epsilon" not in widened(DEFAULT_SPACE, get_preset("mouse-mel"))[0]
 
 
+def test_a_fitted_warm_up_keeps_its_samples():
+    """107 steps of 100 are 21 of 512; one that was said stays."""
+    fitted = dataclasses.replace(
+        apply_settings(get_preset("danq-fitted"), {"warmup_steps": 107}),
+        fitted=("filters", "warmup_steps"),
+    )
+    moved = apply_values(fitted, {"batch_size": 512, "filters": 64})
+    assert moved.train.warmup_steps == 21
+    assert moved.fitted == ("warmup_steps",)  # filters are the search's
+    said = dataclasses.replace(fitted, fitted=())
+    assert apply_values(said, {"batch_size": 512}).train.warmup_steps == 107
+    assert apply_values(fitted, {"batch_size": 512, "warmup_steps": 9}).train.warmup_steps == 9
+
+
 def test_what_is_fixed_is_not_searched():
     rest = without_fixed(DEFAULT_SPACE, {"filters": "64", "dropout_pool": "0.1,0.3"})
     gone = set(DEFAULT_SPACE) - set(rest)

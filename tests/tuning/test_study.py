@@ -10,6 +10,7 @@ import optuna
 import pandas as pd
 import pytest
 import tiny
+from matplotlib.figure import Figure
 from optuna.trial import TrialState
 
 from danq_keras.recipes.settings import apply_settings
@@ -220,6 +221,10 @@ def test_best_settings_are_read_by_train(filled, tmp_path):
     assert apply_settings(preset_from_config(content), data) == wanted
     assert wanted.model.dropout_pool == (0.1, 0.3)
     assert wanted.train.epochs == 4
+    read = preset_from_config(content)
+    assert read.is_searched  # and so spared the advice that is for presets
+    assert read.source == content["source"]
+    assert not search.preset.is_searched
 
 
 def test_importances_need_two_different_values(filled):
@@ -241,6 +246,22 @@ def test_plots_are_drawn_for_any_number_of_trials(filled, tmp_path, n):
     shares = {} if n == 1 else {"filters": 0.8, "dropout_pool_low": 0.2}
     plot.search_png(path, table, shares, objective="val_loss")
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("n", "shares", "text"),
+    [
+        (3, {"filters": 1.0}, "too few complete trials to rank by:\n3, from 20 on"),
+        (19, {"filters": 1.0}, "too few complete trials to rank by:\n19, from 20 on"),
+        (20, {}, "the objective does not vary"),
+        (20, {"filters": 1.0}, None),
+    ],
+)
+def test_settings_are_ranked_from_enough_trials_on(n, shares, text):
+    axes = Figure().add_subplot()
+    plot._importances(axes, shares, n_complete=n)
+    assert [each.get_text() for each in axes.texts] == ([] if text is None else [text])
+    assert len(axes.patches) == (text is None)
 
 
 # ── trials whose process died ───────────────────────────────────────────────

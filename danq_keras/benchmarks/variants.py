@@ -109,7 +109,8 @@ def _through(
     options: Options,
 ) -> float:
     """Seconds from the VCF file to the file of effects."""
-    from danq_keras.variants.files import EffectsHeader, effects_writer
+    from danq_keras.variants.files import EffectsHeader
+    from danq_keras.variants.growing import growing_effects
     from danq_keras.variants.vcf import VcfFile
 
     header = EffectsHeader(
@@ -121,7 +122,7 @@ def _through(
         attributes={"source": str(vcf)},
     )
     begin = time.perf_counter()
-    with VcfFile(vcf) as records, effects_writer(out, ".h5", header) as effects:
+    with VcfFile(vcf) as records, growing_effects(out, header, request={}) as effects:
         for scored in scorer(cutter.blocks(records.records(), options.batch_size)):
             effects.write(scored)
     return time.perf_counter() - begin

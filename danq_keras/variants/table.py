@@ -1,12 +1,13 @@
 """Variants of a table, as a notebook has them, read like a VCF file."""
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
 from danq_keras.system.errors import InputError
-from danq_keras.variants.vcf import MISSING, Record
+from danq_keras.variants.vcf import MISSING, Record, printable
 
 COLUMNS = ("chrom", "pos", "ref", "alt")
 
@@ -23,7 +24,8 @@ class VariantTable:
     """
 
     path = Path("variants")
-    header = ""
+    header = tail = b""
+    notes: tuple[str, ...] = ()
 
     def __init__(self, table: pd.DataFrame) -> None:
         missing = [name for name in COLUMNS if name not in table]
@@ -50,4 +52,9 @@ class VariantTable:
             table["chrom"], self._positions, names, table["ref"], table["alt"], strict=True
         ):
             alts = tuple(str(alt).split(",")) if isinstance(alt, str) and alt != MISSING else ()
-            yield Record(str(chrom), int(pos), str(name), str(ref), alts)
+            texts = printable(str(chrom)), printable(str(name)), printable(str(ref))
+            yield Record(texts[0], int(pos), texts[1], texts[2], tuple(map(printable, alts)))
+
+    def digest(self) -> str:
+        """Checksum of the table, which tells whether it is still the same."""
+        return hashlib.sha256(self._table.to_csv().encode()).hexdigest()

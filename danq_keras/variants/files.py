@@ -306,23 +306,29 @@ def create_h5(file: h5py.File, header: EffectsHeader) -> None:
     Raises:
         OSError: the disk has not the space of the rows.
     """
+    reserve_h5(file, header)
     text = h5py.string_dtype("utf-8")
     n, shape = header.n_alleles, (header.n_alleles, len(header.chosen))
+    at_once = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    at_once.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # so that no later stop moves anything
     for name in TEXTS:
-        file.create_dataset(name, (n,), text)
-    file.create_dataset("pos", (n,), np.int64)
-    file.create_dataset("max_abs_diff", (n,), np.float64)
-    for name in ("ref_pred", "alt_pred", "diff", "logodds", *["evalue"] * header.with_evalues):
-        file.create_dataset(name, shape, np.float32)
+        file.create_dataset(name, (n,), text, dcpl=at_once.copy())
+    file.create_dataset("pos", (n,), np.int64, dcpl=at_once.copy())
+    file.create_dataset("max_abs_diff", (n,), np.float64, dcpl=at_once.copy())
+    for name in _wide(header):
+        file.create_dataset(name, shape, np.float32, dcpl=at_once.copy())
     chosen = np.array([header.targets.names[i] for i in header.chosen], object)
     file.create_dataset("targets", data=chosen, dtype=text)
     file.attrs.update({"format": FORMAT, "package_version": __version__, **header.attributes})
-    reserve_h5(file, header)
+
+
+def _wide(header: EffectsHeader) -> tuple[str, ...]:
+    return ("ref_pred", "alt_pred", "diff", "logodds", *["evalue"] * header.with_evalues)
 
 
 def reserve_h5(file: h5py.File, header: EffectsHeader) -> None:
     """Take the space of all rows, numbers and texts, before hours are spent on them."""
-    numbers = sum(file[name].nbytes for name in NUMERIC if name in file)
+    numbers = header.n_alleles * (8 + 8 + 4 * len(header.chosen) * len(_wide(header)))
     longest = max(map(len, header.targets.names), default=0)
     # HDF5 keeps 16 bytes in a text's row, and 16 before the text, whose length becomes a multiple
     # of 8; up to a third is left free at the ends of its blocks of 4096 bytes.

@@ -117,11 +117,10 @@ class _GrowingH5:
         self._checksums: dict[str, int] = dict.fromkeys(NUMERIC, 0) if state is None else state
         if state is None:
             path.touch(exist_ok=False)  # says why, where h5py would only say no
-        self._file = h5py.File(path, "w" if state is None else "r+")
-        if state is None:
-            create_h5(self._file, header)
-        else:
-            reserve_h5(self._file, header)
+            with h5py.File(path, "w") as file:
+                create_h5(file, header)
+        self._file = h5py.File(path, "r+")
+        reserve_h5(self._file, header)
 
     def write(self, scored: ScoredBlock, begin: int) -> None:
         rows = slice(begin, begin + len(scored.block.alleles))
@@ -137,6 +136,9 @@ class _GrowingH5:
 
     def finish(self, alleles: Path) -> None:
         """Take the texts from the list of alleles."""
+        self._file.close()  # so that a stop before this changes no byte
+        self._file = h5py.File(self.path, "r+")
+        reserve_h5(self._file, self._header)
         with alleles.open("rb") as lines:
             next(lines)
             for begin in range(0, self._header.n_alleles, ROWS_AT_ONCE):

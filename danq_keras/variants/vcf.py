@@ -42,7 +42,7 @@ _NOTES = {
     "text": "{n} records have an identifier or an allele with bytes that are no UTF-8 text, or "
     "control characters: in tables and messages they are written as \\x..",
     "columns": "{n} lines have other numbers of columns than the header; missing ones count as '.'",
-    "comments": "{n} lines of comment between the records are not read",
+    "comments": "{n} lines of comment after the header are not read",
     "blank": "{n} blank lines are not read",
 }
 
@@ -223,6 +223,7 @@ class VcfFile:
         self._blanks = False  # whether blanks, not tabs, are between the columns
         if self._bom:
             self._notes.append("begins with a byte order mark")
+        self._verbatim = names is not None and len(names) >= _WITH_INFO
         if names is None:
             self._make_header(head, first)
         else:
@@ -314,7 +315,8 @@ class VcfFile:
                 line = b"\t".join(line.split()) + (_end_of(line) if line.endswith(b"\n") else b"")
             fields = line.split(b"\t", _LEAST)
             if len(fields) < _LEAST or line[:1] == b"#":
-                held += self._passed_over(line, number, counts)
+                passed = self._passed_over(line, number, counts)
+                held += passed if self._verbatim else b""
                 continue
             chrom, pos, name, ref, alt = fields[:_LEAST]
             if not _is_position(pos) or not chrom:

@@ -473,7 +473,12 @@ def _verify(args: argparse.Namespace) -> None:
     for name in SPLITS:
         split = dataset.split(name)
         split.verify()
-        print(f"{split.path}: {split.n_windows:,} windows, checksums agree")
+        agreed = f"{split.path}: {split.n_windows:,} windows, checksums agree"
+        if split.unchecked:
+            agreed += (
+                f"; written by an early version, without those of {', '.join(split.unchecked)}"
+            )
+        print(agreed)
 
 
 def _compare(args: argparse.Namespace) -> None:

@@ -11,7 +11,13 @@ uncompressed:
 
 Attributes: `format`, `format_version`, `window` (L), `bin`, `n_targets` (T), `strands` ("both":
 a row stands for its reverse complement too; "as given"), `source`, `created`, `package_version`,
-`sequence_sha256`, `labels_sha256` and, with `ignore`, `ignore_sha256`.
+`sequence_sha256`, `labels_sha256` and, with `ignore`, `ignore_sha256`; `targets_sha256` of the
+names and what is known of them, and, with coordinates, `chrom_sha256` and `start_sha256`. The last
+three are compared whenever a split is opened, the others by `verify`. Stores that were written
+before the last three came are read as they are.
+
+The bits are mapped into memory. A file that is cut short under a running program would end it with
+SIGBUS and without a word, so each access first compares the file's size with the map's.
 
 Nothing here knows .mat files or genomes: `bundle` and `build` write stores, `pipeline` reads them.
 """
@@ -31,12 +37,29 @@ import numpy as np
 import numpy.typing as npt
 
 from danq_keras import __version__
+from danq_keras.data.stored import (
+    ADVICE,
+    compare_digest,
+    digest_of_targets,
+    map_rows,
+    raw_bytes,
+    read_coordinates,
+    require_digest,
+)
 from danq_keras.data.targets import TARGET_COLUMNS, Targets
 from danq_keras.genome.dna import Bytes, packed_width, unpack_labels
 from danq_keras.genome.fasta import Positions
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import atomic_output
-from danq_keras.system.hdf5 import HDF5_DAMAGE, reserve_space
+from danq_keras.system.hdf5 import (
+    array,
+    attribute,
+    faults_named,
+    new_hdf5,
+    open_hdf5,
+    read_texts,
+    reserve_space,
+)
 from danq_keras.system.terminal import progress
 
 if TYPE_CHECKING:
@@ -50,6 +73,7 @@ STRANDS_AS_GIVEN = "as given"
 STRANDS = {"both": STRANDS_BOTH, "given": STRANDS_AS_GIVEN}  # as a builder's `strands` says it
 DATASET_FILES = r"(train|valid|test)\.h5|bundle\.json|baselines_\w+\.json"
 _CHECKED = ("sequence", "labels", "ignore")
+_DESCRIBED = ("targets", "chrom", "start")
 _VERIFY_BYTES = 1 << 24
 _COUNT_ROWS = 1 << 16
 
@@ -129,7 +153,8 @@ class SplitWriter:
     ) -> None:
         self.n_windows = n_windows
         self.n_written = 0
-        self._file = h5py.File(path, "x", libver=("v110", "v110"))
+        path.touch(exist_ok=False)
+        self._file = new_hdf5(path, libver=("v110", "v110"))
         label_bytes = -(-len(header.targets) // 8)
         shapes = {"sequence": packed_width(header.window), "labels": label_bytes}
         if with_ignore:
@@ -138,8 +163,9 @@ class SplitWriter:
             name: self._file.create_dataset(name, (n_windows, width), np.uint8)
             for name, width in shapes.items()
         }
-        self._hashes = {name: hashlib.sha256() for name in shapes}
         self._coordinates = bool(chrom_width)
+        summed = (*shapes, "chrom", "start") if chrom_width else tuple(shapes)
+        self._hashes = {name: hashlib.sha256() for name in summed}
         if chrom_width:
             text = h5py.string_dtype("utf-8", chrom_width)
             self._chrom = self._file.create_dataset("chrom", (n_windows,), text)
@@ -149,7 +175,8 @@ class SplitWriter:
         try:
             reserve_space(self._file, sum(dataset.nbytes for dataset in values))
         except OSError:
-            self._file.close()
+            with contextlib.suppress(OSError, RuntimeError):  # the first error is the one to show
+                self._file.close()
             raise
 
     def _write_header(self, header: StoreHeader) -> None:
@@ -178,6 +205,7 @@ class SplitWriter:
                 self._file.create_dataset(
                     f"target_{column}", data=np.array(values, object), dtype=text
                 )
+        self._file.attrs["targets_sha256"] = digest_of_targets(header.targets)
 
     def append(self, rows: Rows) -> None:
         """Write the next rows.
@@ -188,17 +216,22 @@ class SplitWriter:
         begin, end = self.n_written, self.n_written + len(rows.sequence)
         if end > self.n_windows:
             raise ValueError(f"{end} rows appended to a split of {self.n_windows}.")
-        for name, dataset in self._bits.items():
-            block = np.ascontiguousarray(getattr(rows, name))
-            dataset[begin:end] = block
-            self._hashes[name].update(block.data)
-        if self._coordinates:
-            if rows.chrom is None or rows.start is None:
-                raise ValueError("This split has coordinates: give chrom and start.")
-            # Cast, since HDF5 refuses to turn plain bytes into UTF-8 text.
-            self._chrom[begin:end] = np.char.encode(rows.chrom, "utf-8").astype(self._chrom.dtype)
-            self._start[begin:end] = rows.start
+        chrom, start = rows.chrom, rows.start
+        if self._coordinates and (chrom is None or start is None):
+            raise ValueError("This split has coordinates: give chrom and start.")
+        with faults_named(Path(self._file.filename)):
+            for name, dataset in self._bits.items():
+                self._put(name, dataset, begin, np.ascontiguousarray(getattr(rows, name)))
+            if chrom is not None and start is not None and self._coordinates:
+                # Cast, since HDF5 refuses to turn plain bytes into UTF-8 text.
+                text = np.char.encode(chrom, "utf-8").astype(self._chrom.dtype)
+                self._put("chrom", self._chrom, begin, text)
+                self._put("start", self._start, begin, np.ascontiguousarray(start, np.int64))
         self.n_written = end
+
+    def _put(self, name: str, dataset: h5py.Dataset, begin: int, values: npt.NDArray[Any]) -> None:
+        dataset[begin : begin + len(values)] = values
+        self._hashes[name].update(raw_bytes(values))
 
     def __enter__(self) -> Self:
         return self
@@ -212,10 +245,13 @@ class SplitWriter:
         if kind is None:
             if self.n_written != self.n_windows:
                 raise ValueError(f"{self.n_written} rows written, {self.n_windows} announced.")
-            for name, digest in self._hashes.items():
-                self._file.attrs[f"{name}_sha256"] = digest.hexdigest()
-            path, size = Path(self._file.filename), self._file.id.get_filesize()
-            self._file.close()
+            path = Path(self._file.filename)
+            with faults_named(path):
+                for name, digest in self._hashes.items():
+                    self._file.attrs[f"{name}_sha256"] = digest.hexdigest()
+                self._file.flush()
+                size = self._file.id.get_filesize()
+                self._file.close()
             os.truncate(path, size)  # gives back what was reserved for metadata
         else:
             with contextlib.suppress(OSError, RuntimeError):  # the first error is the one to show
@@ -239,7 +275,8 @@ class Split:
     """One split, memory-mapped.
 
     `sequence` (N, ceil(L/2)), `labels` and `ignore` (N, ceil(T/8)) are read-only uint8 maps;
-    `chrom` (N,) str and `start` (N,) int64 are None where unknown.
+    `chrom` (N,) str and `start` (N,) int64 are None where unknown. `unchecked` names the parts that
+    have no checksum, as those of a store that an early version wrote.
     """
 
     path: Path
@@ -252,6 +289,7 @@ class Split:
     checksums: dict[str, str] = field(repr=False)
     created: str = ""
     package_version: str = ""
+    unchecked: tuple[str, ...] = ()
 
     @property
     def n_windows(self) -> int:
@@ -285,7 +323,7 @@ class Split:
         return np.sort(rng.choice(self.n_windows, limit, replace=False))
 
     def verify(self) -> None:
-        """Read every byte and compare the checksums.
+        """Read every byte and compare the checksums; those of the rest were compared on opening.
 
         Raises:
             InputError: a checksum differs, so that the file was changed or damaged.
@@ -302,102 +340,82 @@ class Split:
                     block = flat[begin : begin + _VERIFY_BYTES]
                     digest.update(block)
                     bar.update(block.size)
-                if digest.hexdigest() != self.checksums[name]:
-                    raise InputError(
-                        f"{self.path}: wrong checksum of {name!r}: expected "
-                        f"{self.checksums[name][:12]}…, received {digest.hexdigest()[:12]}…. "
-                        "The file was changed or damaged: build the dataset again."
-                    )
-
-
-def _map(path: Path, dataset: h5py.Dataset) -> Bytes:
-    """Memory-map a contiguous dataset; one without values has no place in the file."""
-    offset = dataset.id.get_offset()
-    if dataset.size == 0:
-        return np.zeros(dataset.shape, np.uint8)
-    if offset is None or dataset.chunks is not None or dataset.dtype != np.uint8:
-        raise InputError(
-            f"{path}: {dataset.name!r} must be contiguous uint8. Build the dataset again."
-        )
-    if offset + dataset.size > path.stat().st_size:
-        raise InputError(f"{path}: the file is truncated. Build the dataset again.")
-    return np.memmap(path, np.uint8, "r", offset, dataset.shape)
-
-
-def _text(dataset: h5py.Dataset) -> tuple[str, ...]:
-    return tuple(dataset.asstr()[:].tolist())
+                require_digest(self.path, name, self.checksums[name], digest.hexdigest())
 
 
 def open_split(path: Path) -> Split:
     """Open one split file.
 
     Raises:
-        InputError: not a store, or one of another format version, or truncated.
+        InputError: not a store, or one of another format version, truncated or damaged.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file. Build the dataset with bin/make_dataset.py.")
-    with path.open("rb"):  # says why, where h5py would only say no
-        pass
-    try:
-        with h5py.File(path, "r") as file:
-            return _read_split(path, file)
-    except InputError:
-        raise
-    except HDF5_DAMAGE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f"{path}: not a readable store ({reason}). Build the dataset again."
-        ) from error
+    with open_hdf5(path, "store", ADVICE) as file:
+        return _read_split(path, file)
 
 
 def _read_split(path: Path, file: h5py.File) -> Split:
-    attributes: dict[str, Any] = dict(file.attrs)
-    if attributes.get("format") != FORMAT:
+    if file.attrs.get("format") != FORMAT:
         raise InputError(f"{path}: not a danq_keras store. Build it with bin/make_dataset.py.")
-    if attributes["format_version"] != FORMAT_VERSION:
+    version = attribute(file, "format_version", "number")
+    if version != FORMAT_VERSION:
         raise InputError(
-            f"{path}: store format version {attributes['format_version']}, this package reads "
+            f"{path}: store format version {version}, this package reads "
             f"version {FORMAT_VERSION}. Use the danq_keras that wrote it, or build it again."
         )
-    targets = Targets(
-        _text(file["targets"]),
-        *(
-            _text(file[f"target_{column}"]) if f"target_{column}" in file else ()
-            for column in TARGET_COLUMNS
-        ),
-    )
-    header = StoreHeader(
-        window=int(attributes["window"]),
-        bin=int(attributes["bin"]),
-        strands=attributes["strands"],
-        targets=targets,
-        source=attributes["source"],
-        one_strand=bool(attributes.get("one_strand", False)),
-    )
-    sequence, labels = _map(path, file["sequence"]), _map(path, file["labels"])
-    expected = (packed_width(header.window), -(-len(targets) // 8))
-    if (sequence.shape[1], labels.shape[1]) != expected or len(sequence) != len(labels):
+    header = _read_header(file)
+    sequence, labels = (map_rows(path, array(file, name)) for name in ("sequence", "labels"))
+    n_targets = len(header.targets)
+    expected = (packed_width(header.window), -(-n_targets // 8))
+    if (sequence.shape[1:], labels.shape[1:]) != ((expected[0],), (expected[1],)) or len(
+        sequence
+    ) != len(labels):
         raise InputError(
             f"{path}: sequence {sequence.shape} and labels {labels.shape} do not fit a window of "
-            f"{header.window} and {len(targets)} targets. Build the dataset again."
+            f"{header.window} and {n_targets} targets. {ADVICE}"
         )
     for name in ("ignore", "chrom", "start"):
-        if name in file and len(file[name]) != len(labels):
+        if name in file and len(array(file, name)) != len(labels):
             raise InputError(
-                f"{path}: {len(file[name])} values of {name!r} for {len(labels)} windows. "
-                "Build the dataset again."
+                f"{path}: {len(file[name])} values of {name!r} for {len(labels)} windows. {ADVICE}"
             )
+    chrom, start = read_coordinates(path, file, len(labels))
+    ignore = map_rows(path, array(file, "ignore", shape=labels.shape)) if "ignore" in file else None
     return Split(
         path=path,
         header=header,
         sequence=sequence,
         labels=labels,
-        ignore=_map(path, file["ignore"]) if "ignore" in file else None,
-        chrom=np.array(_text(file["chrom"]), np.str_) if "chrom" in file else None,
-        start=file["start"][:] if "start" in file else None,
-        checksums={name: attributes[f"{name}_sha256"] for name in _CHECKED if name in file},
-        created=attributes["created"],
-        package_version=attributes["package_version"],
+        ignore=ignore,
+        chrom=chrom,
+        start=start,
+        checksums={
+            name: attribute(file, f"{name}_sha256", "text") for name in _CHECKED if name in file
+        },
+        created=attribute(file, "created", "text"),
+        package_version=attribute(file, "package_version", "text"),
+        unchecked=tuple(
+            name for name in _DESCRIBED if name in file and f"{name}_sha256" not in file.attrs
+        ),
+    )
+
+
+def _read_header(file: h5py.File) -> StoreHeader:
+    names = read_texts(file, "targets")
+    columns = [f"target_{column}" for column in TARGET_COLUMNS]
+    targets = Targets(
+        names, *(read_texts(file, name, len(names)) if name in file else () for name in columns)
+    )
+    if "targets_sha256" in file.attrs:
+        compare_digest(Path(file.filename), file, "targets", digest_of_targets(targets))
+    return StoreHeader(
+        window=attribute(file, "window", "number"),
+        bin=attribute(file, "bin", "number"),
+        strands=attribute(file, "strands", "text"),
+        targets=targets,
+        source=attribute(file, "source", "text"),
+        one_strand="one_strand" in file.attrs and bool(attribute(file, "one_strand", "number")),
     )
 
 

@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, folders held by one process, JSON, gzip.
 
-Output is written under a temporary name beside the final one and renamed when complete.
+Output is written under a temporary name beside the final one, and renamed when it is complete and
+on the disk, so that neither a kill nor a power cut leaves a half-written file under its final name.
 """
 
 import contextlib
@@ -93,6 +94,48 @@ def refuse_unmarked(out: Path, what: str, *, overwrite: bool, marker: str) -> No
         )
 
 
+def flush_to_disk(path: Path) -> None:
+    """Wait until a file, or all files of a folder, are on the disk and not only in memory.
+
+    Raises:
+        OSError: the disk is full or fails.
+    """
+    if path.is_symlink():
+        return
+    if path.is_dir():
+        for child in path.iterdir():
+            flush_to_disk(child)
+        _flush_folder(path)
+        return
+    with path.open("rb") as handle:
+        os.fsync(handle.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make names and renamings in a folder last; some file systems have no such request."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _rename(temporary: Path, path: Path) -> None:
+    temporary.replace(path)
+    _flush_folder(path.parent)
+
+
+def replace_durably(temporary: Path, path: Path) -> None:
+    """Give a complete file its final name, in place of an earlier one, once it is on the disk.
+
+    Raises:
+        OSError: the disk is full or fails; an earlier file is still there.
+    """
+    flush_to_disk(temporary)
+    _rename(temporary, path)
+
+
 @contextlib.contextmanager
 def atomic_output(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Give a temporary path beside `path`; it takes the final name when the block succeeds.
@@ -102,6 +145,7 @@ def atomic_output(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
     Raises:
         InputError: `path` exists and `overwrite` is false, or its folder cannot be made.
+        OSError: the disk is full or fails, at the latest when the output must be on it.
     """
     refuse_existing(path, overwrite=overwrite)
     temporary = _temporary_sibling(path)
@@ -113,9 +157,10 @@ def atomic_output(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     try:
         yield temporary
         refuse_existing(path, overwrite=overwrite)  # somebody else may have been quicker
+        flush_to_disk(temporary)
         if path.exists() and (temporary.is_dir() or _is_empty_folder(path)):
             _remove(path)  # renaming replaces a file by a file only
-        temporary.replace(path)
+        _rename(temporary, path)
     except OSError as error:
         # The user knows the final name only, and writing names none at all.
         error.filename = str(error.filename or path).replace(str(temporary), str(path))
@@ -164,7 +209,7 @@ def read_json(path: Path) -> dict[str, Any]:
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # of JSON or of UTF-8
+    except (ValueError, RecursionError) as error:  # of JSON or of UTF-8, or nested too deeply
         raise InputError(f"{path}: not JSON text ({error}). Is the file cut short?") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected a JSON object. Received: {type(content).__name__}.")

@@ -110,13 +110,13 @@ class Order:
 def read_batch(split: Split, order: Order, samples: Integers) -> tuple[Bytes, ...]:
     """Packed sequence, labels and (where the split has it) ignore bits of some samples."""
     rows, reverse = order.rows(samples)
-    sequence = np.take(split.sequence, rows, axis=0)
+    sequence = split.sequence.take(rows, axis=0)
     if reverse.any():
         sequence[reverse] = reverse_complement(sequence[reverse], split.header.window)
-    labels = np.take(split.labels, rows, axis=0)
+    labels = split.labels.take(rows, axis=0)
     if split.ignore is None:
         return sequence, labels
-    return sequence, labels, np.take(split.ignore, rows, axis=0)
+    return sequence, labels, split.ignore.take(rows, axis=0)
 
 
 def epoch_batches(

@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import hashlib
+import json
 import os
 import re
 from pathlib import Path
@@ -110,6 +111,9 @@ def test_attributes_on_disk(split_path: Path) -> None:
     rows = make_rows(1, N_WINDOWS)
     with h5py.File(split_path) as file:
         attributes = dict(file.attrs)
+    chrom = np.char.encode(rows.chrom, "utf-8").astype("S6")
+    columns = [TARGETS.names, TARGETS.cell_type, (), (), TARGETS.group]
+    targets = json.dumps(columns)
     created = attributes.pop("created")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", created)
     assert attributes == {
@@ -124,6 +128,9 @@ def test_attributes_on_disk(split_path: Path) -> None:
         "sequence_sha256": hashlib.sha256(rows.sequence.tobytes()).hexdigest(),
         "labels_sha256": hashlib.sha256(rows.labels.tobytes()).hexdigest(),
         "ignore_sha256": hashlib.sha256(rows.ignore.tobytes()).hexdigest(),
+        "chrom_sha256": hashlib.sha256(chrom.tobytes()).hexdigest(),
+        "start_sha256": hashlib.sha256(rows.start.tobytes()).hexdigest(),
+        "targets_sha256": hashlib.sha256(targets.encode()).hexdigest(),
     }
 
 
@@ -404,6 +411,75 @@ def test_verify_finds_one_flipped_bit(split_path: Path, name: str) -> None:
         store.open_split(split_path).verify()
     assert str(caught.value).startswith(f"{split_path}: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "byte"), [("chrom", 3), ("start", 2)])
+def test_other_coordinates_are_noticed_on_opening(split_path: Path, name: str, byte: int) -> None:
+    with h5py.File(split_path) as file:
+        offset = file[name].id.get_offset() + byte
+    content = bytearray(split_path.read_bytes())
+    content[offset] ^= 1
+    split_path.write_bytes(content)
+    assert f"wrong checksum of '{name}': expected" in refusal(split_path)
+
+
+def test_another_name_of_a_target_is_noticed_on_opening(split_path: Path) -> None:
+    content = split_path.read_bytes()
+    assert content.count(b"cell3|TF3") == 1
+    split_path.write_bytes(content.replace(b"cell3|TF3", b"cell4|TF3"))
+    assert "wrong checksum of 'targets': expected" in refusal(split_path)
+
+
+def test_a_store_without_the_later_checksums_opens_and_says_so(split_path: Path) -> None:
+    assert store.open_split(split_path).unchecked == ()
+    with h5py.File(split_path, "r+") as file:
+        for name in ("chrom", "start", "targets"):
+            del file.attrs[f"{name}_sha256"]
+    split = store.open_split(split_path)
+    split.verify()
+    assert split.unchecked == ("targets", "chrom", "start")
+
+
+def test_a_file_that_is_cut_short_in_use_is_one_line(split_path: Path) -> None:
+    split = store.open_split(split_path)
+    os.truncate(split_path, 100)
+    for read in (lambda: split.sequence[0], lambda: split.labels.take([0, 1], axis=0)):
+        with pytest.raises(InputError, match=r"train\.h5: the file was cut short while") as caught:
+            read()
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["sequence", "labels", "targets", "chrom", "start"])
+def test_parts_of_another_kind_are_one_line(split_path: Path, name: str) -> None:
+    content = split_path.read_bytes()
+    for put in (
+        lambda file: file.create_group(name),
+        lambda file: file.create_dataset(name, data=h5py.Empty("u1")),
+        lambda file: file.create_dataset(name, (10**9,), np.uint8, chunks=(10**6,)),
+        lambda file: file.create_dataset(name, data=np.array(["x"], object)),
+        lambda file: file.__setitem__(name, h5py.ExternalLink("other.h5", "/x")),
+    ):
+        split_path.write_bytes(content)
+        with h5py.File(split_path, "r+") as file:
+            del file[name]
+            put(file)
+        refusal(split_path)
+
+
+def test_a_file_system_without_locks_is_no_damage(
+    split_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HDF5 answers so where the file system has no locks and one is asked for."""
+    opened = h5py.File
+
+    def without_locks(path: Path, mode: str, *, locking: bool = True, **options: object):
+        if locking:
+            raise OSError(errno.ENOLCK, "No locks available")
+        return opened(path, mode, locking=locking, **options)
+
+    monkeypatch.setattr(h5py, "File", without_locks)
+    store.open_split(split_path)
+    write_split(split_path.with_name("new.h5"), make_rows(1, 3))
 
 
 # ── the dataset ─────────────────────────────────────────────────────────────

@@ -164,7 +164,8 @@ def main(argv: list[str] | None = None) -> int:
     from danq_keras.genome.fasta import Genome
     from danq_keras.variants.vcf import VcfFile
 
-    with VcfFile(args.vcf) as vcf, Genome(args.genome) as genome:  # before TensorFlow starts
+    vcf = VcfFile(args.vcf)
+    with Genome(args.genome) as genome:  # before TensorFlow starts
         start_tensorflow()
         _score(args, vcf, genome)
     return 0
@@ -172,10 +173,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _score(args: argparse.Namespace, vcf: "VcfFile", genome: "Genome") -> None:
     """Score the variants, say what was done."""
-    from h5py import is_hdf5
-
     from danq_keras.models.trained import load_model
-    from danq_keras.variants.background import write_background
+    from danq_keras.variants.background import is_background, write_background
     from danq_keras.variants.score import (
         DEFAULT_EFFECT,
         ScoreOptions,
@@ -208,7 +207,7 @@ def _score(args: argparse.Namespace, vcf: "VcfFile", genome: "Genome") -> None:
         return
     background, survey = None, None
     if args.background is not None:
-        if args.background.is_file() and not is_hdf5(args.background):  # long work: check first
+        if not is_background(args.background):  # long work: check first
             survey = survey_variants(vcf, cutter, on_mismatch=args.on_mismatch)
         background, _ = background_for(
             args.background, model, cutter, effect=args.effect, options=options

@@ -30,6 +30,7 @@ from danq_keras.variants.effects import EFFECTS, Probs, effect_size
 FORMAT = "danq_keras background"
 FORMAT_VERSION = 1
 KINDS = ("snv", "other")
+SUFFIXES = (".h5", ".hdf5")
 
 Counts: TypeAlias = npt.NDArray[np.uint32]
 Flags: TypeAlias = npt.NDArray[np.bool_]
@@ -178,6 +179,11 @@ def write_background(path: Path, background: Background, *, overwrite: bool = Fa
             for kind, counts in background.counts.items():
                 options = {"chunks": (1, N_BINS), "compression": "gzip", "shuffle": True}
                 file.create_dataset(f"counts_{kind}", data=counts, **options)
+
+
+def is_background(path: Path) -> bool:
+    """Whether a file is meant to be a saved background, by its name or its content, not a VCF."""
+    return path.suffix in SUFFIXES or (path.is_file() and bool(h5py.is_hdf5(path)))
 
 
 def read_background(path: Path) -> Background:

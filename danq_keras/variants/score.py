@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import h5py
 import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
@@ -25,8 +24,9 @@ from danq_keras.models.trained import TrainedModel, fingerprint, opened
 from danq_keras.system.arrays import Doubles
 from danq_keras.system.errors import InputError, shorten
 from danq_keras.system.files import PathLike
+from danq_keras.system.inputs import is_pipe
 from danq_keras.system.terminal import log, progress
-from danq_keras.variants.background import Background, Origin, read_background
+from danq_keras.variants.background import Background, Origin, is_background, read_background
 from danq_keras.variants.effects import Probs, difference, log_odds_difference
 from danq_keras.variants.files import EffectsHeader, ScoredBlock, output_kind
 from danq_keras.variants.growing import changed, growing_effects
@@ -164,7 +164,7 @@ def score_variants(
         if isinstance(variants, pd.DataFrame):
             source = VariantTable(variants)
         else:
-            source = stack.enter_context(VcfFile(Path(variants)))
+            source = VcfFile(Path(variants))
         cutter = WindowCutter(fasta, variant_window(trained), chrom_names=chrom_names)
         if background is not None and not isinstance(background, Background):
             background = saved_background(Path(background), trained, strands=strands)
@@ -228,7 +228,7 @@ def background_for(
     """A saved background, or one made of a VCF file.
 
     Args:
-        path: .h5 file of a background, or a VCF file.
+        path: .h5 file of a background, or a VCF file (see `is_background`).
         model: the network that scores the variants.
         cutter: cuts windows of the network's length out of the genome.
         effect: one of `effects.EFFECTS`; None for the file's, or the usual one.
@@ -240,12 +240,12 @@ def background_for(
     Raises:
         InputError: no such file, or see `saved_background` and `make_background`.
     """
-    if not path.is_file():
+    if not (path.exists() or is_pipe(path)):
         raise InputError(f"{path}: no such file. Check `background`.")
-    if h5py.is_hdf5(path):
+    if is_background(path):
         return saved_background(path, model, strands=options.strands, effect=effect), None
-    with VcfFile(path) as vcf:
-        made = make_background(model, vcf, cutter, effect=effect or DEFAULT_EFFECT, options=options)
+    vcf = VcfFile(path)
+    made = make_background(model, vcf, cutter, effect=effect or DEFAULT_EFFECT, options=options)
     log.info("%s: %s", path, describe_background(*made))
     return made
 

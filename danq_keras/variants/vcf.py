@@ -10,22 +10,19 @@ header, as DeepSEA takes them; one is made up for it. Whatever is accepted with 
 """
 
 import contextlib
-import errno
 import gzip
 import hashlib
 import io
 import re
-import shutil
-import sys
-import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import IO, BinaryIO, NamedTuple, NoReturn, Self
+from typing import BinaryIO, NamedTuple, NoReturn
 
 from danq_keras.system.errors import InputError
+from danq_keras.system.inputs import input_file
+from danq_keras.system.names import printable
 from danq_keras.variants import bgzip
 from danq_keras.variants.bcf import bcf_header, bcf_rows
 
@@ -63,11 +60,11 @@ class Record(NamedTuple):
 
 
 class VcfFile:
-    """An open file of variants; use as a context manager.
+    """A file of variants, its header read.
 
     Args:
         path: VCF file (plain, bgzip or gzip), list of variants, or BCF; or a pipe, of which "-" is
-            standard input. A pipe is copied, as variants are read twice.
+            standard input.
 
     Attributes:
         path: the file.
@@ -85,17 +82,12 @@ class VcfFile:
         self.tail = b""
         self._notes: list[str] = []
         self._counts: Counter[str] = Counter()
-        self._cleanup = contextlib.ExitStack()
-        try:
-            self.readable = self._copy() if _is_stream(path) else path
-            self._is_bcf = self._check()
-            if self._is_bcf:
-                self.header = bcf_header(self.readable)
-            else:
-                self._read_header()
-        except BaseException:
-            self._cleanup.close()
-            raise
+        self.readable = input_file(path)
+        self._is_bcf = self._check()
+        if self._is_bcf:
+            self.header = bcf_header(self.readable)
+        else:
+            self._read_header()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -126,29 +118,8 @@ class VcfFile:
         with self.readable.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    def _copy(self) -> Path:
-        """A temporary copy of a pipe."""
-        folder = Path(self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="danq-vcf-")))
-        copy = folder / "variants"
-        try:
-            with contextlib.ExitStack() as stack:
-                source: IO[bytes] = sys.stdin.buffer
-                if str(self.path) != "-":
-                    source = stack.enter_context(self.path.open("rb"))
-                shutil.copyfileobj(source, stack.enter_context(copy.open("wb")))
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise InputError(
-                f"{folder.parent}: the disk is full, where {self.path} is kept because it is read "
-                "twice. Set TMPDIR to another place, or give a file in place of the pipe."
-            ) from error
-        return copy
-
     def _check(self) -> bool:
         """Whether it is a BCF file; refuses what is no text."""
-        if not self.readable.is_file():
-            raise InputError(f"{self.path}: no such file. Check the path.")
         self._refuse_without_end()
         with self._open() as content:
             first = content.read(4096)
@@ -369,22 +340,6 @@ class VcfFile:
             "separated by tabs. Correct the file."
         )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
-        self._cleanup.close()
-
-
-def _is_stream(path: Path) -> bool:
-    """Whether it can be read only once: standard input, or a pipe."""
-    return str(path) == "-" or (path.exists() and not path.is_file() and not path.is_dir())
-
 
 def _is_position(word: bytes) -> bool:
     return word.isdigit() and len(word) <= _POS_DIGITS
@@ -410,13 +365,8 @@ def _text(values: tuple[bytes, ...], counts: Counter[str]) -> list[str]:
     return texts
 
 
-def printable(text: str) -> str:
-    """Text without control characters, in whose place their codes stand."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def _shown(line: bytes) -> str:
     """The beginning of a line, as a message may hold it."""
-    return f"'{printable(line[:60].decode('utf-8', 'backslashreplace').strip())}'"
+    return (
+        f"'{printable(line[:60].decode('utf-8', 'backslashreplace').strip().replace(chr(9), ' '))}'"
+    )

@@ -2,7 +2,7 @@
 
 import gzip
 import importlib.util
-import io
+import os
 import re
 import subprocess
 import sys
@@ -720,13 +720,16 @@ def test_only_the_fields_are_added(command, tmp_path):
     assert b"DANQ_DIFF_0=.,.," in found
 
 
-def test_a_list_without_header_in_a_pipe(command, tmp_path, monkeypatch):
+def test_a_list_without_header_in_a_pipe(command, tmp_path):
     ref, alt = CHR1[59], "A" if CHR1[59] != "A" else "C"
     text = f"# DeepSEA's own form\r\nchr1\t60\t[up]\t{ref}\t{alt}\r\n\r\n"
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
-    status, out, err = command("-", "--out", "e.vcf")
+    os.mkfifo(tmp_path / "pipe")
+    feeder = threading.Thread(target=(tmp_path / "pipe").write_text, args=(text,))
+    feeder.start()
+    status, out, err = command("pipe", "--out", "e.vcf")
+    feeder.join()
     assert (status, "1 alleles of 1 records" in out) == (0, True)
-    assert "-: has no #CHROM line: read as a list of chrom, pos, name, ref, alt" in err
+    assert "pipe: has no #CHROM line: read as a list of chrom, pos, name, ref, alt" in err
     with pysam.VariantFile(str(tmp_path / "e.vcf")) as file:
         [record] = list(file)
     assert (record.pos, record.id, record.ref, record.alts) == (60, "[up]", ref, (alt,))

@@ -14,7 +14,7 @@ Source: Zhou & Troyanskaya 2015, doi 10.1038/nmeth.3547, E-values from 1000 Geno
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import h5py
 import numpy as np
@@ -24,7 +24,7 @@ from danq_keras import __version__
 from danq_keras.system.arrays import Doubles
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import atomic_output
-from danq_keras.system.hdf5 import HDF5_DAMAGE
+from danq_keras.system.hdf5 import attribute, open_hdf5, read_array, read_texts
 from danq_keras.variants.effects import EFFECTS, Probs, effect_size
 
 FORMAT = "danq_keras background"
@@ -192,30 +192,37 @@ def read_background(path: Path) -> Background:
     Raises:
         InputError: not a background, damaged, or of another format version.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            attributes: dict[str, Any] = dict(file.attrs)
-            if attributes.get("format") != FORMAT:
-                raise InputError(
-                    f"{path}: neither a VCF file nor a background of score_variants.py "
-                    "`save_background`. Check `background`."
-                )
-            if attributes["format_version"] != FORMAT_VERSION:
-                raise InputError(
-                    f"{path}: background format version {attributes['format_version']}, this "
-                    f"package reads version {FORMAT_VERSION}. Make it again."
-                )
-            origin = Origin(
-                targets=tuple(file["targets"].asstr()[:].tolist()),
-                **{name: attributes[name] for name in ("effect", "model", "strands", "source")},
+    advice = "Make it again with `save_background`."
+    with open_hdf5(path, "background", advice) as file:
+        if file.attrs.get("format") != FORMAT:
+            raise InputError(
+                f"{path}: neither a VCF file nor a background of score_variants.py "
+                "`save_background`. Check `background`."
             )
-            counts = {kind: file[f"counts_{kind}"][:] for kind in KINDS if f"counts_{kind}" in file}
-            n = {kind: int(attributes[f"n_{kind}"]) for kind in KINDS}
-    except InputError:
-        raise
-    except HDF5_DAMAGE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f"{path}: not a readable background ({reason}). Make it again with `save_background`."
-        ) from error
+        version = attribute(file, "format_version", "number")
+        if version != FORMAT_VERSION:
+            raise InputError(
+                f"{path}: background format version {version}, this package reads version "
+                f"{FORMAT_VERSION}. Make it again."
+            )
+        targets = read_texts(file, "targets")
+        words = ("effect", "model", "strands", "source")
+        origin = Origin(targets=targets, **{name: attribute(file, name, "text") for name in words})
+        n = {kind: attribute(file, f"n_{kind}", "number") for kind in KINDS}
+        counts: dict[str, Counts] = {}
+        for kind in KINDS:
+            if n[kind] or f"counts_{kind}" in file:
+                shape = (len(targets), N_BINS)
+                counts[kind] = read_array(file, f"counts_{kind}", kinds="u", shape=shape)
+                _check_counts(counts[kind], n[kind], kind)
     return Background(origin, n, counts)
+
+
+def _check_counts(counts: Counts, n: int, kind: str) -> None:
+    """Every target has a count for every variant."""
+    totals = counts.sum(axis=1, dtype=np.int64)
+    if (totals != n).any():
+        target = int((totals != n).argmax())
+        raise ValueError(
+            f"target {target} has {int(totals[target]):,} effects of kind {kind}, not {n:,}"
+        )

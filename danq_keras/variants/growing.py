@@ -45,6 +45,7 @@ from danq_keras.variants.files import (
     reserve_h5,
     skipped_path,
 )
+from danq_keras.variants.reader import CHECKSUMS, checksum_of_texts
 
 _EFFECTS, _ALLELES, _SKIPPED, _STATE = "effects", "alleles.tsv", "skipped.tsv", "state.json"
 _WRITTEN = {_EFFECTS, _ALLELES, _SKIPPED, _STATE}
@@ -139,13 +140,18 @@ class _GrowingH5:
         self._file.close()  # so that a stop before this changes no byte
         self._file = h5py.File(self.path, "r+")
         reserve_h5(self._file, self._header)
+        checksums = {name: n for name, n in self._checksums.items() if name in self._file}
+        checksums |= dict.fromkeys(TEXTS, 0)
         with alleles.open("rb") as lines:
             next(lines)
             for begin in range(0, self._header.n_alleles, ROWS_AT_ONCE):
                 end = min(begin + ROWS_AT_ONCE, self._header.n_alleles)
                 rows = [next(lines).decode().rstrip("\n").split("\t") for _ in range(begin, end)]
                 for name, column in _H5_TEXTS.items():
-                    self._file[name][begin:end] = [row[column] for row in rows]
+                    texts = [row[column] for row in rows]
+                    self._file[name][begin:end] = texts
+                    checksums[name] = checksum_of_texts(texts, checksums[name])
+        self._file.attrs[CHECKSUMS] = json.dumps(checksums)
         size = self._file.id.get_filesize()
         self._file.close()
         os.truncate(self.path, size)  # gives back what was reserved

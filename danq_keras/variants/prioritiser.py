@@ -6,9 +6,9 @@ strands, and how well the folds did. Nothing in it is executed when it is read. 
 tables `<file>.folds.tsv` and `<file>.heldout.tsv`.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -17,7 +17,7 @@ from danq_keras import __version__
 from danq_keras.system.arrays import Doubles
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import atomic_output
-from danq_keras.system.hdf5 import HDF5_DAMAGE
+from danq_keras.system.hdf5 import attribute, open_hdf5, read_array, read_texts
 from danq_keras.variants.boosted_trees import Forest
 from danq_keras.variants.folds import FoldModel, mean_probabilities
 from danq_keras.variants.reader import Effects
@@ -113,6 +113,7 @@ def write_prioritiser(path: Path, prioritiser: Prioritiser, *, overwrite: bool =
                 group = file.create_group(f"fold_{number}")
                 group["mean"], group["scale"] = fold.mean, fold.scale
                 group["trees"] = np.frombuffer(fold.forest.to_json(), np.uint8)
+                group.attrs["checksum"] = _checksum(group)
 
 
 def read_prioritiser(path: Path) -> Prioritiser:
@@ -123,40 +124,54 @@ def read_prioritiser(path: Path) -> Prioritiser:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file. Make it with prioritise_variants.py fit.")
-    try:
-        with h5py.File(path, "r") as file:
-            attributes: dict[str, Any] = dict(file.attrs)
-            if attributes.get("format") != FORMAT:
-                raise InputError(
-                    f"{path}: not a prioritiser. Make one with prioritise_variants.py fit."
-                )
-            if attributes["format_version"] != FORMAT_VERSION:
-                raise InputError(
-                    f"{path}: prioritiser format version {attributes['format_version']}, this "
-                    f"package reads version {FORMAT_VERSION}. Make it again with "
-                    "prioritise_variants.py fit."
-                )
-            return Prioritiser(
-                targets=tuple(file["targets"].asstr()[:].tolist()),
-                model=attributes["model"],
-                strands=attributes["strands"],
-                extra=tuple(file["extra"].asstr()[:].tolist()),
-                folds=tuple(
-                    _fold(file[f"fold_{number}"]) for number in range(attributes["n_folds"])
-                ),
-                auroc=file["auroc"][:],
+    with open_hdf5(path, "prioritiser", "Make it again.") as file:
+        if file.attrs.get("format") != FORMAT:
+            raise InputError(
+                f"{path}: not a prioritiser. Make one with prioritise_variants.py fit."
             )
+        version = attribute(file, "format_version", "number")
+        if version != FORMAT_VERSION:
+            raise InputError(
+                f"{path}: prioritiser format version {version}, this package reads version "
+                f"{FORMAT_VERSION}. Make it again with prioritise_variants.py fit."
+            )
+        targets, extra = read_texts(file, "targets"), read_texts(file, "extra")
+        auroc = read_array(file, "auroc", kinds="f", shape=(attribute(file, "n_folds", "number"),))
+        if not len(auroc):
+            raise ValueError("it has no folds")
+        n_features = 2 * len(targets) + len(extra)
+        return Prioritiser(
+            targets=targets,
+            model=attribute(file, "model", "text"),
+            strands=attribute(file, "strands", "text"),
+            extra=extra,
+            folds=tuple(_fold(file, f"fold_{number}", n_features) for number in range(len(auroc))),
+            auroc=auroc,
+        )
+
+
+def _fold(file: h5py.File, name: str, n_features: int) -> FoldModel:
+    """The model of a fold.
+
+    Raises:
+        ValueError: it is not one, or not of that many features.
+    """
+    mean, scale = (
+        read_array(file, f"{name}/{part}", kinds="f", shape=(n_features,))
+        for part in ("mean", "scale")
+    )
+    if not (np.isfinite(mean).all() and np.isfinite(scale).all() and (scale > 0).all()):
+        raise ValueError(f"{name!r} scales features by what is no number above 0")
+    trees = read_array(file, f"{name}/trees", kinds="u", shape=(None,))
+    group = file[name]
+    if "checksum" in group.attrs and group.attrs["checksum"] != _checksum(group):
+        raise ValueError(f"{name!r} is not what was written: its checksum differs")
+    try:
+        return FoldModel(mean, scale, Forest.from_json(trees.tobytes(), n_features))
     except InputError as error:
-        if str(path) in str(error):
-            raise
-        raise InputError(f"{path}: {error}. Make it again.") from error
-    except HDF5_DAMAGE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f"{path}: not a readable prioritiser ({reason}). Make it again."
-        ) from error
+        raise ValueError(f"{name!r}: {error}") from error
 
 
-def _fold(group: h5py.Group) -> FoldModel:
-    forest = Forest.from_json(group["trees"][:].tobytes())
-    return FoldModel(group["mean"][:], group["scale"][:], forest)
+def _checksum(group: h5py.Group) -> str:
+    parts = (group[name][:].tobytes() for name in ("mean", "scale", "trees"))
+    return hashlib.sha256(b"".join(parts)).hexdigest()

@@ -59,8 +59,7 @@ def run(options: Options) -> int:
         _write_inputs(fasta, vcf, options, preset.model.window)
         with Genome(fasta) as genome:
             cutter = WindowCutter(genome, preset.model.window)
-            with VcfFile(vcf) as records:
-                blocks = list(cutter.blocks(records.records(), options.batch_size))
+            blocks = list(cutter.blocks(VcfFile(vcf).records(), options.batch_size))
             alone = _network_alone(scorer, blocks)
             scorer.seconds = 0.0
             seconds = _through(scorer, cutter, vcf, Path(folder) / "effects.h5", options)
@@ -109,7 +108,8 @@ def _through(
     options: Options,
 ) -> float:
     """Seconds from the VCF file to the file of effects."""
-    from danq_keras.variants.files import EffectsHeader, effects_writer
+    from danq_keras.variants.files import EffectsHeader
+    from danq_keras.variants.growing import growing_effects
     from danq_keras.variants.vcf import VcfFile
 
     header = EffectsHeader(
@@ -121,7 +121,7 @@ def _through(
         attributes={"source": str(vcf)},
     )
     begin = time.perf_counter()
-    with VcfFile(vcf) as records, effects_writer(out, ".h5", header) as effects:
-        for scored in scorer(cutter.blocks(records.records(), options.batch_size)):
+    with growing_effects(out, header, request={}) as effects:
+        for scored in scorer(cutter.blocks(VcfFile(vcf).records(), options.batch_size)):
             effects.write(scored)
     return time.perf_counter() - begin

@@ -34,7 +34,8 @@ One of
 The score of a target is its logit, of both strands the mean of the window's and its reverse
 complement's. ism: every change of a single base, minus the window as it is; the contribution of a
 base is its score above the mean of the four bases there. gradient: gradient × input.
-A window is centred on the locus or interval; what has no window inside its chromosome is listed in
+A window is centred on the locus, on the summit of a narrowPeak's interval or on the middle of any
+other; what has no window inside its chromosome is listed in
 OUT.skipped.tsv. Stopped (Ctrl-C, a killed process), the same command with --resume goes on.
 
 examples:

@@ -33,7 +33,8 @@ _STRANDS = {
 _EPILOG = """\
 INPUT is one of
   a FASTA file, plain or gzip: each record of the model's window length, or --tile STEP along all
-  a BED file with --genome: windows centred on the intervals, (start + end) // 2 in the middle
+  a BED or peak file with --genome: windows centred on a narrowPeak's summits, or on the intervals,
+    (start + end) // 2 in the middle
   an .h5 or .mat file with 'testxdata' (N, 4, L), as the DeepSEA pipeline makes it
   a split file of a dataset (train.h5, valid.h5, test.h5)
   a dataset folder, with --split

@@ -9,6 +9,7 @@ from danq_keras import __version__
 from danq_keras.commands.options import add_model, add_target_names
 from danq_keras.genome.bed import CHROM_NAMES
 from danq_keras.models.shipped import model_file
+from danq_keras.prediction.growing import partial_path
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import InputError, require_library
 from danq_keras.system.files import refuse_existing
@@ -26,11 +27,14 @@ POS, the first base of REF, stands at index L/2 - 1 of the window (499 of 1000);
 of REF, and the window is cut or filled from the genome on its right. Probabilities are means of
 both strands; difference = P(ALT) - P(REF), log-odds difference = logit P(ALT) - logit P(REF).
 
-FILE is one of
+VCF is a VCF or BCF file, or a list of chrom, pos, name, ref, alt without header, as DeepSEA takes
+it; - is standard input. FILE is one of
   .h5          ref_pred, alt_pred, diff, logodds (a row per alternative allele), evalue
   .tsv[.gz]    max_abs_diff, max_target, and the differences of each target
-  .vcf[.gz]    the VCF with INFO fields: the largest difference, and those of --targets
-Alleles that cannot be scored are listed with their reason in FILE.skipped.tsv.
+  .vcf[.gz]    the lines of the VCF as they are, with INFO fields added: the largest difference, and
+               those of --targets (DANQ_DIFF_<target>, DANQ_LOGODDS_<target>)
+Alleles that cannot be scored are listed with their reason in FILE.skipped.tsv. Stopped (Ctrl-C, a
+killed process, a full disk), the same command with --resume goes on.
 
 An E-value is the share (k + 1)/(n + 1) of background variants with a larger effect on a target;
 SNVs are compared with SNVs. An effect is absdiff, logodds (both absolute) or their product.
@@ -52,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_model(parser)
-    parser.add_argument("vcf", type=Path, metavar="VCF", help="variants, plain, bgzip or gzip")
+    parser.add_argument("vcf", type=Path, metavar="VCF", help="variants, see below")
     parser.add_argument("--genome", type=Path, required=True, metavar="FA", help="FASTA file")
     output = parser.add_mutually_exclusive_group(required=True)
     output.add_argument("--out", type=Path, metavar="FILE", help="effects to write, see below")
@@ -108,6 +112,7 @@ def parser() -> argparse.ArgumentParser:
         help="windows at once (default: %(default)s)",
     )
     add_target_names(parser)
+    parser.add_argument("--resume", action="store_true", help="go on with a FILE that was stopped")
     parser.add_argument("--overwrite", action="store_true", help="replace what is written")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
@@ -128,13 +133,15 @@ def _check_outputs(args: argparse.Namespace) -> None:
             )
         if args.background is not None:
             raise InputError("--background: is for --out. Leave it out with --save-background.")
+        if args.resume:
+            raise InputError("--resume: is for --out. Leave it out with --save-background.")
     inputs = {path.resolve() for path in (args.vcf, args.genome, args.background) if path}
     for path in outputs:
         if path.is_dir():
             raise InputError(f"{path}: this is a folder, a file is written. Choose another name.")
         if path.resolve() in inputs:
             raise InputError(f"{path}: is an input itself. Choose another name to write.")
-        refuse_existing(path, overwrite=args.overwrite)
+        refuse_existing(path, overwrite=args.overwrite or args.resume)
 
 
 @command(parser)
@@ -152,11 +159,15 @@ def main(argv: list[str] | None = None) -> int:
             f"--batch-size: at least 2, the windows of an SNV. Received: {args.batch_size}."
         )
     _check_outputs(args)
+    if args.resume and args.out.exists() and not partial_path(args.out).exists():
+        print(f"{args.out}: is complete already.")
+        return 0
     model_file(args.model)
     from danq_keras.genome.fasta import Genome
     from danq_keras.variants.vcf import VcfFile
 
-    with VcfFile(args.vcf) as vcf, Genome(args.genome) as genome:  # before TensorFlow starts
+    vcf = VcfFile(args.vcf)
+    with Genome(args.genome) as genome:  # before TensorFlow starts
         start_tensorflow()
         _score(args, vcf, genome)
     return 0
@@ -164,10 +175,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _score(args: argparse.Namespace, vcf: "VcfFile", genome: "Genome") -> None:
     """Score the variants, say what was done."""
-    from h5py import is_hdf5
-
     from danq_keras.models.trained import load_model
-    from danq_keras.variants.background import write_background
+    from danq_keras.variants.background import is_background, write_background
     from danq_keras.variants.score import (
         DEFAULT_EFFECT,
         ScoreOptions,
@@ -190,6 +199,7 @@ def _score(args: argparse.Namespace, vcf: "VcfFile", genome: "Genome") -> None:
         chosen=None if chosen is None else tuple(chosen),
         with_probs=args.with_probs,
         overwrite=args.overwrite,
+        resume=args.resume,
     )
     if args.save_background is not None:
         effect = args.effect or DEFAULT_EFFECT
@@ -199,7 +209,7 @@ def _score(args: argparse.Namespace, vcf: "VcfFile", genome: "Genome") -> None:
         return
     background, survey = None, None
     if args.background is not None:
-        if args.background.is_file() and not is_hdf5(args.background):  # long work: check first
+        if not is_background(args.background):  # long work: check first
             survey = survey_variants(vcf, cutter, on_mismatch=args.on_mismatch)
         background, _ = background_for(
             args.background, model, cutter, effect=args.effect, options=options
@@ -230,6 +240,8 @@ def _report(args: argparse.Namespace, n_targets: int, done: "ScoreSummary", chos
             f"{args.vcf}: not in order of position, first at {survey.first_unsorted}; scored in "
             "the file's order"
         )
+    if survey.n_repeated:
+        print(f"{survey.n_repeated:,} alleles repeat one at the same place; each was scored")
     if survey.n_cut:
         print(f"{survey.n_cut:,} alleles reach past the right end of the window and were cut there")
     if done.n_without_evalue:

@@ -18,7 +18,7 @@ import pandas as pd
 
 from danq_keras.data.build_summary import BuildSummary
 from danq_keras.data.targets import TARGET_COLUMNS, Targets
-from danq_keras.genome.bed import Bed, bed_from_frame, locate, read_bed, read_located
+from danq_keras.genome.bed import Bed, bed_from_frame, centres, locate, read_bed, read_located
 from danq_keras.genome.dna import Bytes
 from danq_keras.genome.fasta import Positions
 from danq_keras.genome.intervals import SpanLists, Spans, covered_bases, merge_each, overlapped
@@ -181,7 +181,7 @@ def load_peaks(
             if min_signal is not None and bed.signal is not None:
                 left_out[WEAK] += int((keep & (bed.signal < min_signal)).sum())
                 keep &= bed.signal >= min_signal
-            starts, ends = _resize(bed, lengths, resize) if resize else (bed.starts, bed.ends)
+            starts, ends = _spans(bed, lengths, resize)
             for code, chrom in enumerate(bed.names):
                 here = keep & (bed.chrom == code)
                 if chrom not in peaks:
@@ -239,15 +239,12 @@ def _add(spans: list[Spans], target: int, more: Spans) -> None:
     spans[target] = np.concatenate([starts, more_starts]), np.concatenate([ends, more_ends])
 
 
-def _resize(bed: Bed, lengths: dict[str, int], size: int) -> Spans:
-    """Each peak as `size` bases around its summit or, without one, its centre."""
+def _spans(bed: Bed, lengths: dict[str, int], size: int | None) -> Spans:
+    """Each peak, or `size` bases around its summit or centre, inside its chromosome."""
     limit = np.array([lengths.get(name, 0) for name in bed.names], np.int64)[bed.chrom]
-    centre = (bed.starts + bed.ends) // 2
-    if bed.summits is not None:
-        has_summit = bed.summits >= 0
-        inside = np.minimum(bed.starts + bed.summits, bed.ends - 1)
-        centre = np.where(has_summit, inside, centre)
-    start = centre - size // 2
+    if size is None:
+        return bed.starts, np.minimum(bed.ends, limit)
+    start = np.minimum(centres(bed), limit - 1) - size // 2
     return np.maximum(start, 0), np.minimum(start + size, limit)
 
 

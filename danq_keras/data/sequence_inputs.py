@@ -15,15 +15,19 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from danq_keras.data.inputs import Columns, Tiling, Windows, text_bytes
-from danq_keras.genome.bed import Bed, read_located
+from danq_keras.genome.bed import Bed, bed_from_frame, centres, locate, read_bed
 from danq_keras.genome.dna import Bytes, pack_codes
 from danq_keras.genome.fasta import Genome, Positions
+from danq_keras.genome.fasta_index import begins_as_fasta
 from danq_keras.system.errors import InputError, shorten
 from danq_keras.system.files import atomic_output, open_bytes
+from danq_keras.system.terminal import log
 
 _BLOCK_ROWS = 2048
+_HEAD_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ def is_fasta(path: Path) -> bool:
         InputError: no such file, or damaged gzip.
     """
     with open_bytes(path) as handle:
-        return handle.read(4096).lstrip().startswith(b">")
+        return begins_as_fasta(handle.read(_HEAD_BYTES))
 
 
 def record_windows(genome: Genome, window: int) -> tuple[Windows, list[Skipped]]:
@@ -153,17 +157,32 @@ class Intervals:
     known: npt.NDArray[np.bool_]
 
     @classmethod
-    def read(cls, path: Path, genome: Genome, *, chrom_names: str | None = None) -> "Intervals":
-        """Read a BED file.
+    def read(
+        cls, source: Path | pd.DataFrame, genome: Genome, *, chrom_names: str | None = None
+    ) -> "Intervals":
+        """Read a BED or peak file, or take a data frame (see `bed.bed_from_frame`).
 
         Raises:
-            InputError: it is not BED, or does not fit the genome.
+            InputError: it is not one, or does not fit the genome.
         """
-        bed, known = read_located(path, genome.lengths, chrom_names=chrom_names, with_names=True)
+        if isinstance(source, Path):
+            bed = read_bed(source, with_names=True)
+        else:
+            bed = bed_from_frame(source, "`bed`")
+        bed, known = locate(bed, genome.lengths, chrom_names=chrom_names)
+        if bed.summits is not None:
+            log.info(
+                "%s: windows are centred on summits, which %s of %s peaks have.",
+                bed.path,
+                f"{int((bed.summits >= 0).sum()):,}",
+                f"{len(bed):,}",
+            )
         return cls(bed, genome, known)
 
     def centred(self, window: int) -> tuple[Positions, list[Skipped], Positions]:
-        """Windows of `window` bases centred on the features, (start + end) // 2 at L/2.
+        """Windows of `window` bases centred on the features.
+
+        At L/2 is the summit of a narrowPeak, as where datasets are built, else (start + end) // 2.
 
         Returns:
             Feature numbers (n,) that have a window, what has none, and the windows' starts (n,).
@@ -172,7 +191,7 @@ class Intervals:
             InputError: no feature has one.
         """
         bed, lengths = self.bed, self.genome.lengths
-        starts = (bed.starts + bed.ends) // 2 - window // 2
+        starts = centres(bed) - window // 2
         limit = np.array([lengths.get(name, 0) for name in bed.names], np.int64)[bed.chrom]
         reasons = {
             "its chromosome is not in the FASTA": ~self.known,

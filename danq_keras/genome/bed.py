@@ -5,24 +5,32 @@ is the matter of `intervals`; nothing here knows targets, labels or splits.
 """
 
 import dataclasses
-import math
+import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from danq_keras.genome.bed_columns import (
+    BYTE_ORDER_MARK,
+    feature_lines,
+    is_feature,
+    is_number,
+    peak_columns,
+    split_line,
+)
 from danq_keras.genome.fasta import Positions
 from danq_keras.system.errors import InputError, one_line, shorten
 from danq_keras.system.files import open_bytes
+from danq_keras.system.names import refuse_control
+from danq_keras.system.terminal import log
 
-_HEADER_WORDS = ("#", "track", "browser")
-_NARROW_PEAK_COLUMNS = 10  # Source: UCSC, ENCODE narrowPeak is BED6+4
-_BROAD_PEAK_COLUMNS = 9  # Source: UCSC, ENCODE broadPeak is BED6+3
-_SCORE, _SIGNAL, _SUMMIT = 4, 6, 9
+_FEW = 0.1  # share of summits that may be wrong
+_FEW_PAST_END = 0.01  # share of features that may end past a chromosome
 _NAMES = {"name": 3, "strand": 5}
 _NO_TEXT = "."
 CHROM_NAMES = ("strip", "add")
@@ -63,13 +71,13 @@ class Bed:
 
 
 def read_bed(path: Path, *, with_signal: bool = False, with_names: bool = False) -> Bed:
-    """Read a BED, narrowPeak or broadPeak file, plain or gzip.
+    """Read a BED, narrowPeak, broadPeak or gappedPeak file, plain or gzip, or from a pipe.
 
-    Leading `#`, `track` and `browser` lines are passed over. A narrowPeak is recognised by its ten
-    columns, the last four numbers, a broadPeak by its name and nine columns.
+    Comments (`#`), `track` and `browser` lines and blank lines are passed over wherever they stand.
+    Which of the formats a file has, its name and its columns say (see `peak_columns`).
 
     Args:
-        path: BED, narrowPeak or broadPeak, plain or gzip.
+        path: the file.
         with_signal: also read the signal, which must then be there; other BED files have their
             score column read as such.
         with_names: also read names (column 4) and strands (column 6), where they are; a column 6
@@ -79,34 +87,31 @@ def read_bed(path: Path, *, with_signal: bool = False, with_names: bool = False)
         InputError: no features, too few columns, words for numbers, or an end not above its start;
             the message names the line.
     """
+    with open_bytes(path) as handle:
+        text = feature_lines(path, handle.read())
+    first = text[: text.find(b"\n") + 1] or text
+    fields = split_line(first)
+    used = peak_columns(path, fields, with_signal=with_signal)
+    if with_names:
+        used |= {name: i for name, i in _NAMES.items() if i < len(fields)}
     try:
-        with open_bytes(path) as handle:
-            n_header, first = _pass_header(handle)
-            handle.seek(0)
-            fields = _split(first)
-            used = _columns(path, fields, with_signal=with_signal)
-            if with_names:
-                used |= {name: i for name, i in _NAMES.items() if i < len(fields)}
-            table = pd.read_csv(
-                handle,
-                sep="\t" if b"\t" in first else r"\s+",
-                header=None,
-                skiprows=n_header,
-                usecols=list(used.values()),
-                dtype={column: _DTYPES[name] for name, column in used.items()},
-                na_filter=False,
-                quoting=3,
-            )
+        table = pd.read_csv(
+            io.BytesIO(text),
+            sep="\t" if b"\t" in first else r"\s+",
+            header=None,
+            usecols=list(used.values()),
+            dtype={column: _DTYPES[name] for name, column in used.items()},
+            na_filter=False,
+            quoting=3,
+        )
     except (ValueError, OverflowError, IndexError) as error:
-        if isinstance(error, InputError):
-            raise
-        _explain(path, with_signal=with_signal, error=error)
+        _explain(path, used, error=error)
     columns = {name: table[column] for name, column in used.items()}
-    names, chrom = columns["chrom"].cat.categories, columns["chrom"].cat.codes
+    names, chrom = _chromosomes(columns["chrom"])
     bed = Bed(
         path=path,
-        names=tuple(str(name) for name in names),
-        chrom=chrom.to_numpy(np.int64),
+        names=names,
+        chrom=chrom,
         starts=columns["start"].to_numpy(np.int64),
         ends=columns["end"].to_numpy(np.int64),
         signal=columns["signal"].to_numpy(np.float64) if "signal" in columns else None,
@@ -115,8 +120,51 @@ def read_bed(path: Path, *, with_signal: bool = False, with_names: bool = False)
         strands=_strands(_texts(columns["strand"])) if "strand" in columns else None,
     )
     if _unusable(bed).any() or "" in bed.names:
-        _explain(path, with_signal=with_signal)
-    return bed
+        _explain(path, used)
+    refuse_control(bed.names, path, "chromosome")
+    if "name" in columns:
+        refuse_control(map(str, columns["name"].cat.categories), path, "feature")
+    return with_summits_inside(bed)
+
+
+def _chromosomes(column: "pd.Series[Any]") -> tuple[tuple[str, ...], Positions]:
+    """The names without blanks around them, and which of them (n,) each feature has."""
+    found = [str(name).strip() for name in column.cat.categories]
+    names = tuple(dict.fromkeys(found))
+    numbers = {name: number for number, name in enumerate(names)}
+    codes = np.array([numbers[name] for name in found], np.int64)
+    return names, codes[column.cat.codes.to_numpy()]
+
+
+def with_summits_inside(bed: Bed) -> Bed:
+    """The features; summits outside of theirs are moved to the nearer end, counted and warned of.
+
+    Raises:
+        InputError: more than a tenth are outside, as where they count from the chromosome's start.
+    """
+    if bed.summits is None:
+        return bed
+    length = bed.ends - bed.starts
+    outside = np.flatnonzero(bed.summits >= length)
+    if not len(outside):
+        return bed
+    first = int(outside[0])
+    fact = (
+        f"{bed.path}: {len(outside):,} of {len(bed):,} summits lie outside of their peak (they "
+        f"count from its start), the first in {bed.describe(first)}: {bed.summits[first]:,}"
+    )
+    if len(outside) > _FEW * len(bed):
+        raise InputError(f"{fact}. Correct column 10, or leave it out.")
+    log.warning("%s. Those are taken to be at the end of the peak.", fact)
+    return dataclasses.replace(bed, summits=np.minimum(bed.summits, length - 1))
+
+
+def centres(bed: Bed) -> Positions:
+    """The middle (n,) of each feature: its summit, where it has one, else (start + end) // 2."""
+    middle = (bed.starts + bed.ends) // 2
+    if bed.summits is None:
+        return middle
+    return np.where(bed.summits >= 0, bed.starts + bed.summits, middle)
 
 
 def bed_from_frame(frame: pd.DataFrame, name: str, *, with_signal: bool = False) -> Bed:
@@ -124,7 +172,8 @@ def bed_from_frame(frame: pd.DataFrame, name: str, *, with_signal: bool = False)
 
     Args:
         frame: (n, …) columns `chrom`, `start` and `end` (0-based, half-open), and where there
-            `signal`, `summit` (bases after the start, -1 for none) and `strand`; a row a feature.
+            `signal`, `summit` (bases after the start, -1 for none), `name` and `strand`; a row a
+            feature.
         name: what errors call it.
         with_signal: whether there must be a signal.
 
@@ -155,15 +204,23 @@ def bed_from_frame(frame: pd.DataFrame, name: str, *, with_signal: bool = False)
         ends=numbers["end"],
         signal=signal,
         summits=numbers.get("summit"),
+        feature_names=_named(frame["name"]) if "name" in frame else None,
         strands=_strands(frame["strand"].to_numpy(object)) if "strand" in frame else None,
     )
+    refuse_control(bed.names, name, "chromosome")
+    if bed.feature_names is not None:
+        refuse_control(set(bed.feature_names), name, "feature")
     bad = np.flatnonzero(_unusable(bed))
     if len(bad):
         raise InputError(
             f"{name}, row {bad[0]}: the start must not be negative, the end must be above it, and "
             f"the signal finite. Received: {bed.describe(int(bad[0]))}. Correct the row."
         )
-    return bed
+    return with_summits_inside(bed)
+
+
+def _named(column: "pd.Series[Any]") -> npt.NDArray[np.object_]:
+    return np.where(column.isna(), _NO_TEXT, column.astype(str)).astype(object)
 
 
 def _unusable(bed: Bed) -> npt.NDArray[np.bool_]:
@@ -194,88 +251,33 @@ def _strands(texts: npt.NDArray[np.object_]) -> npt.NDArray[np.object_] | None:
     return texts if set(texts) <= {"+", "-", _NO_TEXT} else None
 
 
-def _pass_header(handle: IO[bytes]) -> tuple[int, bytes]:
-    """Number of lines before the first feature, and that feature's line (b"" for none)."""
-    n_header = 0
-    for line in handle:
-        if line.strip() and not line.decode("utf-8", "replace").startswith(_HEADER_WORDS):
-            return n_header, line
-        n_header += 1
-    return n_header, b""
-
-
-def _split(line: bytes) -> list[str]:
-    text = line.decode("utf-8", "replace").rstrip("\r\n")
-    return text.split("\t") if "\t" in text else text.split()
-
-
-def _columns(path: Path, fields: list[str], *, with_signal: bool) -> dict[str, int]:
-    """Which columns to read of a file whose first feature has these fields.
-
-    Raises:
-        InputError: the file has no features, too few columns, or no signal where one is needed.
-    """
-    if not fields:
-        raise InputError(f"{path}: no features. A BED file needs at least one line.")
-    if len(fields) < 3:
-        raise InputError(
-            f"{path}: a BED file has at least 3 columns (chromosome, start, end). "
-            f"Received: {len(fields)}. Separate the columns with tabs."
-        )
-    used = {"chrom": 0, "start": 1, "end": 2}
-    named = path.name.lower()
-    narrow = "narrowpeak" in named or all(_is_number(field) for field in fields[_SIGNAL:])
-    narrow &= len(fields) == _NARROW_PEAK_COLUMNS
-    broad = "broadpeak" in named and len(fields) == _BROAD_PEAK_COLUMNS
-    if narrow:
-        used["summit"] = _SUMMIT
-    if with_signal:
-        used["signal"] = _SIGNAL if narrow or broad else _SCORE
-        if used["signal"] >= len(fields):
-            raise InputError(
-                f"{path}: no signal (narrowPeak, broadPeak) and no score (BED column 5) for "
-                f"`min_signal`. Received: {len(fields)} columns. Leave the option out."
-            )
-    return used
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
-
-
-def _explain(path: Path, *, with_signal: bool, error: Exception | None = None) -> NoReturn:
+def _explain(path: Path, used: dict[str, int], *, error: Exception | None = None) -> NoReturn:
     """Find the first line that is at fault; slow, and only for files already found wrong."""
-    used: dict[str, int] = {}
     with open_bytes(path) as handle:
-        for number, line in enumerate(handle, 1):
-            fields = _split(line)
-            if not used:
-                if not line.strip() or fields[0].startswith(_HEADER_WORDS):
-                    continue
-                used = _columns(path, fields, with_signal=with_signal)
-            # pandas passes over blank lines too.
-            reason = line.strip() and _fault(fields, used)
-            if reason:
-                raise InputError(
-                    f"{path}, line {number}: {reason}. Received: {' '.join(fields)[:60]!r}. "
-                    "Correct the file."
-                )
+        lines = handle.read().removeprefix(BYTE_ORDER_MARK).splitlines()
+    for number, line in enumerate(lines, 1):
+        fields = split_line(line)
+        if not is_feature(line):
+            continue
+        if reason := _fault(fields, used):
+            raise InputError(
+                f"{path}, line {number}: {reason}. Received: {' '.join(fields)[:60]!r}. "
+                "Correct the file."
+            )
     raise InputError(f"{path}: not a BED file ({one_line(error)}). Correct the file.") from error
 
 
 def _fault(fields: list[str], used: dict[str, int]) -> str:
     """What is wrong with a feature line, "" for nothing."""
-    if len(fields) <= max(used.values()):
-        return f"{len(fields)} columns, at least {max(used.values()) + 1} are needed"
-    if not fields[0]:
+    needed = max(column for name, column in used.items() if name not in _NAMES)
+    if len(fields) <= needed:
+        return f"{len(fields)} columns, at least {needed + 1} are needed"
+    if not fields[0].strip():
         return "no chromosome"
     for name, column in used.items():
-        if _DTYPES[name] is np.float64 and not _is_number(fields[column]):
+        if _DTYPES[name] is np.float64 and not is_number(fields[column]):
             return f"the {name} must be a finite number"
-        if _DTYPES[name] is np.int64 and not re.fullmatch(r"-?\d{1,18}", fields[column]):
+        if _DTYPES[name] is np.int64 and not re.fullmatch(r"-?\d{1,18}", fields[column].strip()):
             return f"the {name} must be a whole number"
     if int(fields[1]) < 0:
         return "the start must not be negative (BED counts from 0)"
@@ -301,7 +303,8 @@ def rename_chrom(name: str, how: str, lengths: dict[str, int]) -> str:
 def _rename(bed: Bed, how: str, lengths: dict[str, int]) -> Bed:
     renamed = [rename_chrom(name, how, lengths) for name in bed.names]
     names = tuple(dict.fromkeys(renamed))  # two names may have become one
-    codes = np.array([names.index(name) for name in renamed], np.int64)
+    numbers = {name: number for number, name in enumerate(names)}
+    codes = np.array([numbers[name] for name in renamed], np.int64)
     return dataclasses.replace(bed, names=names, chrom=codes[bed.chrom])
 
 
@@ -316,8 +319,13 @@ def _advice(bed: Bed, lengths: dict[str, int]) -> str:
 def in_genome(bed: Bed, lengths: dict[str, int]) -> npt.NDArray[np.bool_]:
     """Which features (n,) lie on a sequence of the genome.
 
+    Peak callers lengthen reads, so that a last peak may end some bases past its chromosome. Such
+    are counted and warned of; what lies past the end has no bases and so no meaning.
+
     Raises:
-        InputError: none does, or one ends beyond its sequence.
+        InputError: none does; one lies past the end of its sequence by half or more; or many end
+            past it, as with another assembly: more than one in a hundred, and than two on each
+            sequence that has some.
     """
     limit = np.array([lengths.get(name, -1) for name in bed.names], np.int64)[bed.chrom]
     known = limit >= 0
@@ -327,14 +335,19 @@ def in_genome(bed: Bed, lengths: dict[str, int]) -> npt.NDArray[np.bool_]:
             f"{shorten(bed.names, 3)}; the FASTA has {shorten(list(lengths), 3)}. "
             f"{_advice(bed, lengths)}."
         )
-    beyond = np.flatnonzero(known & (bed.ends > limit))
-    if len(beyond):
-        worst = int(beyond[0])
-        raise InputError(
-            f"{bed.path}: {len(beyond)} features end beyond their chromosome, the first is "
-            f"{bed.describe(worst)} where the chromosome has {limit[worst]} bases. "
-            "Use the genome that the file was made with."
-        )
+    past = np.flatnonzero(known & (bed.ends > limit))
+    if not len(past):
+        return known
+    outside = past[(bed.starts[past] + bed.ends[past]) // 2 >= limit[past]]
+    worst = int((outside if len(outside) else past)[0])
+    fact = (
+        f"{bed.path}: {len(past):,} of {len(bed):,} features end beyond their chromosome, such as "
+        f"{bed.describe(worst)} where the chromosome has {limit[worst]:,} bases"
+    )
+    few = max(_FEW_PAST_END * int(known.sum()), 2 * len(np.unique(bed.chrom[past])))
+    if len(outside) or len(past) > few:
+        raise InputError(f"{fact}. Use the genome that the file was made with.")
+    log.warning("%s. What lies past the end does not count.", fact)
     return known
 
 

@@ -1,44 +1,75 @@
-"""Genomes: FASTA files, regions on the command line, packed windows of a sequence.
+"""Genomes: FASTA files, plain, packed or from a pipe, whatever their lines are.
 
 Positions are 0-based and half-open here; a `Region` on the command line is 1-based and inclusive.
-Codes are (L,) uint8 as in `dna`.
+Codes are (L,) uint8 as in `dna`. Only letters count as positions: blanks and line ends do not. What
+is read with a doubt is counted once a record and said at the end; what is no base is refused.
 """
 
 import contextlib
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self, TypeAlias
+from typing import IO, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import pyfaidx
 
-from danq_keras.genome.dna import Bytes, encode
-from danq_keras.genome.fasta_index import fits, write_index
-from danq_keras.system.errors import InputError, one_line
-from danq_keras.system.files import open_bytes
+from danq_keras.genome.bgzf import BgzfFile, is_bgzf
+from danq_keras.genome.dna import ALPHABET, UNKNOWN, Bytes
+from danq_keras.genome.fasta_index import (
+    BLANKS,
+    Layout,
+    Lines,
+    Pieces,
+    Reader,
+    begins_as_fasta,
+    find_records,
+    index_text,
+    is_utf16,
+    read_index,
+)
+from danq_keras.system.errors import InputError, shorten
+from danq_keras.system.files import atomic_output, open_bytes
+from danq_keras.system.inputs import input_file, room_for
+from danq_keras.system.names import refuse_control
 from danq_keras.system.terminal import log, progress
 
 Positions: TypeAlias = npt.NDArray[np.int64]
 
 _UNPACK_BYTES = 1 << 24
 _READ_BYTES = 1 << 22
-_SLOW_TO_INDEX = 1 << 26
+_HEAD_BYTES = 1 << 16
 _PROTEIN_LETTERS = frozenset(b"EFIJLOPQZ")  # not among the IUPAC codes of bases
-_CODE_OF_BYTE = encode(np.arange(256, dtype=np.uint8)).tobytes()
+# Codes above `UNKNOWN` are settled before anybody sees them: U is T, gaps and masks are unknown.
+_URACIL, _GAP, _FOREIGN = UNKNOWN + 1, UNKNOWN + 2, UNKNOWN + 3
+_GAP_LETTERS = b"-.*?Xx"
+_LETTERS = ((b"NRYSWKMBDHV", UNKNOWN), (b"U", _URACIL), (_GAP_LETTERS, _GAP))
+
+
+def _code_table() -> bytes:
+    """The code of each of 256 letters."""
+    table = bytearray([_FOREIGN]) * 256
+    for letters, code in (*_LETTERS, *((base.encode(), i) for i, base in enumerate(ALPHABET))):
+        for letter in letters + letters.lower():
+            table[letter] = code
+    return bytes(table)
+
+
+_CODE_OF_BYTE = _code_table()
 
 
 class Genome:
-    """A FASTA file, plain or compressed; use as a context manager.
+    """A FASTA file, plain or compressed, or a pipe; use as a context manager.
 
-    Only a `.fai` is ever written beside the source; where that folder cannot be written, and for a
-    compressed file, everything is temporary.
+    Only a `.fai` is ever written beside the source, and where that folder cannot be written the
+    index is in memory. A bgzip file with its `.fai` beside it is read in place; any other
+    compressed file is unpacked into the folder of temporary files.
 
     Attributes:
         path: the file.
-        lengths: sequence name → length in bases, in the order of the file.
+        lengths: sequence name → length in bases, in the order of the file; 0 for a mere header.
 
     Raises:
         InputError: missing, empty, damaged, or not FASTA.
@@ -47,101 +78,174 @@ class Genome:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._cleanup = contextlib.ExitStack()
+        self._doubts = _Doubts(path)
         try:
-            plain = self._plain_file()
-            self._fasta = self._cleanup.enter_context(self._open(plain))
-            self._file = self._cleanup.enter_context(plain.open("rb")).fileno()
+            self._layouts, self._read = self._open()
+            refuse_control(self._layouts, path, "sequence")
+            self.lengths = {name: layout.n_bases for name, layout in self._layouts.items()}
+            self._tell_odd_records()
         except BaseException:
             self._cleanup.close()
             raise
-        self.lengths: dict[str, int] = {
-            name: record.rlen for name, record in self._fasta.faidx.index.items()
-        }
 
-    def _plain_file(self) -> Path:
-        with open_bytes(self.path) as source:
-            packed = not hasattr(source, "raw")
-            first = source.read(4096)
-            if not first.lstrip().startswith(b">"):
-                received = first[:20].decode("ascii", "replace").splitlines()
-                raise InputError(
-                    f"{self.path}: not a FASTA file: it must begin with '>'. "
-                    f"Received: {received[0] if received else 'an empty file'!r}. Check `genome`."
-                )
-            lines = [line for line in first.splitlines() if not line.startswith(b">")]
-            if foreign := _PROTEIN_LETTERS & set(b"".join(lines).upper()):
-                raise InputError(
-                    f"{self.path}: not DNA: it has letters that only proteins have. Received: "
-                    f"{', '.join(map(chr, sorted(foreign)))}. Give the sequences of bases."
-                )
-            if not packed:
-                return self.path
-            folder = self._temporary_folder()
-            plain = folder / "genome.fa"
-            with plain.open("wb") as unpacked:
-                unpacked.write(first)
-                self._unpack(source, unpacked)
-            return plain
+    def _open(self) -> tuple[dict[str, Layout], Reader]:
+        """Where every record is, and what reads the file that has them."""
+        source = input_file(self.path)
+        with open_bytes(source) as content:
+            packed = not hasattr(content, "raw")
+            first = content.read(_HEAD_BYTES)
+            self._check_head(first)
+            if packed and is_bgzf(source):
+                blocks = self._cleanup.enter_context(BgzfFile(source))
+                if (found := self._beside(source, blocks.read, blocks.size)) is not None:
+                    return dict(found), blocks.read
+            if packed:
+                source = self._unpacked(first, content)
+        file = self._cleanup.enter_context(source.open("rb")).fileno()
 
-    def _unpack(self, source: IO[bytes], target: IO[bytes]) -> None:
-        with progress(
-            total=None, desc=f"unpack {self.path.name}", unit="B", unit_scale=True
-        ) as bar:
-            while block := source.read(_UNPACK_BYTES):
-                target.write(block)
-                bar.update(len(block))
+        def read(at: int, n_bytes: int) -> bytes:
+            return os.pread(file, n_bytes, at)
 
-    def _temporary_folder(self) -> Path:
-        return Path(self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="danq-genome-")))
+        found = self._beside(source, read, source.stat().st_size)
+        return dict(found) if found is not None else self._indexed(source), read
 
-    def _open(self, plain: Path) -> Any:
-        index = plain.with_name(plain.name + ".fai")
-        fresh = index.is_file() and index.stat().st_mtime >= plain.stat().st_mtime
-        if fresh and not fits(plain, index):
-            log.warning("%s: not the index of this FASTA file; a new one is made.", index)
-            fresh = False
-        if not fresh and not os.access(plain.parent, os.W_OK):
-            index = self._temporary_folder() / "genome.fa.fai"
-        if not fresh and not write_index(plain, index):
-            index.unlink(missing_ok=True)  # pyfaidx would take one that looks new enough
-            if plain.stat().st_size > _SLOW_TO_INDEX:
-                log.info("%s: its lines are irregular, making its index takes longer.", self.path)
-        try:
-            return pyfaidx.Fasta(str(plain), indexname=str(index), as_raw=True)
-        except (pyfaidx.FastaIndexingError, ValueError, AssertionError) as error:
+    def _check_head(self, first: bytes) -> None:
+        if is_utf16(first):
             raise InputError(
-                f"{self.path}: not a usable FASTA file ({one_line(error)}). Check `genome`."
-            ) from error
+                f"{self.path}: text in UTF-16, two bytes a letter. Save it as plain text (UTF-8)."
+            )
+        if not begins_as_fasta(first):
+            received = first[:20].decode("ascii", "replace").splitlines()
+            raise InputError(
+                f"{self.path}: not a FASTA file: it must begin with '>'. "
+                f"Received: {received[0] if received else 'an empty file'!r}. Check `genome`."
+            )
+        lines = [line for line in first.splitlines() if not line.startswith((b">", b";"))]
+        if foreign := _PROTEIN_LETTERS & set(b"".join(lines).upper()):
+            raise InputError(
+                f"{self.path}: not DNA: it has letters that only proteins have. Received: "
+                f"{', '.join(map(chr, sorted(foreign)))}. Give the sequences of bases."
+            )
+
+    def _beside(self, source: Path, read: Reader, size: int) -> dict[str, Lines] | None:
+        """The records as the `.fai` beside a file has them; None without one that is its own."""
+        index = _index_path(source)
+        if not index.is_file():
+            return None
+        if index.stat().st_mtime < source.stat().st_mtime:
+            log.info("%s: older than the FASTA file; a new one is made.", index)
+            return None
+        found = read_index(index, read, size)
+        if found is None:
+            log.warning("%s: not the index of this FASTA file; a new one is made.", index)
+        return found
+
+    def _unpacked(self, first: bytes, content: IO[bytes]) -> Path:
+        with room_for(f"the unpacked {self.path} (bgzip with its .fai is read where it is)"):
+            folder = tempfile.TemporaryDirectory(prefix="danq-genome-")
+            plain = Path(self._cleanup.enter_context(folder)) / "genome.fa"
+            with (
+                plain.open("wb") as unpacked,
+                progress(
+                    total=None, desc=f"unpack {self.path.name}", unit="B", unit_scale=True
+                ) as bar,
+            ):
+                unpacked.write(first)
+                while block := content.read(_UNPACK_BYTES):
+                    unpacked.write(block)
+                    bar.update(len(block))
+        return plain
+
+    def _indexed(self, plain: Path) -> dict[str, Layout]:
+        """The records of a plain file, whose new `.fai` is left beside it where that can be."""
+        layouts = find_records(plain, self.path)
+        text = index_text(layouts)
+        if text is not None and plain == self.path:
+            try:
+                with atomic_output(_index_path(plain), overwrite=True) as temporary:
+                    temporary.write_text(text, encoding="utf-8")
+            except OSError as error:  # a folder that is not ours, a full disk
+                log.debug("%s: its index stays in memory (%s)", self.path, error)
+        return layouts
+
+    def _tell_odd_records(self) -> None:
+        empty = [name for name, length in self.lengths.items() if not length]
+        if len(empty) == len(self.lengths):
+            raise InputError(
+                f"{self.path}: no record has a base. Received: {len(empty)} headers alone. Is the "
+                "file cut short?"
+            )
+        if empty:
+            log.warning("%s: %d records have no bases: %s.", self.path, len(empty), shorten(empty))
+        odd = [name for name, layout in self._layouts.items() if isinstance(layout, Pieces)]
+        if odd:
+            log.warning(
+                "%s: %d records have lines of unequal length, blanks or comments in them (%s): "
+                "their letters are counted, nothing else.",
+                self.path,
+                len(odd),
+                shorten(odd, 3),
+            )
 
     def codes(self, chrom: str) -> Bytes:
         """Base codes (length,) uint8 of a whole sequence, 0-3 = A,G,C,T, 4 = unknown."""
-        return self.fetch(chrom, 0, self.lengths[chrom])
+        length = self.lengths[chrom]
+        return self.fetch(chrom, 0, length) if length else np.empty(0, np.uint8)
 
     def fetch(self, chrom: str, start: int, end: int) -> Bytes:
         """Base codes (end - start,) uint8 of an interval inside a sequence.
 
         Raises:
             ValueError: the interval is not inside the sequence.
+            InputError: a letter of it is no base, or its index is not that of the file.
         """
         if not 0 <= start < end <= self.lengths[chrom]:
             raise ValueError(f"{chrom}:{start}-{end} is not inside 0-{self.lengths[chrom]}.")
-        record = self._fasta.faidx.index[chrom]
-        first, last = (
-            record.offset + base // record.lenc * record.lenb + base % record.lenc
-            for base in (start, end - 1)
-        )
+        layout = self._layouts[chrom]
+        ranges, skip = layout.ranges(start, end)
         codes, n_read = np.empty(end - start, np.uint8), 0
-        for at in range(first, last + 1, _READ_BYTES):
-            read = os.pread(self._file, min(_READ_BYTES, last + 1 - at), at)
-            block = np.frombuffer(read.translate(_CODE_OF_BYTE, b"\r\n"), np.uint8)
-            n_read += len(block)
-            codes[n_read - len(block) : n_read] = block[: max(0, len(codes) + len(block) - n_read)]
-        if n_read != len(codes):
+        for first, last in ranges:
+            for at in range(first, last, _READ_BYTES):
+                read = self._read(at, min(_READ_BYTES, last - at))
+                block = np.frombuffer(read.translate(_CODE_OF_BYTE, BLANKS), np.uint8)[skip:]
+                skip = 0
+                n_read += len(block)
+                codes[n_read - len(block) : n_read] = block[
+                    : max(0, len(codes) + len(block) - n_read)
+                ]
+        if n_read < len(codes) or (n_read > len(codes) and isinstance(layout, Lines)):
             raise InputError(
                 f"{self.path}: {chrom} has not the bases that its index says. Delete "
                 f"{self.path.name}.fai, or fetch the file again."
             )
+        if codes.max() > UNKNOWN:
+            self._settle(codes, chrom, start)
         return codes
+
+    def _settle(self, codes: Bytes, chrom: str, start: int) -> None:
+        """Give codes (L,) in place of letters that are read with a doubt; refuse what is no base.
+
+        Raises:
+            InputError: a letter is no base.
+        """
+        foreign = np.flatnonzero(codes == _FOREIGN)
+        if len(foreign):
+            base = start + int(foreign[0])
+            letter = self._letters(chrom, base, base + 1)
+            raise InputError(
+                f"{self.path}: {chrom} has {letter.decode('latin-1')!a} at base {base + 1:,}, "
+                "which is no IUPAC code of bases. Is it DNA, and is its .fai of this file? Correct "
+                "it."
+            )
+        self._doubts.count(chrom, lambda: self._letters(chrom, 0, self.lengths[chrom]))
+        codes[codes == _URACIL] = ALPHABET.index("T")
+        codes[codes == _GAP] = UNKNOWN
+
+    def _letters(self, chrom: str, start: int, end: int) -> bytes:
+        """The letters of an interval as the file has them, without blanks."""
+        ranges, skip = self._layouts[chrom].ranges(start, end)
+        read = b"".join(self._read(first, last - first) for first, last in ranges)
+        return read.translate(None, BLANKS)[skip : skip + end - start]
 
     def __enter__(self) -> Self:
         return self
@@ -152,4 +256,45 @@ class Genome:
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
+        self._doubts.tell()
         self._cleanup.close()
+
+
+def _index_path(fasta: Path) -> Path:
+    return fasta.with_name(fasta.name + ".fai")
+
+
+class _Doubts:
+    """Counts letters that are read with a doubt, of each record that is read, once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._records: set[str] = set()
+        self._uracils = self._thymines = self._gaps = 0
+
+    def count(self, record: str, letters: Callable[[], bytes]) -> None:
+        """Count the letters of a record that was not counted yet."""
+        if record in self._records:
+            return
+        self._records.add(record)
+        text = letters()
+        self._uracils += _count(text, b"Uu")
+        self._thymines += _count(text, b"Tt")
+        self._gaps += _count(text, _GAP_LETTERS)
+
+    def tell(self) -> None:
+        """Say what was counted."""
+        if self._gaps:
+            log.warning(
+                "%s: %s of - . * ? X are read as unknown bases.", self._path, f"{self._gaps:,}"
+            )
+        if self._uracils and self._thymines:
+            log.warning(
+                "%s: has both T and U: %s U are read as T.", self._path, f"{self._uracils:,}"
+            )
+        elif self._uracils:
+            log.info("%s: RNA: %s U are read as T.", self._path, f"{self._uracils:,}")
+
+
+def _count(text: bytes, letters: bytes) -> int:
+    return sum(text.count(letter) for letter in letters)

@@ -1,7 +1,6 @@
 """Windows of a genome as a notebook names them: a BED file's or table's features, or tiles."""
 
 import contextlib
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,13 +33,10 @@ class GenomeWindows:
         Raises:
             InputError: a file is not what it should be, or there is no window.
         """
-        with Genome(self.genome) as genome, tempfile.TemporaryDirectory() as folder:
+        with Genome(self.genome) as genome:
             source: Intervals | Genome = genome
             if self.bed is not None:
-                path = self.bed
-                if isinstance(path, pd.DataFrame):
-                    path = _written(path, Path(folder) / "table.bed")
-                source = Intervals.read(path, genome, chrom_names=self.chrom_names)
+                source = Intervals.read(self.bed, genome, chrom_names=self.chrom_names)
             yield cut_windows(source, length, tile=self.tile, chroms=self.chroms)
 
 
@@ -74,8 +70,9 @@ def windows(
 
     Args:
         genome: FASTA file, plain or gzip.
-        bed: BED file, or a table with the columns chrom, start (0-based) and end: a window is
-            centred on each feature. None for tiles, or for a window centred in each record.
+        bed: BED or peak file, or a table with the columns chrom, start (0-based), end and optional
+            summit (bases after the start), name and strand: a window is centred on the summit of
+            each feature, else on its middle. None for tiles, or for a window a record.
         tile: bases between the beginnings of windows along the chromosomes.
         chroms: names of the chromosomes that are tiled; None for all.
         chrom_names: "strip" or "add" the leading chr of the BED's chromosomes; None for as is.
@@ -101,9 +98,3 @@ def windows(
     place = Path(bed) if bed is not None and not isinstance(bed, pd.DataFrame) else bed
     names = None if chroms is None else tuple(chroms)
     return GenomeWindows(Path(genome), place, tile, names, chrom_names)
-
-
-def _written(table: pd.DataFrame, path: Path) -> Path:
-    columns = [*_COLUMNS, *(["name"] if "name" in table else [])]
-    table[columns].to_csv(path, sep="\t", header=False, index=False)
-    return path

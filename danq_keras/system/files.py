@@ -16,6 +16,7 @@ from typing import IO, Any
 
 from danq_keras.system.claims import remove, remove_leftovers, temporary_sibling
 from danq_keras.system.errors import InputError
+from danq_keras.system.inputs import input_file
 
 _GZIP_MAGIC = b"\x1f\x8b"
 
@@ -183,14 +184,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def open_bytes(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file, unpacking gzip (and so bgzip) whatever the name says.
+    """Open a file or a pipe, unpacking gzip (and so bgzip) whatever the name says.
 
     Raises:
         InputError: no such file, or damaged gzip.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file. Check the path.")
-    with path.open("rb") as raw:
+    with input_file(path).open("rb") as raw:
         packed = raw.read(2) == _GZIP_MAGIC
         raw.seek(0)
         try:

@@ -37,6 +37,7 @@ from danq_keras.variants.effects import EFFECTS, Probs, effect_size
 FORMAT = "danq_keras background"
 FORMAT_VERSION = 1
 KINDS = ("snv", "other")
+SUFFIXES = (".h5", ".hdf5")
 
 Counts: TypeAlias = npt.NDArray[np.uint32]
 Flags: TypeAlias = npt.NDArray[np.bool_]
@@ -189,13 +190,19 @@ def write_background(path: Path, background: Background, *, overwrite: bool = Fa
             file.create_dataset(f"counts_{kind}", data=counts, **options)
 
 
+def is_background(path: Path) -> bool:
+    """Whether a file is meant to be a saved background, by its name or its content, not a VCF."""
+    return path.suffix in SUFFIXES or (path.is_file() and bool(h5py.is_hdf5(path)))
+
+
 def read_background(path: Path) -> Background:
     """Read a background.
 
     Raises:
         InputError: not a background, damaged, or of another format version.
     """
-    with open_hdf5(path, "background", "Make it again with `save_background`.") as file:
+    advice = "Make it again with `save_background`."
+    with open_hdf5(path, "background", advice) as file:
         if file.attrs.get("format") != FORMAT:
             raise InputError(
                 f"{path}: neither a VCF file nor a background of score_variants.py "
@@ -204,27 +211,27 @@ def read_background(path: Path) -> Background:
         version = attribute(file, "format_version", "number")
         if version != FORMAT_VERSION:
             raise InputError(
-                f"{path}: background format version {version}, this "
-                f"package reads version {FORMAT_VERSION}. Make it again."
+                f"{path}: background format version {version}, this package reads version "
+                f"{FORMAT_VERSION}. Make it again."
             )
-        if attribute(file, "effect", "text") not in EFFECTS:
-            raise ValueError("its effect is none that is known")
-        origin = Origin(
-            targets=read_texts(file, "targets"),
-            **{
-                name: attribute(file, name, "text")
-                for name in ("effect", "model", "strands", "source")
-            },
-        )
+        targets = read_texts(file, "targets")
+        words = ("effect", "model", "strands", "source")
+        origin = Origin(targets=targets, **{name: attribute(file, name, "text") for name in words})
         n = {kind: attribute(file, f"n_{kind}", "number") for kind in KINDS}
-        shape = (len(origin.targets), N_BINS)
-        counts = {
-            kind: read_array(file, f"counts_{kind}", kinds="u", shape=shape)
-            for kind in KINDS
-            if f"counts_{kind}" in file
-        }
+        counts: dict[str, Counts] = {}
         for kind in KINDS:
-            found = counts[kind].sum(axis=1, dtype=np.int64) if kind in counts else np.zeros(1)
-            if (found != n[kind]).any():
-                raise ValueError(f"its counts of {kind} are not those of {n[kind]:,} variants")
+            if n[kind] or f"counts_{kind}" in file:
+                shape = (len(targets), N_BINS)
+                counts[kind] = read_array(file, f"counts_{kind}", kinds="u", shape=shape)
+                _check_counts(counts[kind], n[kind], kind)
     return Background(origin, n, counts)
+
+
+def _check_counts(counts: Counts, n: int, kind: str) -> None:
+    """Every target has a count for every variant."""
+    totals = counts.sum(axis=1, dtype=np.int64)
+    if (totals != n).any():
+        target = int((totals != n).argmax())
+        raise ValueError(
+            f"target {target} has {int(totals[target]):,} effects of kind {kind}, not {n:,}"
+        )

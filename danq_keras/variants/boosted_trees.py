@@ -70,8 +70,12 @@ class Forest:
         return bytes(self.booster.save_raw("json"))
 
     @classmethod
-    def from_json(cls, content: bytes) -> Self:
+    def from_json(cls, content: bytes, n_features: int) -> Self:
         """The model that `to_json` gave.
+
+        Args:
+            content: the text.
+            n_features: F of the features that it is for.
 
         Raises:
             InputError: the text is not one.
@@ -82,4 +86,8 @@ class Forest:
             booster.load_model(bytearray(content))
         except xgboost.core.XGBoostError as error:
             raise InputError(f"not a model of XGBoost ({one_line(error)[:80]})") from error
+        if booster.num_features() != n_features:
+            raise InputError(
+                f"trees of {booster.num_features()} features, where {n_features} are needed"
+            )
         return cls(booster)

@@ -1,4 +1,4 @@
-"""Files of variant effects: HDF5, tab-separated text, and VCF with INFO fields.
+"""What files of variant effects hold: HDF5, tab-separated text, and VCF with INFO fields.
 
 A row is an alternative allele, in the order of the VCF file; `targets` are the chosen ones, while
 `max_abs_diff` and `max_target` (the largest absolute difference and its target) look at all.
@@ -9,19 +9,19 @@ A row is an alternative allele, in the order of the VCF file; `targets` are the 
   Attributes say which model, strands and files.
 - `.tsv`, `.tsv.gz`: the first five, `max_abs_diff`, `max_target`, then for each target
   `<target>.diff`, `<target>.logodds` and what else was asked for; NA for an E-value that is not.
-- `.vcf`, `.vcf.gz`: the input's lines with INFO fields of a value per allele, "." for one that was
-  left out; DANQ_DIFF_3 is of target number 3, whose name is in the header.
+- `.vcf`, `.vcf.gz`: the input's lines, byte for byte, with INFO fields of a value per allele at the
+  end of INFO, "." for an allele that was left out. DANQ_DIFF_<target> has the target's name as far
+  as a key may hold it (see `info_keys`); the header has it in full.
 
-Left-out alleles are rows of `<OUT>.skipped.tsv`.
+Left-out alleles are rows of `<OUT>.skipped.tsv`. The files are written by `growing`.
 """
 
-import contextlib
-import dataclasses
-import os
-from collections.abc import Iterator
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 from urllib.parse import quote
 
 import h5py
@@ -32,10 +32,9 @@ from danq_keras.data.targets import Targets
 from danq_keras.system.arrays import Doubles
 from danq_keras.system.errors import InputError
 from danq_keras.system.hdf5 import reserve_space
-from danq_keras.system.signals import signals_deferred
 from danq_keras.variants.effects import Probs, difference, log_odds_difference
 from danq_keras.variants.reader import FORMAT
-from danq_keras.variants.vcf import MISSING, Record, text_output
+from danq_keras.variants.vcf import MISSING
 from danq_keras.variants.windows import Allele, VariantBlock
 
 KINDS = (".h5", ".hdf5", ".tsv", ".tsv.gz", ".vcf", ".vcf.gz")
@@ -57,7 +56,8 @@ class EffectsHeader:
 
     `targets` all of the network's, `chosen` the numbers of those written; `n_alleles` rows;
     `with_evalues` and `with_probs` (of text files; HDF5 always has them); `attributes` texts about
-    model and files, `source` among them: the VCF file.
+    model and files, `source` among them: the VCF file. `vcf_header` and `vcf_tail` are its lines
+    before and after the records; `n_letters` those of the texts of all rows.
     """
 
     targets: Targets
@@ -66,7 +66,9 @@ class EffectsHeader:
     with_evalues: bool
     with_probs: bool
     attributes: dict[str, str]
-    vcf_header: str = ""
+    vcf_header: bytes = b""
+    vcf_tail: bytes = b""
+    n_letters: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,11 +97,17 @@ class ScoredBlock:
         return sizes.max(axis=1), sizes.argmax(axis=1).tolist()
 
 
-class EffectsWriter(Protocol):
-    """Takes blocks of effects in order."""
+class Rows(Protocol):
+    """Effects as the lines of a text file."""
 
-    def write(self, scored: ScoredBlock) -> None:
-        """Write the next block."""
+    def head(self) -> bytes:
+        """What is before the first row."""
+
+    def lines(self, scored: ScoredBlock) -> bytes:
+        """The lines of a block."""
+
+    def tail(self) -> bytes:
+        """What is after the last row."""
 
 
 def output_kind(path: Path) -> str:
@@ -119,78 +127,113 @@ def skipped_path(out: Path) -> Path:
     return out.with_name(f"{out.name}.skipped.tsv")
 
 
-@contextlib.contextmanager
-def effects_writer(path: Path, kind: str, header: EffectsHeader) -> Iterator[EffectsWriter]:
-    """A writer of a new file; `kind` is one of `KINDS`."""
-    if kind in (".h5", ".hdf5"):
-        with _open_h5(path, header) as file:
-            yield _H5Writer(file, header)
-        return
-    writer = _VcfWriter if kind.startswith(".vcf") else _TsvWriter
-    with text_output(path, packed=kind.endswith(".gz")) as text:
-        yield writer(text, header)
-
-
-@contextlib.contextmanager
-def skipped_writer(path: Path) -> Iterator[EffectsWriter]:
-    """A writer of the list of left-out alleles."""
-    with text_output(path, packed=False) as text:
-        yield _SkippedWriter(text)
-
-
-def _line(values: list[str]) -> bytes:
+def _line(values: Sequence[str]) -> bytes:
     return ("\t".join(values) + "\n").encode()
 
 
-class _SkippedWriter:
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        file.write(_line(list(SKIPPED_COLUMNS)))
+class SkippedRows:
+    """The list of left-out alleles."""
 
-    def write(self, scored: ScoredBlock) -> None:
+    def head(self) -> bytes:
+        """The names of the columns."""
+        return _line(SKIPPED_COLUMNS)
+
+    def lines(self, scored: ScoredBlock) -> bytes:
+        """The left-out alleles of a block, each with its reason."""
+        rows = []
         for skipped in scored.block.skipped:
             chrom, pos, _, ref, alt = skipped.allele
-            self._file.write(_line([chrom, str(pos), ref, alt, str(skipped)]))
+            rows.append(_line([chrom, str(pos), ref, alt, str(skipped)]))
+        return b"".join(rows)
+
+    def tail(self) -> bytes:
+        """Nothing."""
+        return b""
 
 
-class _TsvWriter:
-    def __init__(self, file: BinaryIO, header: EffectsHeader) -> None:
-        self._file, self._header = file, header
+class TableRows:
+    """A table of alleles and the differences of the chosen targets."""
+
+    def __init__(self, header: EffectsHeader) -> None:
+        self._header = header
         names = ["diff", "logodds"]
         names += ["evalue"] * header.with_evalues + ["ref_pred", "alt_pred"] * header.with_probs
         chosen = [header.targets.names[i] for i in header.chosen]
-        numbers = [f"{target}.{name}" for target in chosen for name in names]
-        file.write(_line([*Allele._fields, "max_abs_diff", "max_target", *numbers]))
-        self._format = "".join(f"\t{_NUMBER}" for _ in numbers)
+        self._numbers = [f"{target}.{name}" for target in chosen for name in names]
+        self._format = "".join(f"\t{_NUMBER}" for _ in self._numbers)
 
-    def write(self, scored: ScoredBlock) -> None:
+    def head(self) -> bytes:
+        """The names of the columns."""
+        return _line([*Allele._fields, "max_abs_diff", "max_target", *self._numbers])
+
+    def lines(self, scored: ScoredBlock) -> bytes:
+        """A row an allele."""
         sizes, numbers = scored.largest()
         # Target by target, each with all its columns.
         values = np.stack(list(scored.columns(self._header).values()), axis=2)
         values = values.reshape(len(values), values.shape[1] * values.shape[2])
+        rows = []
         for allele, size, number, row in zip(
             scored.block.alleles, sizes, numbers, values.tolist(), strict=True
         ):
             texts = [str(value) for value in allele]
             name = self._header.targets.names[number]
             text = (self._format % tuple(row)).replace("nan", "NA")
-            line = "\t".join([*texts, _NUMBER % size, name]) + text + "\n"
-            self._file.write(line.encode())
+            rows.append("\t".join([*texts, _NUMBER % size, name]) + text + "\n")
+        return "".join(rows).encode()
+
+    def tail(self) -> bytes:
+        """Nothing."""
+        return b""
 
 
-class _VcfWriter:
-    def __init__(self, file: BinaryIO, header: EffectsHeader) -> None:
-        self._file, self._header = file, header
-        *lines, columns = header.vcf_header.splitlines(keepends=True)
-        if any(line.startswith(f"##INFO=<ID={_INFO_PREFIX}") for line in lines):
-            raise InputError(
-                f"{header.attributes['source']}: it has {_INFO_PREFIX} fields of an earlier "
-                "scoring. Give the VCF file without them."
-            )
-        file.write("".join([*lines, *self._definitions(), columns]).encode())
+def info_keys(names: Sequence[str]) -> list[str]:
+    """What stands for targets in the keys of INFO fields, where all are different.
+
+    A key may hold letters, digits, dots and underscores: anything else becomes an underscore. A
+    name that is not alone with what is left of it gets the target's number behind it.
+
+    Args:
+        names: of all targets, so that a key does not depend on which of them are chosen.
+
+    Source: the VCF specification 4.3, 1.6.1, for what a key may hold.
+    """
+    plain = [re.sub(r"[^0-9A-Za-z_.]+", "_", name).strip("_") for name in names]
+    keys = [name or str(number) for number, name in enumerate(plain)]
+    while repeated := {key for key, n in Counter(keys).items() if n > 1}:
+        keys = [f"{key}_{i}" if key in repeated else key for i, key in enumerate(keys)]
+    return keys
+
+
+class VcfRows:
+    """The lines of a VCF file with INFO fields added.
+
+    Raises:
+        InputError: the file has such fields of an earlier scoring.
+    """
+
+    def __init__(self, header: EffectsHeader) -> None:
+        self._header = header
+        self._keys = info_keys(header.targets.names)
+        if b"\n##INFO=<ID=" + _INFO_PREFIX.encode() in header.vcf_header:
+            raise self._scored_before()
+
+    def _scored_before(self) -> InputError:
+        return InputError(
+            f"{self._header.attributes['source']}: it has {_INFO_PREFIX} fields of an earlier "
+            "scoring. Give the VCF file without them."
+        )
+
+    def head(self) -> bytes:
+        """The header, with the definitions of the fields before its last line, #CHROM."""
+        header = self._header.vcf_header
+        last = header.rstrip(b"\r\n").rfind(b"\n") + 1
+        end = "\r\n" if header.endswith(b"\r\n") else "\n"
+        added = "".join(line + end for line in self._definitions())
+        return header[:last] + added.encode() + header[last:]
 
     def _definitions(self) -> Iterator[str]:
-        definition = f'##INFO=<ID={_INFO_PREFIX}%s,Number=A,Type=%s,Description="%s">\n'
+        definition = f'##INFO=<ID={_INFO_PREFIX}%s,Number=A,Type=%s,Description="%s">'
         yield definition % ("MAX_ABS_DIFF", "Float", "largest |P(ALT) - P(REF)| of all targets")
         yield definition % ("MAX_TARGET", "String", "target of the largest difference")
         names = ["diff", "logodds", *["evalue"] * self._header.with_evalues]
@@ -198,97 +241,104 @@ class _VcfWriter:
         for number in self._header.chosen:
             target = self._header.targets.names[number].replace("\\", "\\\\").replace('"', '\\"')
             for name in names:
-                described = f"{_DESCRIPTIONS[name]}, {target}"
-                yield definition % (f"{name.upper()}_{number}", "Float", described)
+                described = f"{_DESCRIPTIONS[name]}, target {number}: {target}"
+                yield definition % (f"{name.upper()}_{self._keys[number]}", "Float", described)
 
-    def write(self, scored: ScoredBlock) -> None:
+    def lines(self, scored: ScoredBlock) -> bytes:
+        """The lines of a block's records, and what was between them."""
         fields = self._fields(scored)
+        parts = []
         for record, indices in scored.block.records:
-            self._file.write((_with_info(record, indices, fields) + "\n").encode())
+            if all(index is None for index in indices):
+                parts.append(record.line)
+                continue
+            added = ";".join(
+                f"{key}=" + ",".join(MISSING if i is None else texts[i] for i in indices)
+                for key, texts in fields.items()
+            )
+            parts.append(self._with_info(record.line, added.encode()))
+        return b"".join(parts)
+
+    def tail(self) -> bytes:
+        """The lines after the last record."""
+        return self._header.vcf_tail
 
     def _fields(self, scored: ScoredBlock) -> dict[str, list[str]]:
         """INFO key → text of each allele."""
         sizes, numbers = scored.largest()
         names = [quote(self._header.targets.names[i], safe="|#()+-./") for i in numbers]
-        fields = {"MAX_ABS_DIFF": [_NUMBER % size for size in sizes], "MAX_TARGET": names}
+        fields = {
+            f"{_INFO_PREFIX}MAX_ABS_DIFF": [_NUMBER % size for size in sizes],
+            f"{_INFO_PREFIX}MAX_TARGET": names,
+        }
         columns = scored.columns(self._header)
         for place, number in enumerate(self._header.chosen):
             for name, values in columns.items():
                 column = values[:, place].tolist()
-                fields[f"{name.upper()}_{number}"] = [
+                fields[f"{_INFO_PREFIX}{name.upper()}_{self._keys[number]}"] = [
                     MISSING if value != value else _NUMBER % value for value in column
                 ]
         return fields
 
-
-def _with_info(
-    record: Record, indices: tuple[int | None, ...], fields: dict[str, list[str]]
-) -> str:
-    """A record's line with the fields of those of its alleles that were scored."""
-    if all(index is None for index in indices):
-        return record.line
-    columns = record.line.split("\t")
-    added = [
-        f"{_INFO_PREFIX}{key}="
-        + ",".join(MISSING if index is None else texts[index] for index in indices)
-        for key, texts in fields.items()
-    ]
-    columns[7] = ";".join([*([] if columns[7] == MISSING else [columns[7]]), *added])
-    return "\t".join(columns)
-
-
-@contextlib.contextmanager
-def _open_h5(path: Path, header: EffectsHeader) -> Iterator[h5py.File]:
-    """A file with everything but its rows, whose space is taken already."""
-    path.touch(exist_ok=False)  # says why, where h5py would only say no
-    file = h5py.File(path, "w", libver=("v110", "v110"))
-    try:
-        with signals_deferred():
-            _create(file, header)
-        yield file
-        size = file.id.get_filesize()
-        file.close()
-        os.truncate(path, size)  # gives back what was reserved for metadata
-    except BaseException:
-        with contextlib.suppress(OSError, RuntimeError):  # the first error is the one to show
-            file.close()
-        raise
+    def _with_info(self, line: bytes, added: bytes) -> bytes:
+        """A record's line (its last; there may be comments before it) with more in INFO."""
+        body = line.rstrip(b"\r\n")
+        begin = body.rfind(b"\n") + 1
+        columns = body[begin:].split(b"\t", 8)
+        columns += [b"."] * (8 - len(columns))
+        info = columns[7]
+        if info.startswith(_INFO_PREFIX.encode()) or b";" + _INFO_PREFIX.encode() in info:
+            raise self._scored_before()
+        if info in (b".", b""):
+            columns[7] = added
+        else:
+            columns[7] = info + (added if info.endswith(b";") else b";" + added)
+        return line[:begin] + b"\t".join(columns) + line[len(body) :]
 
 
-def _create(file: h5py.File, header: EffectsHeader) -> None:
+NUMERIC = ("pos", "max_abs_diff", "ref_pred", "alt_pred", "diff", "logodds", "evalue")
+TEXTS = ("chrom", "id", "ref", "alt", "max_target")
+
+
+def create_h5(file: h5py.File, header: EffectsHeader) -> None:
+    """All datasets of an HDF5 file of effects, their rows still empty, and its attributes.
+
+    Raises:
+        OSError: the disk has not the space of the rows.
+    """
+    reserve_h5(file, header)
     text = h5py.string_dtype("utf-8")
     n, shape = header.n_alleles, (header.n_alleles, len(header.chosen))
-    for name in ("chrom", "id", "ref", "alt", "max_target"):
-        file.create_dataset(name, (n,), text)
-    file.create_dataset("pos", (n,), np.int64)
-    file.create_dataset("max_abs_diff", (n,), np.float64)
-    names = ["ref_pred", "alt_pred", "diff", "logodds", *["evalue"] * header.with_evalues]
-    wide = [file.create_dataset(name, shape, np.float32) for name in names]
+    at_once = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    at_once.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # so that no later stop moves anything
+    for name in TEXTS:
+        file.create_dataset(name, (n,), text, dcpl=at_once.copy())
+    file.create_dataset("pos", (n,), np.int64, dcpl=at_once.copy())
+    file.create_dataset("max_abs_diff", (n,), np.float64, dcpl=at_once.copy())
+    for name in _wide(header):
+        file.create_dataset(name, shape, np.float32, dcpl=at_once.copy())
     chosen = np.array([header.targets.names[i] for i in header.chosen], object)
     file.create_dataset("targets", data=chosen, dtype=text)
     file.attrs.update({"format": FORMAT, "package_version": __version__, **header.attributes})
-    reserve_space(file, sum(dataset.nbytes for dataset in wide))
 
 
-class _H5Writer:
-    def __init__(self, file: h5py.File, header: EffectsHeader) -> None:
-        self._file, self._header = file, dataclasses.replace(header, with_probs=True)
-        self._n_written = 0
+def _wide(header: EffectsHeader) -> tuple[str, ...]:
+    return ("ref_pred", "alt_pred", "diff", "logodds", *["evalue"] * header.with_evalues)
 
-    def write(self, scored: ScoredBlock) -> None:
-        alleles = scored.block.alleles
-        if not alleles:
-            return
-        sizes, numbers = scored.largest()
-        values: dict[str, Any] = {
-            name: list(column)
-            for name, column in zip(Allele._fields, zip(*alleles, strict=True), strict=True)
-        }
-        values["max_abs_diff"] = sizes
-        values["max_target"] = [self._header.targets.names[i] for i in numbers]
-        values |= scored.columns(self._header)
-        rows = slice(self._n_written, self._n_written + len(alleles))
-        with signals_deferred():
-            for name, column in values.items():
-                self._file[name][rows] = column
-        self._n_written = rows.stop
+
+def reserve_h5(file: h5py.File, header: EffectsHeader) -> None:
+    """Take the space of all rows, numbers and texts, before hours are spent on them."""
+    numbers = header.n_alleles * (8 + 8 + 4 * len(header.chosen) * len(_wide(header)))
+    longest = max(map(len, header.targets.names), default=0)
+    # HDF5 keeps 16 bytes in a text's row, and 16 before the text, whose length becomes a multiple
+    # of 8; up to a third is left free at the ends of its blocks of 4096 bytes.
+    texts = header.n_letters + header.n_alleles * (len(TEXTS) * (16 + 16 + 8) + 4 * longest)
+    reserve_space(file, numbers + texts + texts // 3)
+
+
+def h5_rows(scored: ScoredBlock, header: EffectsHeader) -> Mapping[str, Any]:
+    """Dataset → the rows of a block, of all datasets that hold numbers."""
+    columns: dict[str, Any] = scored.columns(header)
+    columns["pos"] = np.array([allele.pos for allele in scored.block.alleles], np.int64)
+    columns["max_abs_diff"] = scored.largest()[0]
+    return columns

@@ -6,6 +6,7 @@ strands, and how well the folds did. Nothing in it is executed when it is read. 
 tables `<file>.folds.tsv` and `<file>.heldout.tsv`.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,6 +122,7 @@ def write_prioritiser(path: Path, prioritiser: Prioritiser, *, overwrite: bool =
             group = file.create_group(f"fold_{number}")
             group["mean"], group["scale"] = fold.mean, fold.scale
             group["trees"] = np.frombuffer(fold.forest.to_json(), np.uint8)
+            group.attrs["checksum"] = _checksum(group)
 
 
 def read_prioritiser(path: Path) -> Prioritiser:
@@ -139,27 +141,46 @@ def read_prioritiser(path: Path) -> Prioritiser:
         version = attribute(file, "format_version", "number")
         if version != FORMAT_VERSION:
             raise InputError(
-                f"{path}: prioritiser format version {version}, this "
-                f"package reads version {FORMAT_VERSION}. Make it again with "
-                "prioritise_variants.py fit."
+                f"{path}: prioritiser format version {version}, this package reads version "
+                f"{FORMAT_VERSION}. Make it again with prioritise_variants.py fit."
             )
         targets, extra = read_texts(file, "targets"), read_texts(file, "extra")
-        n_folds = attribute(file, "n_folds", "number")
-        try:
-            folds = tuple(_fold(file[f"fold_{number}"]) for number in range(n_folds))
-        except InputError as error:
-            raise InputError(f"{path}: {error}. Make it again.") from error
+        auroc = read_array(file, "auroc", kinds="f", shape=(attribute(file, "n_folds", "number"),))
+        if not len(auroc):
+            raise ValueError("it has no folds")
+        n_features = 2 * len(targets) + len(extra)
         return Prioritiser(
             targets=targets,
             model=attribute(file, "model", "text"),
             strands=attribute(file, "strands", "text"),
             extra=extra,
-            folds=folds,
-            auroc=read_array(file, "auroc", kinds="f", shape=(n_folds,)),
+            folds=tuple(_fold(file, f"fold_{number}", n_features) for number in range(len(auroc))),
+            auroc=auroc,
         )
 
 
-def _fold(group: h5py.Group) -> FoldModel:
-    forest = Forest.from_json(read_array(group, "trees", kinds="u", shape=(None,)).tobytes())
-    mean = read_array(group, "mean", kinds="f", shape=(None,))
-    return FoldModel(mean, read_array(group, "scale", kinds="f", shape=mean.shape), forest)
+def _fold(file: h5py.File, name: str, n_features: int) -> FoldModel:
+    """The model of a fold.
+
+    Raises:
+        ValueError: it is not one, or not of that many features.
+    """
+    mean, scale = (
+        read_array(file, f"{name}/{part}", kinds="f", shape=(n_features,))
+        for part in ("mean", "scale")
+    )
+    if not (np.isfinite(mean).all() and np.isfinite(scale).all() and (scale > 0).all()):
+        raise ValueError(f"{name!r} scales features by what is no number above 0")
+    trees = read_array(file, f"{name}/trees", kinds="u", shape=(None,))
+    group = file[name]
+    if "checksum" in group.attrs and group.attrs["checksum"] != _checksum(group):
+        raise ValueError(f"{name!r} is not what was written: its checksum differs")
+    try:
+        return FoldModel(mean, scale, Forest.from_json(trees.tobytes(), n_features))
+    except InputError as error:
+        raise ValueError(f"{name!r}: {error}") from error
+
+
+def _checksum(group: h5py.Group) -> str:
+    parts = (group[name][:].tobytes() for name in ("mean", "scale", "trees"))
+    return hashlib.sha256(b"".join(parts)).hexdigest()

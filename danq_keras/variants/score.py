@@ -5,6 +5,8 @@ is found before anything is scored, and once to cut windows and score them. A fi
 scored in constant memory.
 """
 
+import hashlib
+import itertools
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import h5py
 import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
@@ -22,18 +23,13 @@ from danq_keras.genome.fasta import Genome
 from danq_keras.models.trained import TrainedModel, fingerprint, opened
 from danq_keras.system.arrays import Doubles
 from danq_keras.system.errors import InputError, shorten
-from danq_keras.system.files import PathLike, atomic_output
+from danq_keras.system.files import PathLike
+from danq_keras.system.inputs import is_pipe
 from danq_keras.system.terminal import log, progress
-from danq_keras.variants.background import Background, Origin, read_background
+from danq_keras.variants.background import Background, Origin, is_background, read_background
 from danq_keras.variants.effects import Probs, difference, log_odds_difference
-from danq_keras.variants.files import (
-    EffectsHeader,
-    ScoredBlock,
-    effects_writer,
-    output_kind,
-    skipped_path,
-    skipped_writer,
-)
+from danq_keras.variants.files import EffectsHeader, ScoredBlock, output_kind
+from danq_keras.variants.growing import changed, growing_effects
 from danq_keras.variants.scorer import VariantScorer, variant_window
 from danq_keras.variants.table import VariantTable
 from danq_keras.variants.vcf import VcfFile
@@ -49,7 +45,8 @@ class ScoreOptions:
 
     `strands` "both" or "forward"; `on_mismatch` "error" or "skip"; `batch_size` windows at once;
     `chosen` numbers of the targets that are written, None for all (none in a VCF file);
-    `with_probs` also writes P(REF) and P(ALT) into text files; `overwrite` replaces outputs.
+    `with_probs` also writes P(REF) and P(ALT) into text files; `overwrite` replaces outputs;
+    `resume` goes on with an output that was stopped.
     """
 
     strands: str = "both"
@@ -58,6 +55,7 @@ class ScoreOptions:
     chosen: tuple[int, ...] | None = None
     with_probs: bool = False
     overwrite: bool = False
+    resume: bool = False
 
 
 @dataclass(frozen=True)
@@ -166,7 +164,7 @@ def score_variants(
         if isinstance(variants, pd.DataFrame):
             source = VariantTable(variants)
         else:
-            source = stack.enter_context(VcfFile(Path(variants)))
+            source = VcfFile(Path(variants))
         cutter = WindowCutter(fasta, variant_window(trained), chrom_names=chrom_names)
         if background is not None and not isinstance(background, Background):
             background = saved_background(Path(background), trained, strands=strands)
@@ -230,7 +228,7 @@ def background_for(
     """A saved background, or one made of a VCF file.
 
     Args:
-        path: .h5 file of a background, or a VCF file.
+        path: .h5 file of a background, or a VCF file (see `is_background`).
         model: the network that scores the variants.
         cutter: cuts windows of the network's length out of the genome.
         effect: one of `effects.EFFECTS`; None for the file's, or the usual one.
@@ -242,12 +240,12 @@ def background_for(
     Raises:
         InputError: no such file, or see `saved_background` and `make_background`.
     """
-    if not path.is_file():
+    if not (path.exists() or is_pipe(path)):
         raise InputError(f"{path}: no such file. Check `background`.")
-    if h5py.is_hdf5(path):
+    if is_background(path):
         return saved_background(path, model, strands=options.strands, effect=effect), None
-    with VcfFile(path) as vcf:
-        made = make_background(model, vcf, cutter, effect=effect or DEFAULT_EFFECT, options=options)
+    vcf = VcfFile(path)
+    made = make_background(model, vcf, cutter, effect=effect or DEFAULT_EFFECT, options=options)
     log.info("%s: %s", path, describe_background(*made))
     return made
 
@@ -269,6 +267,8 @@ def survey_variants(source: Variants, cutter: WindowCutter, *, on_mismatch: str)
     """
     path = source.path
     survey = cutter.survey(source.records(), desc=f"check {path.name}")
+    for note in source.notes:
+        log.warning("%s: %s", path, note)
     if not survey.n_records:
         raise InputError(f"{path}: no variants after the header. Give a VCF file that has some.")
     n_alleles = survey.n_alleles + survey.n_skipped.total()
@@ -355,21 +355,23 @@ def score_to_file(
 ) -> ScoreSummary:
     """Score variants into a file of effects, which appears complete or not at all.
 
+    What is done is kept in `<out>.partial` after a stop, see `growing`.
+
     Args:
         model: the network and the names of its targets.
         source: open VCF file, or table, of the variants.
         cutter: of the network's window length.
         out: the file, see `files`; its list of left-out alleles stands beside it.
-        options: strands, targets and the like.
+        options: strands, targets and the like, and whether to go on with a stopped `out`.
         background: for E-values; made with this model (see `Background.check`).
         survey: of these variants, where it was made already.
 
     Raises:
-        InputError: see `survey_variants`; or an output exists.
+        InputError: see `survey_variants` and `growing_effects`.
     """
     if survey is None:
         survey = survey_variants(source, cutter, on_mismatch=options.on_mismatch)
-    kind, overwrite = output_kind(out), options.overwrite
+    kind = output_kind(out)
     header = EffectsHeader(
         targets=model.targets,
         chosen=_chosen(model, kind, options),
@@ -378,27 +380,65 @@ def score_to_file(
         with_probs=options.with_probs,
         attributes=_attributes(model, source, cutter, options=options, background=background),
         vcf_header=source.header,
+        vcf_tail=source.tail,
+        n_letters=survey.n_letters,
     )
+    request = _request(header, kind, source, cutter, options=options, background=background)
     scorer = VariantScorer(model, strands=options.strands, background=background)
-    n_without, begin = 0, time.perf_counter()
+    begin = time.perf_counter()
     with (
-        atomic_output(out, overwrite=overwrite) as effects_path,
-        atomic_output(skipped_path(out), overwrite=overwrite) as list_path,
-        effects_writer(effects_path, kind, header) as effects,
-        skipped_writer(list_path) as skipped,
-        _bar(source, survey) as bar,
+        growing_effects(
+            out, header, request=request, resume=options.resume, overwrite=options.overwrite
+        ) as effects,
+        _bar(source, survey, effects.alleles) as bar,
     ):
-        lines = kind.startswith(".vcf")
-        for scored in _scored(scorer, source, cutter, options=options, bar=bar, with_lines=lines):
+        lines, first = kind.startswith(".vcf"), effects.records
+        for scored in _scored(
+            scorer, source, cutter, options=options, bar=bar, with_lines=lines, first=first
+        ):
             effects.write(scored)
-            skipped.write(scored)
-            if scored.evalue is not None:
-                n_without += int(np.isnan(scored.evalue[:, 0]).sum())
-    return ScoreSummary(survey, n_without, time.perf_counter() - begin, scorer.seconds)
+        if effects.records != survey.n_records:
+            raise changed(header)
+    seconds = time.perf_counter() - begin
+    return ScoreSummary(survey, effects.without_evalue, seconds, scorer.seconds)
 
 
-def _bar(source: Variants, survey: Survey) -> "tqdm[Any]":
-    return progress(total=survey.n_alleles, desc=f"score {source.path.name}", unit="alleles")
+def _request(
+    header: EffectsHeader,
+    kind: str,
+    source: Variants,
+    cutter: WindowCutter,
+    *,
+    options: ScoreOptions,
+    background: Background | None,
+) -> dict[str, Any]:
+    """All that decides what is written, so that only the same is gone on with."""
+    genome = cutter.genome.path.stat()
+    return {
+        "model": header.attributes["model_fingerprint"],
+        "variants": source.digest(),
+        "genome": [str(cutter.genome.path.resolve()), genome.st_size, genome.st_mtime_ns],
+        "chrom_names": cutter.chrom_names,
+        "targets": list(header.chosen),
+        "strands": options.strands,
+        "on_mismatch": options.on_mismatch,
+        "batch_size": options.batch_size,  # which decides how sums are rounded
+        "with_probs": options.with_probs,
+        "background": None if background is None else _digest_of(background),
+        "ending": kind,
+    }
+
+
+def _digest_of(background: Background) -> str:
+    digest = hashlib.sha256(repr((background.origin, background.n)).encode())
+    for kind in sorted(background.counts):
+        digest.update(background.counts[kind].tobytes())
+    return digest.hexdigest()
+
+
+def _bar(source: Variants, survey: Survey, done: int = 0) -> "tqdm[Any]":
+    desc = f"score {source.path.name}"
+    return progress(total=survey.n_alleles, desc=desc, unit="alleles", initial=done)
 
 
 def _scored(
@@ -409,8 +449,9 @@ def _scored(
     options: ScoreOptions,
     bar: "tqdm[Any]",
     with_lines: bool = False,
+    first: int = 0,
 ) -> Iterator[ScoredBlock]:
-    records = source.records(with_lines=with_lines)
+    records = itertools.islice(source.records(with_lines=with_lines), first, None)
     for scored in scorer(cutter.blocks(records, options.batch_size)):
         yield scored
         bar.update(len(scored.block.alleles))

@@ -1,11 +1,13 @@
 """Variants of a table, as a notebook has them, read like a VCF file."""
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
 from danq_keras.system.errors import InputError
+from danq_keras.system.names import printable
 from danq_keras.variants.vcf import MISSING, Record
 
 COLUMNS = ("chrom", "pos", "ref", "alt")
@@ -23,7 +25,8 @@ class VariantTable:
     """
 
     path = Path("variants")
-    header = ""
+    header = tail = b""
+    notes: tuple[str, ...] = ()
 
     def __init__(self, table: pd.DataFrame) -> None:
         missing = [name for name in COLUMNS if name not in table]
@@ -50,4 +53,14 @@ class VariantTable:
             table["chrom"], self._positions, names, table["ref"], table["alt"], strict=True
         ):
             alts = tuple(str(alt).split(",")) if isinstance(alt, str) and alt != MISSING else ()
-            yield Record(str(chrom), int(pos), str(name), str(ref), alts)
+            texts = _cell(chrom), _cell(name), _cell(ref)
+            yield Record(texts[0], int(pos), texts[1], texts[2], tuple(map(_cell, alts)))
+
+    def digest(self) -> str:
+        """Checksum of the table, which tells whether it is still the same."""
+        return hashlib.sha256(self._table.to_csv().encode()).hexdigest()
+
+
+def _cell(value: object) -> str:
+    """Text that fits into a cell of a table."""
+    return printable(str(value)).replace("\t", "\\t").replace("\n", "\\n")

@@ -97,18 +97,22 @@ class Survey:
 
     `n_cut` alleles reach past the right end of the window, so that only a part of them is in it;
     `first_mismatch` is the first allele whose REF differs from the genome; `first_unsorted` the
-    place of the first record that is not in order of position; `unknown_chroms` are the chromosomes
-    that the genome has not, in order.
+    place of the first record that is not in order of position; `n_repeated` alleles stood in an
+    earlier record at the same place, next to it; `n_letters` are those of the texts of all alleles
+    to be scored; `unknown_chroms` are the chromosomes that the genome has not, in order.
     """
 
     n_records: int = 0
     n_alleles: int = 0
     n_cut: int = 0
+    n_repeated: int = 0
+    n_letters: int = 0
     n_skipped: Counter[Reason] = field(default_factory=Counter)
     first_mismatch: SkippedAllele | None = None
     first_unsorted: str = ""
     unknown_chroms: dict[str, None] = field(default_factory=dict)
-    _last: tuple[str, int] = ("", 0)
+    _last: tuple[str, int] = ("", -1)
+    _here: set[tuple[str, str]] = field(default_factory=set)
     _chroms: set[str] = field(default_factory=set)
 
     @property
@@ -120,6 +124,8 @@ class Survey:
         """Count a record, and note whether it stands in order."""
         self.n_records += 1
         (chrom, pos), self._last = self._last, (record.chrom, record.pos)
+        if self._last != (chrom, pos):
+            self._here = set()
         in_order = record.pos >= pos if record.chrom == chrom else record.chrom not in self._chroms
         self._chroms.add(record.chrom)
         if not in_order and not self.first_unsorted:
@@ -129,6 +135,11 @@ class Survey:
         """Count an allele that `WindowCutter.judge` has judged."""
         if skipped is None:
             self.n_alleles += 1
+            chrom, _, name, ref, alt = allele
+            self.n_letters += len(chrom) + len(name) + len(ref) + len(alt)
+            change = (ref.upper(), alt.upper())
+            self.n_repeated += change in self._here
+            self._here.add(change)
             self.n_cut += is_cut
             return
         self.n_skipped[skipped.reason] += 1
@@ -150,12 +161,12 @@ class WindowCutter:
     def __init__(self, genome: Genome, window: int, *, chrom_names: str | None = None) -> None:
         self.genome = genome
         self.window = window
-        self._chrom_names = chrom_names
+        self.chrom_names = chrom_names
 
     def _chrom(self, name: str) -> str:
-        if self._chrom_names is None:
+        if self.chrom_names is None:
             return name
-        return rename_chrom(name, self._chrom_names, self.genome.lengths)
+        return rename_chrom(name, self.chrom_names, self.genome.lengths)
 
     def start(self, pos: int) -> int:
         """0-based start of the window of a variant at `pos`, 1-based."""

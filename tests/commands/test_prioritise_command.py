@@ -115,7 +115,7 @@ def test_mistakes_are_one_line(command, rng, tmp_path):
         ("pos", "positive or negative. Received 60 as both, first chr1:"),
     ):
         says(message, *fit(negatives=f"{name}.h5"))
-    says("extra.tsv: not readable effects", *fit(negatives="extra.tsv"))
+    says("extra.tsv: not a readable file of effects", *fit(negatives="extra.tsv"))
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["pred"] = 1
     says("other.h5: not effects of score_variants.py", *fit(negatives="other.h5"))

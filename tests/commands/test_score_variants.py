@@ -2,7 +2,8 @@
 
 import gzip
 import importlib.util
-import shutil
+import os
+import re
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ from danq_keras.models.trained import TrainedModel, fingerprint, load_model
 from danq_keras.system import errors
 from danq_keras.system.threads import ahead
 from danq_keras.variants.effects import difference, log_odds_difference
+from danq_keras.variants.growing import GrowingEffects
 from danq_keras.variants.scorer import VariantScorer
 from danq_keras.variants.vcf import Record
 from danq_keras.variants.windows import WindowCutter
@@ -496,10 +498,10 @@ def test_nothing_scored_is_still_an_answer(command, tmp_path):
 @pytest.mark.parametrize(
     ("content", "arguments", "message"),
     [
-        ("chr1\t60\t.\tA\tC\t.\t.\t.\n", (), "not a VCF file: it must begin with ##fileformat"),
+        ("chr1\t60\tA\tC\n", (), "not a VCF file (it has no #CHROM line), nor a list"),
         ("", (), "the file is empty"),
         (HEADER, (), "no variants after the header"),
-        (HEADER + "chr1\tx\t.\tA\tC\t.\t.\t.\n", (), "record 1 is malformed"),
+        (HEADER + "chr1\tx\t.\tA\tC\t.\t.\t.\n", (), "line 3 is malformed"),
         (HEADER + "1\t60\t.\tA\tC\t.\t.\t.\n", (), "Pass --chrom-names add."),
         (HEADER + "X\t60\t.\tA\tC\t.\t.\t.\n", (), "Use the genome that the file was made with."),
         (None, ("--targets", "4"), "Target number 4 is not in 0 … 3"),
@@ -646,12 +648,98 @@ def test_tables_that_are_none_and_genomes_that_are_others(models, genome):
         dq.score_variants(model, frame(), genome, strands="reverse")
 
 
-def test_a_gzip_file_is_unpacked_once(tmp_path, command, monkeypatch):
-    """Ordinary gzip cannot be read by pysam: checking and scoring share one copy."""
-    packed = tmp_path / "v.vcf.gz"
-    packed.write_bytes(gzip.compress(write_vcf(tmp_path / "v.vcf").read_bytes()))
-    copies = []
-    real = shutil.copyfileobj
-    monkeypatch.setattr(shutil, "copyfileobj", lambda *pair: copies.append(1) or real(*pair))
-    assert command(packed, "--out", tmp_path / "e.vcf")[0] == 0
-    assert len(copies) == 1
+# ---- stopped and gone on with
+
+
+@pytest.mark.parametrize("ending", [".h5", ".vcf.gz"])
+def test_resume_goes_on_to_the_same_bytes(ending, command, vcf, tmp_path, monkeypatch):
+    arguments = ("--out", f"e{ending}", "--batch-size", 5)
+    assert command(vcf, *arguments)[0] == 0
+    paths = [tmp_path / f"e{ending}", tmp_path / f"e{ending}.skipped.tsv"]
+    whole = [path.read_bytes() for path in paths]
+    for path in paths:
+        path.unlink()
+    real, written = GrowingEffects.write, []
+
+    def write(effects, scored):
+        if len(written) == 1:
+            raise KeyboardInterrupt
+        written.append(real(effects, scored))
+
+    monkeypatch.setattr(GrowingEffects, "write", write)
+    status, _, err = command(vcf, *arguments)
+    assert status == 130
+    assert f"e{ending}.partial: 4 of 7 alleles are done. --resume goes on." in err
+    monkeypatch.undo()
+    status, _, err = command(vcf, *arguments)
+    assert (status, "an unfinished scoring is there. Pass --resume" in err) == (2, True)
+    status, _, err = command(vcf, "--out", f"e{ending}", "--resume", "--on-mismatch", "skip")
+    assert (status, "begun with another batch_size, on_mismatch." in err) == (2, True)
+    assert not any(path.exists() for path in paths)
+    status, out, _ = command(vcf, *arguments, "--resume")
+    assert (status, "7 alleles of 5 records" in out) == (0, True)
+    assert [path.read_bytes() for path in paths] == whole
+    status, out, _ = command(vcf, *arguments, "--resume")
+    assert (status, "is complete already" in out) == (0, True)
+    status, _, err = command(vcf, "--save-background", "b.h5", "--resume")
+    assert (status, "--resume: is for --out" in err) == (2, True)
+
+
+# ---- files as they are found
+
+
+def test_only_the_fields_are_added(command, tmp_path):
+    ref = CHR1[59]
+    alt = "G" if ref != "G" else "A"
+    body = [
+        f"chr1\t60\tr\xe9\x1b[1m\t{ref}\t{alt}\t1234567.89\tPASS\tAF=0.123894357;RS=2147483900",
+        "",
+        "# between",
+        f"chr1\t60\t.\t{ref.lower()}\t{alt}\t.\t.\tP=2.03e-78;\tGT:DP\t0|1",
+        f"chr1\t60\t.\t{ref}\t{alt}",
+        f"chr1\t60\t.\t{ref}\t<DEL>,*,{alt}\t.\t.\t",
+        f"chr1\t60\t.\t{ref}\t.\t.\t.\tEND=70",
+        "chr1\t0\t.\tN\tA\t.\t.\t.",
+        "# the end",
+    ]
+    head = HEADER.replace("\n", "\r\n").encode()
+    content = head + "\r\n".join(body).encode("latin-1")
+    (tmp_path / "v.vcf").write_bytes(content)
+    status, out, err = command(tmp_path / "v.vcf", "--out", "e.vcf", "--targets", "0")
+    assert status == 0
+    assert "3 alleles repeat one at the same place" in out
+    assert "1 records have an identifier" in err
+    assert (out + err).replace("\n", "").isprintable()
+    found = (tmp_path / "e.vcf").read_bytes()
+    rest = re.sub(rb"##INFO=<ID=DANQ_[^\n]*\n", b"", found)
+    assert rest.count(b"DANQ_MAX_ABS_DIFF=") == 4
+    rest = re.sub(rb";?DANQ_[^;\t\r]*", b"", rest)
+    expected = content.replace(f"\t{ref}\t{alt}\r".encode(), f"\t{ref}\t{alt}\t.\t.\t\r".encode())
+    assert rest.replace(b"P=2.03e-78\t", b"P=2.03e-78;\t") == expected
+    assert found.endswith(b"# the end")
+    assert b"DANQ_DIFF_0=.,.," in found
+
+
+def test_a_list_without_header_in_a_pipe(command, tmp_path):
+    ref, alt = CHR1[59], "A" if CHR1[59] != "A" else "C"
+    text = f"# DeepSEA's own form\r\nchr1\t60\t[up]\t{ref}\t{alt}\r\n\r\n"
+    os.mkfifo(tmp_path / "pipe")
+    feeder = threading.Thread(target=(tmp_path / "pipe").write_text, args=(text,))
+    feeder.start()
+    status, out, err = command("pipe", "--out", "e.vcf")
+    feeder.join()
+    assert (status, "1 alleles of 1 records" in out) == (0, True)
+    assert "pipe: has no #CHROM line: read as a list of chrom, pos, name, ref, alt" in err
+    with pysam.VariantFile(str(tmp_path / "e.vcf")) as file:
+        [record] = list(file)
+    assert (record.pos, record.id, record.ref, record.alts) == (60, "[up]", ref, (alt,))
+    assert record.info["DANQ_MAX_TARGET"][0] in "0123"
+
+
+def test_fields_of_an_earlier_scoring_are_refused_without_their_definitions(command, tmp_path):
+    line = f"chr1\t60\t.\t{CHR1[59]}\tGG\t.\t.\tDANQ_MAX_TARGET=0\n"
+    (tmp_path / "v.vcf").write_text(HEADER + line)
+    status, _, err = command(tmp_path / "v.vcf", "--out", "e.vcf")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "DANQ_ fields of an earlier scoring" in err
+    assert not (tmp_path / "e.vcf.partial").exists()

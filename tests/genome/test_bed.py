@@ -7,7 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from danq_keras.genome.bed import bed_from_frame, in_genome, read_bed, read_located, rename_chrom
+from danq_keras.genome.bed import (
+    bed_from_frame,
+    centres,
+    in_genome,
+    read_bed,
+    read_located,
+    rename_chrom,
+)
 from danq_keras.genome.intervals import covered_bases, merge, overlapped
 from danq_keras.system.errors import InputError
 
@@ -116,7 +123,11 @@ def test_names_that_look_like_missing_values_stay_text(tmp_path: Path) -> None:
         ("chr1\t5\t5\n", "line 1: the end must be above the start"),
         ("chr1\t1\t5\tx\nchr1\t1\n", "line 2: 2 columns, at least 3 are needed"),
         ("chr1\t1\t5\n\t1\t5\n", "line 2: no chromosome"),
-        ("chr1\t1\t5\ntrack again\n", "line 2: 2 columns, at least 3"),
+        ("chr1\t1\t5\ntracked again\n", "line 2: 2 columns, at least 3"),
+        ("#x\n\nchr1\t1\t5\n#y\nchr1\t1\tx\n", "line 5: the end must be a whole number"),
+        ("\ufeff#x\n\n", "no features"),
+        ("\ufeffchr1\t1\t5\n".encode("utf-16"), "not a BED file: not plain text"),
+        (NARROW.replace("p1", "p\x1b[31m"), "narrowPeak: the name of a feature must not hold"),
         (NARROW.replace("15\n", "1x\n"), "the summit must be a whole number"),
         (gzip.compress(b"chr1\t1\t5\n" * 99, mtime=0)[:-12], "truncated gzip"),
         (b"\x00\x01\xff\xfe" * 9, "BED"),
@@ -125,7 +136,7 @@ def test_names_that_look_like_missing_values_stay_text(tmp_path: Path) -> None:
 def test_bad_files_are_refused_in_one_line(tmp_path: Path, text: str | bytes, message: str) -> None:
     path = write(tmp_path / "a.narrowPeak", text)
     with pytest.raises(InputError, match=message) as error:
-        read_bed(path)
+        read_bed(path, with_names=True)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -138,10 +149,108 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 def test_features_must_lie_in_the_genome(tmp_path: Path) -> None:
     bed = read_bed(write(tmp_path / "a.bed", "chr1\t0\t10\nchrX\t0\t99\n"))
     assert in_genome(bed, {"chr1": 10}).tolist() == [True, False]
-    with pytest.raises(InputError, match=r"1 features end beyond .*chr1:0-10 .* has 9 bases"):
-        in_genome(bed, {"chr1": 9})
+    with pytest.raises(InputError, match=r"1 of 2 features end beyond .*chr1:0-10 .* has 5 bases"):
+        in_genome(bed, {"chr1": 5})
     with pytest.raises(InputError, match=r"none of its chromosomes .*chr1, chrX; .* has 1, X"):
         in_genome(bed, {"1": 100, "X": 100})
+
+
+@pytest.mark.parametrize(
+    ("past", "others", "is_refused"),
+    [(1, 0, False), (2, 10, False), (3, 10, True), (3, 400, False), (5, 400, True)],
+)
+def test_a_few_features_may_end_past_their_chromosome(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, past: int, others: int, *, is_refused: bool
+) -> None:
+    text = "chr1\t90\t112\n" * past + "chr1\t0\t100\n" * others
+    bed = read_bed(write(tmp_path / "a.bed", text.replace("112", "105")))
+    if is_refused:
+        with pytest.raises(InputError, match=rf"{past} of {past + others} features end beyond"):
+            in_genome(bed, {"chr1": 100})
+        return
+    assert in_genome(bed, {"chr1": 100}).all()
+    assert f"{past} of {past + others} features end beyond their chromosome, such as" in caplog.text
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("blank", ["\t", " "])
+def test_lines_that_are_no_features_may_stand_anywhere(
+    tmp_path: Path, end: str, blank: str
+) -> None:
+    lines = [
+        "\ufeff# first",
+        "browser position chr1:1-9",
+        "chr1 1 4 a",
+        "",
+        'track name="x y"',
+        "track_9 5 9 b",
+        "#chr1 6 9 c",
+        " ",
+        "browser hide all",
+        "chr1 7 9 d",
+        "track",
+    ]
+    text = end.join(line.replace(" ", blank) for line in lines)
+    bed = read_bed(write(tmp_path / "a.bed", text), with_names=True)
+    assert [bed.describe(i) for i in range(len(bed))] == ["chr1:1-4", "track_9:5-9", "chr1:7-9"]
+    assert bed.feature_names is not None
+    assert bed.feature_names.tolist() == ["a", "b", "d"]
+
+
+PEAK = ["chr1", "100", "400", ".", "540", ".", "7.5", "3.1", "2.2", "15"]
+GAPPED = ["chr1", "100", "400", "g", "5", ".", "100", "400", "0", "2", "50,20", "0,280"]
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "signal", "summit", "note"),
+    [
+        ("idr.narrowPeak", PEAK + ["1"] * 10, 7.5, 15, ""),
+        ("idr_values.txt", PEAK + ["1"] * 10, 7.5, 15, ""),
+        ("x.narrowPeak.gz.bed", [*PEAK, "sample"], 7.5, 15, ""),
+        ("x.bed", [*PEAK, "sample"], 7.5, 15, "read as narrowPeak with 1 further columns"),
+        ("x.bed", [*PEAK, "1", "2"], 7.5, 15, "read as narrowPeak with 2 further columns"),
+        ("x.bed", [*PEAK[:9], "315"], 540, None, "the tenth is no summit"),
+        ("x.bed", PEAK[:9], 7.5, None, ""),
+        ("x.broadPeak", [*PEAK[:9], "x"], 7.5, None, ""),
+        ("idr_broad.txt", PEAK[:9] + ["400.5"] + ["1"] * 7, 7.5, None, ""),
+        ("x.bed", [*PEAK[:6], "110", "390", "0"], 540, None, "plain BED: its score"),
+        ("x.bed", [*GAPPED, "8.5", "1", "2"], 8.5, None, ""),
+        ("x.gappedPeak", [*GAPPED, "8.5", "1", "2"], 8.5, None, ""),
+        ("x.bed", GAPPED, 5, None, "plain BED: its score"),
+        ("x.narrowPeak", PEAK[:6], 540, None, "which has 10 columns, and has 6"),
+        ("x.gappedPeak", GAPPED, 5, None, "which has 15 columns, and has 12"),
+    ],
+)
+def test_signal_and_summit_are_those_of_the_format(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    fields: list[str],
+    signal: float,
+    summit: int | None,
+    note: str,
+) -> None:
+    caplog.set_level("INFO")
+    bed = read_bed(write(tmp_path / name, "\t".join(fields) + "\n"), with_signal=True)
+    assert bed.signal is not None
+    assert bed.signal.tolist() == [signal]
+    assert (None if bed.summits is None else bed.summits.tolist()) == (
+        None if summit is None else [summit]
+    )
+    assert centres(bed).tolist() == [250 if summit is None else 115]
+    assert note in caplog.text
+    assert bool(caplog.text) == bool(note)
+
+
+def test_summits_outside_of_their_peak_are_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    inside, outside = "\t".join(PEAK) + "\n", "\t".join([*PEAK[:9], "300"]) + "\n"
+    bed = read_bed(write(tmp_path / "a.narrowPeak", inside * 10 + outside))
+    assert centres(bed).tolist() == [115] * 10 + [399]
+    assert "1 of 11 summits lie outside of their peak" in caplog.text
+    with pytest.raises(InputError, match=r"2 of 3 summits lie outside .* chr1:100-400: 300"):
+        read_bed(write(tmp_path / "a.narrowPeak", inside + outside * 2))
 
 
 def random_intervals(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:

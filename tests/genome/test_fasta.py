@@ -1,13 +1,20 @@
 """FASTA files in all their forms, regions, packed windows."""
 
+import contextlib
+import errno
 import gzip
 import os
+import tempfile
+import threading
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import danq_keras.genome.fasta
+import danq_keras.genome.fasta_index
 from danq_keras.genome.dna import decode, encode, pack_codes, unpack_codes
 from danq_keras.genome.fasta import Genome
 from danq_keras.genome.packed import PackedSequence, unknown_runs
@@ -54,12 +61,18 @@ def test_compressed_fasta_leaves_nothing_beside(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["genome.fa.gz", "odd_name"]
 
 
-def test_index_goes_elsewhere_when_the_folder_cannot_be_written(
+def test_index_stays_in_memory_when_the_folder_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "genome.fa"
     path.write_text(fasta_text(SEQUENCES))
-    monkeypatch.setattr(os, "access", lambda *_: False)
+
+    @contextlib.contextmanager
+    def read_only(*_: object, **__: object) -> Iterator[Path]:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        yield tmp_path
+
+    monkeypatch.setattr(danq_keras.genome.fasta, "atomic_output", read_only)
     assert read_all(path) == READ
     assert [p.name for p in tmp_path.iterdir()] == ["genome.fa"]
 
@@ -91,8 +104,11 @@ def test_fetch_takes_an_interval_and_refuses_one_outside(tmp_path: Path) -> None
         (b"chr1\t0\t100\n", "must begin with '>'. Received: 'chr1\\\\t0"),
         (b"", "Received: 'an empty file'"),
         (b"\x89PNG\r\n\x1a\n", "must begin with '>'"),
-        (b">a\nACGT\nACGTACGT\nAC\n", "not a usable FASTA"),
-        (b">a\nACGT\n>a\nACGT\n", "not a usable FASTA .*Duplicate"),
+        (b"\xff\xfe>\0a\0", "text in UTF-16"),
+        (b">a\n>b\n\n", "no record has a base. Received: 2 headers alone"),
+        (b">a\nACGT\n>a\nACGT\n", "names of records must be unique. Received twice: 'a'"),
+        (b">a\x1b[31mred\nACGT\n", r"control characters. Received: 'a\\x1b\[31mred'"),
+        (b">\xe9\nACGT\n", "the name of record 1 is not UTF-8"),
         (b">a\nACGTRYSWKMBDHVNXU-*.\n>E\nMKlACGT\n", "not DNA: .* Received: L. Give"),
         (gzip.compress(b"@read\nACGT\n", mtime=0), "must begin with '>'"),
         (gzip.compress(b">a\n" + b"ACGTTGCA" * 9, mtime=0)[:-9], "truncated gzip"),
@@ -178,12 +194,152 @@ def test_an_index_of_another_file_is_made_again(
     assert path.with_name("genome.fa.fai").read_text() == made
 
 
-def test_a_file_whose_lines_do_not_fit_its_index_is_refused(tmp_path: Path) -> None:
+def test_a_file_whose_lines_do_not_fit_its_index_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "genome.fa"
     path.write_text(">a\nAC\nGTAC\nG\n")  # as many bytes as the index says, and fewer bases
     path.with_name("genome.fa.fai").write_text("a\t8\t3\t4\t5\n")
+    assert read_all(path) == {"a": "ACGTACG"}  # the index is not believed
+    path.with_name("genome.fa.fai").write_text("a\t8\t3\t4\t5\n")
+    monkeypatch.setattr(danq_keras.genome.fasta_index, "_stands", lambda *_: True)
     with (
         Genome(path) as opened,
         pytest.raises(InputError, match=r"a has not the bases that its index says\. Delete genome"),
     ):
         opened.codes("a")
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        (">a\nACGTACGT \nACGTACGT \nACG \n", ""),
+        (">a\nACGTACGT\n\nACGTACGT\nACG\n", "1 records have lines of unequal length"),
+        ("\ufeff;x\n>a\n;y\nACGTACGTACG\nTACGT ACG\n", "1 records have lines of unequal length"),
+        (">a\rACGTACGT\rACGTACGT\rACG\r", ""),
+        (">b\n>a\nacgtACGTACGTacgtACG", "1 records have no bases: b."),
+    ],
+)
+def test_only_letters_are_positions(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, note: str
+) -> None:
+    path = tmp_path / "genome.fa"
+    path.write_bytes(text.encode())
+    with Genome(path) as genome:
+        assert decode(genome.codes("a")) == "ACGTACGTACGTACGTACG"
+        for start in range(18):
+            assert decode(genome.fetch("a", start, start + 2)) == "ACGTACGTACGTACGTACG"[start:][:2]
+    assert note in caplog.text
+    assert bool(caplog.text) == bool(note)
+
+
+@pytest.mark.parametrize(
+    ("letters", "read", "note"),
+    [
+        ("ACGTRYSWKMBDHVNn", "ACGTNNNNNNNNNNNN", ""),
+        ("ACGUACGu", "ACGTACGT", "RNA: 2 U are read as T"),
+        ("ACGUACGT", "ACGTACGT", "has both T and U: 1 U are read as T"),
+        ("AC-GX.*?T", "ACNGNNNNT", "5 of - . * ? X are read as unknown bases"),
+    ],
+)
+def test_doubtful_letters_are_counted_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, letters: str, read: str, note: str
+) -> None:
+    caplog.set_level("INFO")
+    path = tmp_path / "genome.fa"
+    path.write_text(f">a\n{letters}\n")
+    with Genome(path) as genome:
+        assert decode(genome.codes("a")) == read
+        assert decode(genome.fetch("a", 2, 5)) == read[2:5]
+    assert note in caplog.text
+    assert bool(caplog.text) == bool(note)
+
+
+@pytest.mark.parametrize("letters", ["ACGT1ACGT", "ACGT\x00ACGT", "ACGTE", "ACGT~A", "ACéT"])
+def test_letters_that_are_no_bases_are_refused_where_they_are_read(
+    tmp_path: Path, letters: str
+) -> None:
+    path = tmp_path / "genome.fa"
+    path.write_text(f">b\n{'AC' * 40000}\n>a\n{letters}\n")  # beyond what is looked at first
+    with Genome(path) as genome:
+        assert len(genome.codes("b")) == 80000
+        assert decode(genome.fetch("a", 0, 2)) == "AC"
+        with pytest.raises(
+            InputError, match=r"genome\.fa: a has '.*' at base \d, which is no IUPAC"
+        ):
+            genome.codes("a")
+
+
+def bgzip(data: bytes, block: int) -> bytes:
+    """Packed as bgzip does."""
+    packed = b""
+    for at in [*range(0, len(data), block), len(data)]:  # the last block is empty
+        deflate = zlib.compressobj(wbits=-15)
+        part = data[at : at + block]
+        body = deflate.compress(part) + deflate.flush()
+        head = b"\x1f\x8b\x08\x04" + bytes(6) + b"\x06\x00BC\x02\x00"
+        sizes = zlib.crc32(part).to_bytes(4, "little") + len(part).to_bytes(4, "little")
+        packed += head + (len(body) + 25).to_bytes(2, "little") + body + sizes
+    return packed
+
+
+def test_bgzip_with_an_index_is_read_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, packed = tmp_path / "genome.fa", tmp_path / "genome.fa.gz"
+    plain.write_text(fasta_text(SEQUENCES))
+    packed.write_bytes(bgzip(plain.read_bytes(), 11))
+    assert read_all(plain) == READ
+    index = plain.with_name("genome.fa.fai").read_bytes()
+    assert read_all(packed) == READ  # without an index, by unpacking it
+    packed.with_name("genome.fa.gz.fai").write_bytes(index)
+    monkeypatch.setattr(Genome, "_unpacked", None)
+    assert read_all(packed) == READ
+    with Genome(packed) as genome:
+        for start in range(20):
+            assert decode(genome.fetch("chrA", start, 21)) == READ["chrA"][start:]
+
+
+@pytest.mark.parametrize(("at", "value"), [(-40, None), (25, 255), (16, 4)])
+def test_damaged_bgzip_is_refused(tmp_path: Path, at: int, value: int | None) -> None:
+    plain, packed = tmp_path / "genome.fa", tmp_path / "genome.fa.gz"
+    plain.write_text(fasta_text({"a": "ACGTACCGT" * 5}))
+    read_all(plain)
+    content = bytearray(bgzip(plain.read_bytes(), 30))
+    if value is None:
+        del content[at:]
+    else:
+        content[at] ^= value
+    packed.write_bytes(content)
+    packed.with_name("genome.fa.gz.fai").write_bytes(plain.with_name("genome.fa.fai").read_bytes())
+    with pytest.raises(InputError, match=r"damaged or truncated gzip|not a FASTA"):
+        read_all(packed)
+
+
+def test_a_full_folder_of_temporary_files_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    packed = tmp_path / "genome.fa.gz"
+    packed.write_bytes(gzip.compress(fasta_text(SEQUENCES).encode()))
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", full)
+    with pytest.raises(
+        InputError, match=rf"{tempfile.gettempdir()}: no room here for .*Set TMPDIR"
+    ):
+        Genome(packed)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_fasta_comes_through_a_pipe(tmp_path: Path, *, packed: bool) -> None:
+    pipe, data = tmp_path / "pipe", fasta_text(SEQUENCES).encode()
+    os.mkfifo(pipe)
+    writer = threading.Thread(
+        target=pipe.write_bytes, args=[gzip.compress(data) if packed else data]
+    )
+    writer.start()
+    assert read_all(pipe) == READ
+    assert read_all(pipe) == READ  # once more, from the copy
+    writer.join()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]

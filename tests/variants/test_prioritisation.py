@@ -26,11 +26,13 @@ def test_a_forest_is_the_same_from_its_json(rng):
     forest = boosted_trees.Forest.fit(*examples(rng, 300), FEW)
     new = rng.normal(0, 3, (200, 6))
     new[::3, 1] = np.nan
-    again = boosted_trees.Forest.from_json(forest.to_json())
+    again = boosted_trees.Forest.from_json(forest.to_json(), 6)
     np.testing.assert_array_equal(again.probabilities(new), forest.probabilities(new))
     assert len(np.unique(forest.probabilities(new))) > 10
     with pytest.raises(InputError, match="not a model of XGBoost"):
-        boosted_trees.Forest.from_json(b"{}")
+        boosted_trees.Forest.from_json(b"{}", 6)
+    with pytest.raises(InputError, match="trees of 6 features, where 7 are needed"):
+        boosted_trees.Forest.from_json(forest.to_json(), 7)
 
 
 def test_a_forest_ranks_as_scikit_learns_trees_do(rng):

@@ -1,5 +1,7 @@
 """Effects read back: what is not what it should be is one line."""
 
+import json
+import zlib
 from pathlib import Path
 
 import h5py
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 
 from danq_keras.system.errors import InputError
-from danq_keras.variants.reader import FORMAT, read_effects
+from danq_keras.variants.reader import CHECKSUMS, FORMAT, checksum_of_texts, read_effects
 
 
 def write(path: Path, **changed: object) -> Path:
@@ -42,9 +44,15 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     [
         ({"alt_pred": np.array([[0.5], [np.nan]])}, "'alt_pred' must hold prob.* in row 1. Score"),
         ({"ref_pred": np.array([[1.5], [0.5]])}, "'ref_pred' must hold prob.* in row 0. Score"),
-        ({"ref_pred": np.zeros((2, 2))}, r"each target, \(2, 1\). Received: \(2, 2\). Score"),
-        ({"alt_pred": np.zeros(2)}, r"Received: \(2,\)"),
-        ({"alt_pred": None}, "not readable effects"),
+        ({"ref_pred": np.zeros((2, 2))}, r"the shape \(2, 1\), received \(2, 2\)\)\. Score"),
+        ({"alt_pred": np.zeros(2)}, r"received \(2,\)"),
+        ({"alt_pred": None}, "not a readable file of effects .*no 'alt_pred'"),
+        ({"alt_pred": h5py.Empty("f4")}, "without a shape"),
+        ({"alt_pred": np.array([[b"x"], [b"y"]])}, "unexpected type"),
+        ({"pos": np.array([-3, 5])}, "'pos' must not be negative"),
+        ({"pos": np.array([3, 5, 7])}, r"the shape \(3\), received \(2,\)"),
+        ({"chrom": np.array(["x\x1b[1m", "y"], object)}, "chromosome must not hold tabs"),
+        ({"targets": np.array([1.0])}, "not texts"),
         ({"pos": np.array([], np.int64)}, "no variants in it"),
     ],
 )
@@ -55,3 +63,22 @@ def test_what_is_wrong_is_one_line(
         read_effects(write(tmp_path / "e.h5", **changed))
     assert str(caught.value).startswith(str(tmp_path / "e.h5"))
     assert "\n" not in str(caught.value)
+
+
+def test_a_changed_value_is_noticed(tmp_path: Path) -> None:
+    path = write(tmp_path / "e.h5")
+    effects = read_effects(path)
+    arrays = {name: getattr(effects, name) for name in ("pos", "ref_pred", "alt_pred")}
+    checksums = {name: zlib.crc32(values.tobytes()) for name, values in arrays.items()}
+    checksums |= dict.fromkeys(("chrom", "id", "ref", "alt"), checksum_of_texts(["x", "y"]))
+    with h5py.File(path, "r+") as file:
+        file.attrs[CHECKSUMS] = json.dumps(checksums)
+    read_effects(path)
+    for name, value in (("alt_pred", 0.5000001), ("pos", 9), ("ref", "xy")):
+        with h5py.File(path, "r+") as file:
+            before = file[name][1]
+            file[name][1] = value
+        with pytest.raises(InputError, match=f"'{name}' is not what was written"):
+            read_effects(path)
+        with h5py.File(path, "r+") as file:
+            file[name][1] = before

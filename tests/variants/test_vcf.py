@@ -1,12 +1,15 @@
 """VCF files as text, in every packing, against the lines they were written from."""
 
 import gzip
+import os
+import threading
 
 import pysam
 import pytest
 
 from danq_keras.system.errors import InputError
-from danq_keras.variants.vcf import Record, VcfFile, text_output
+from danq_keras.variants import bgzip
+from danq_keras.variants.vcf import Record, VcfFile
 
 HEADER = (
     "##fileformat=VCFv4.2\n##contig=<ID=chr1,length=1000>\n"
@@ -28,8 +31,25 @@ TEXT = HEADER + "".join(f"{line}\n" for line in LINES)
 
 
 def read(path, **options):
-    with VcfFile(path) as vcf:
-        return list(vcf.records(**options))
+    vcf = VcfFile(path)
+    return list(vcf.records(**options))
+
+
+def without_lines(records):
+    return [record._replace(line=b"") for record in records]
+
+
+def written(path, content):
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def copied(path):
+    """What comes out when nothing is added, the notes, and the places and alleles."""
+    vcf = VcfFile(path)
+    records = list(vcf.records())
+    text = vcf.header + b"".join(record.line for record in records) + vcf.tail
+    return text, vcf.notes, [(r.chrom, r.pos, r.id, r.ref, r.alts) for r in records]
 
 
 @pytest.mark.parametrize("packing", ["plain", "windows", "gzip", "bgzip", "bcf"])
@@ -60,7 +80,7 @@ def test_records_come_back_in_order_whatever_the_packing(packing, tmp_path, capf
     else:
         path.write_text(TEXT)
     capfd.readouterr()
-    assert read(path) == RECORDS
+    assert without_lines(read(path)) == RECORDS
     assert capfd.readouterr().err == ""  # htslib has much to say of such headers
     assert sorted(p.name for p in tmp_path.iterdir()) == ["plain.vcf", "v"]  # no index
 
@@ -68,32 +88,148 @@ def test_records_come_back_in_order_whatever_the_packing(packing, tmp_path, capf
 def test_lines_are_the_files_own(tmp_path):
     path = tmp_path / "v.vcf"
     path.write_text(TEXT)
-    assert [record.line for record in read(path, with_lines=True)] == list(LINES)
-    with VcfFile(path) as vcf:
-        assert vcf.header.startswith("##fileformat=VCFv4.2\n")
-        assert vcf.header.endswith(HEADER.splitlines(keepends=True)[-1])
+    assert [record.line.decode() for record in read(path)] == [f"{line}\n" for line in LINES]
+    vcf = VcfFile(path)
+    assert vcf.header.decode() == HEADER
+    assert vcf.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "notes"),
+    [
+        (TEXT, ()),
+        (TEXT.rstrip("\n"), ()),
+        (TEXT.replace("\n", "\r\n"), ()),
+        (TEXT.replace("rs1", "naïve").encode(), ()),
+        (b"\xef\xbb\xbf" + TEXT.encode(), ("begins with a byte order mark",)),
+        (TEXT.replace("rs1", "r\x1b[31m").encode(), ("1 records have an identifier",)),
+        (TEXT.encode().replace(b"rs1", b"r\xe9"), ("1 records have an identifier",)),
+        (
+            HEADER.encode() + b"##x=\xe9\n".join([b"", TEXT.encode()[len(HEADER) :]]),
+            ("1 lines of",),
+        ),
+        (TEXT + "\n\n# the end\n", ("2 blank lines", "1 lines of comment")),
+        (TEXT.replace("chr2\t7", "\n#x\nchr2\t7"), ("1 blank lines", "1 lines of comment")),
+        (TEXT.replace("\tGT\t0|0\t./.", "").replace("\t.\t.\t.\n", "\n"), ("1 lines have other",)),
+        (TEXT.replace("0/1\t1|1", "0/1\t1|1\t0/0"), ("1 lines have other",)),
+        (TEXT.split("\n", 1)[1], ("does not begin with ##fileformat=VCFv4 but with '##contig",)),
+        (TEXT.replace("VCFv4.2", "VCFv3.3"), ("does not begin with ##fileformat=VCFv4",)),
+    ],
+)
+def test_what_is_read_can_be_written_back_byte_for_byte(content, notes, tmp_path):
+    path = written(tmp_path / "v.vcf", content)
+    text, said, records = copied(path)
+    assert text == path.read_bytes()
+    assert len(said) == len(notes)
+    for line, beginning in zip(said, notes, strict=True):
+        assert line.startswith(beginning)
+    assert [record[:2] for record in records] == [(r.chrom, r.pos) for r in RECORDS]
+    assert all(part.isprintable() for record in records for part in (record[2], record[3]))
+
+
+LIST = "chr1\t100\t[up]\tA\tG\nchr1\t5\tx y\tac\ta\n"
+LISTED = [("chr1", 100, "[up]", "A", ("G",)), ("chr1", 5, "x y", "ac", ("a",))]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        LIST,
+        LIST.replace("\n", "\r\n"),
+        LIST.rstrip("\n"),
+        b"\xef\xbb\xbf" + LIST.encode(),
+        "\n# mine\n" + LIST.replace("\n", "\n\n#next\n") + "\n",
+        LIST.replace("\n", " \n"),
+        LIST.replace("\n", "\t.\tPASS\t.\n"),
+        LIST.replace("\n", "\t\n"),
+        "chrom\tpos\tname\tref\talt\n" + LIST,
+        "CHROM\tPOS\tID\tREF\tALT\n" + LIST,
+        "#CHROM\tPOS\tID\tREF\tALT\n" + LIST,
+        LIST.replace("x y", "x_y").replace("\t", "  "),
+    ],
+)
+def test_lists_without_header_are_read_and_become_vcf_files(content, tmp_path):
+    path = written(tmp_path / "list.vcf", content)
+    text, notes, records = copied(path)
+    assert [(*r[:2], r[2].replace("_", " "), *r[3:]) for r in records] == LISTED
+    assert any("#CHROM" in note or "##fileformat" in note for note in notes)
+    out = written(tmp_path / "out.vcf", text.removeprefix(b"\xef\xbb\xbf"))
+    again, _, others = copied(out)
+    assert others == records
+    assert again == out.read_bytes()
+    rows = [line for line in again.splitlines() if line and not line.startswith(b"#")]
+    assert {row.count(b"\t") for row in rows} == {7}
+
+
+def test_a_list_with_an_end_column_is_read_with_a_word(tmp_path):
+    for end in ("100", "101"):
+        _, notes, _ = copied(written(tmp_path / "v.txt", LIST.replace("[up]", end)))
+        assert any("looks like the end of an interval" in note for note in notes)
+
+
+def test_odd_alleles_come_back_as_they_are_written(tmp_path):
+    alts = ("<DEL>", "*", ".", "]chr2:7]A", "A.", ".A", "a", "R", "A,<INS>,*", "", "A,,G")
+    rows = "".join(f"chr1\t{i}\t.\tN\t{alt}\t.\t.\t.\n" for i, alt in enumerate(alts))
+    path = written(tmp_path / "v.vcf", HEADER.replace("\tFORMAT\ts1\ts2", "") + rows)
+    text, notes, records = copied(path)
+    assert (text, notes) == (path.read_bytes(), ())
+    assert [",".join(r[4]) for r in records] == ["" if alt == "." else alt for alt in alts]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_pipes_are_read_as_files_are(packed, tmp_path):
+    content = gzip.compress(TEXT.encode()) if packed else TEXT.encode()
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    feeder = threading.Thread(target=pipe.write_bytes, args=(content,))
+    feeder.start()
+    vcf = VcfFile(pipe)
+    feeder.join()
+    for _ in range(2):
+        assert without_lines(vcf.records()) == RECORDS
+    assert vcf.header.decode() == HEADER
+
+
+def test_a_digest_knows_the_content(tmp_path):
+    digests = []
+    for name, content in (("a", TEXT), ("b", TEXT), ("c", TEXT.replace("AF=0.1", "AF=0.2"))):
+        vcf = VcfFile(written(tmp_path / name, content))
+        digests.append(vcf.digest())
+    assert digests[0] == digests[1] != digests[2]
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (LINES[0] + "\n", "not a VCF file: it must begin with ##fileformat"),
-        (HEADER.split("\n", 1)[1] + LINES[0], "not a VCF file"),
+        (">chr1\nACGT\n", "not a VCF file (it has no #CHROM line), nor a list of chrom, pos"),
+        ("chr1\t100\tA\tG\n", "nor a list of chrom, pos, name, ref, alt separated by tabs"),
+        ("chr1\t1e3\tx\tA\tG\n", "nor a list"),
+        ("chr1\t100\t200\tpeak\t0\t+\n", "nor a list"),
+        ("pos\tchrom\tname\tref\talt\n1\tchr1\tx\tA\tG\n", "nor a list"),
+        ("chrom\tpos\tname\talt\tref\nchr1\t1\tx\tA\tG\n", "nor a list"),
+        ("\x1b[31m\n", r"Received: '\x1b[31m'"),
+        ("##fileformat=VCFv4.2\n", "no variants after the header, which has no #CHROM line"),
+        (HEADER.replace("ALT\tQUAL", "QUAL\tALT"), "the columns of its #CHROM line must be"),
+        (HEADER.replace("\t", " "), "the columns of its #CHROM line must be"),
+        (TEXT.encode("utf-16"), "not a VCF file: it is UTF-16 text"),
+        (b"\x89HDF\0\0", "not a VCF file: it is binary"),
+        (HEADER + LINES[0][: LINES[0].index("AT")], "line 4 ends in its 5th of 11 columns"),
         ("", "the file is empty"),
         ("hello\n", "not a VCF file"),
-        (HEADER + LINES[0] + "\nchr1\tten\t.\tA\tC\t.\t.\t.\n", "record 2, after chr1:100, is mal"),
-        (HEADER + "chr1\t10\t.\tA\n", "record 1 is malformed"),
+        (HEADER + LINES[0] + "\nchr1\tten\t.\tA\tC\t.\t.\t.\n", "line 5 is malformed"),
+        (HEADER + "chr1\t" + "9" * 5000 + "\t.\tA\tC\t.\t.\t.\n", "line 4 is malformed"),
+        (HEADER + "chr1\t-5\t.\tA\tC\t.\t.\t.\n", "line 4 is malformed"),
+        (HEADER + "chr1\t10\t.\tA\n", "line 4 is malformed"),
         (HEADER + "chr1 10 . A C . . .\n", "separated by tabs"),
     ],
 )
 def test_what_is_no_vcf_is_one_line(content, message, tmp_path, capfd):
-    path = tmp_path / "v.vcf"
-    path.write_text(content)
+    path = written(tmp_path / "v.vcf", content)
     with pytest.raises(InputError) as caught:
         read(path)
     assert message in str(caught.value)
     assert str(caught.value).startswith(f"{path}: ")
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).isprintable()
     assert capfd.readouterr().err == ""
 
 
@@ -115,9 +251,22 @@ def test_a_truncated_file(packing, tmp_path):
         read(path)
 
 
-@pytest.mark.parametrize("packed", [True, False])
-def test_text_output(packed, tmp_path):
-    with text_output(tmp_path / "t", packed=packed) as file:
-        file.write(b"a\tb\n")
-    content = (tmp_path / "t").read_bytes()
-    assert (gzip.decompress(content) if packed else content) == b"a\tb\n"
+def test_bgzip_cut_between_two_blocks_is_truncated(tmp_path):
+    blocks = [bgzip.packed_block(TEXT.encode()), bgzip.packed_block(LINES[0].encode())]
+    path = written(tmp_path / "v.vcf.gz", b"".join([*blocks, bgzip.END]))
+    assert len(read(path)) == 5
+    with pytest.raises(InputError, match="truncated: its last block is missing"):
+        read(written(path, blocks[0]))
+
+
+def test_blocks_are_those_of_bgzip(tmp_path):
+    text = bytes(range(256)) * 255
+    assert len(text) == bgzip.BLOCK
+    path = written(tmp_path / "t.gz", bgzip.packed_block(text) + bgzip.END)
+    assert gzip.decompress(path.read_bytes()) == text
+    with pysam.BGZFile(str(path)) as file:
+        assert file.read() == text
+    noise = os.urandom(bgzip.BLOCK)
+    assert gzip.decompress(bgzip.packed_block(noise)) == noise
+    assert bgzip.is_bgzip(path.read_bytes()[:16])
+    assert not bgzip.is_bgzip(gzip.compress(text)[:16])

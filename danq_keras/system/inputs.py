@@ -1,0 +1,105 @@
+"""What a user names as an input: a file, or a pipe as shells make them.
+
+A pipe (`<(zcat peaks.gz)`, `-` and /dev/stdin, a named one) can be read once, and readers look at a
+file several times. So what comes through is copied to the folder of temporary files at the first
+look, and the copy is read, by every reader of this process, until it ends.
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from danq_keras.system.errors import InputError
+
+STDIN = Path("-")
+_STDIN_NAMES = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
+_copies: dict[tuple[int, int], Path] = {}
+_folders: list[tempfile.TemporaryDirectory[str]] = []  # removed when the process ends
+
+
+def is_pipe(path: Path) -> bool:
+    """Whether a path is standard input, a pipe or a device, and no file of its own."""
+    return str(path) in _STDIN_NAMES or (path.exists() and not (path.is_file() or path.is_dir()))
+
+
+def input_file(path: Path, *, pipes: bool = True) -> Path:
+    """The file to read for a path: itself, or the copy of what a pipe gave.
+
+    Args:
+        path: what the user named; `-` is standard input.
+        pipes: whether a pipe will do. What is told by its name, or has files beside it, must be a
+            file.
+
+    Raises:
+        InputError: no such file, a folder, a pipe where none will do, or no room for its copy.
+    """
+    if path.is_dir():
+        raise InputError(f"{path}: this is a folder, a file was expected. Check the path.")
+    if not is_pipe(path):
+        if not path.is_file():
+            raise InputError(f"{path}: no such file. Check the path.")
+        return path
+    if not pipes:
+        raise InputError(
+            f"{path}: a pipe, and this input is read more than once. Write it to a file first, and "
+            "name that."
+        )
+    return _copy(path)
+
+
+def _copy(path: Path) -> Path:
+    """What a pipe gives, in a temporary file; a file that is standard input is taken as it is."""
+    is_stdin = str(path) in _STDIN_NAMES
+    try:
+        status = os.fstat(0) if is_stdin else path.stat()
+        redirected = Path(os.path.realpath("/dev/fd/0"))
+        if stat.S_ISREG(status.st_mode) and redirected.is_file():
+            return redirected
+        key = status.st_dev, status.st_ino
+        if key not in _copies:
+            with room_for(f"what {path} gives"), _opened(path) as source:
+                _folders.append(tempfile.TemporaryDirectory(prefix="danq-pipe-"))
+                copy = Path(_folders[-1].name) / "input"
+                with copy.open("wb") as target:
+                    shutil.copyfileobj(source, target, 1 << 20)
+            _copies[key] = copy
+        return _copies[key]
+    except OSError as error:
+        if error.errno not in (errno.EBADF, errno.ENXIO):
+            raise
+        raise InputError(
+            f"{path}: there is nothing to read (standard input is closed). Name a file."
+        ) from error
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """A pipe, open to be read from where it stands."""
+    return os.fdopen(os.dup(0), "rb") if str(path) in _STDIN_NAMES else path.open("rb")
+
+
+@contextlib.contextmanager
+def room_for(what: str) -> Iterator[None]:
+    """Say which folder is full when temporary files find no room in it.
+
+    Args:
+        what: what is written there, for the message.
+
+    Raises:
+        InputError: the disk or the quota of the folder of temporary files is used up, or it cannot
+            be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
+            raise
+        raise InputError(
+            f"{tempfile.gettempdir()}: no room here for {what} "
+            f"({os.strerror(error.errno)}). Set TMPDIR to a folder with more."
+        ) from error

@@ -26,6 +26,7 @@ from danq_keras.models.shipped import model_place, shipped_models
 from danq_keras.recipes.config import ModelConfig
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import PathLike, atomic_output
+from danq_keras.system.inputs import input_file, refuse_pipe
 
 MEMBER = "danq_keras.json"
 DEEPSEA = "deepsea"
@@ -153,6 +154,7 @@ def load_model(path: PathLike, *, targets: TargetNames | None = None) -> Trained
     """
     place = model_place(path)
     file = place / "model.keras" if place.is_dir() else place
+    refuse_pipe(file)
     if not file.is_file():
         runs = sorted(model.parent for model in place.glob("*/model.keras"))
         if runs:
@@ -266,8 +268,8 @@ def named_targets(given: TargetNames, n_targets: int, model: Path) -> Targets:
 
 def _read_names(path: Path) -> tuple[str, ...]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = input_file(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, InputError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path}: no readable file of target names. Give a text file with one name a line, or "
             f"{DEEPSEA}."

@@ -22,6 +22,7 @@ from danq_keras.system.errors import (
     InputError,
     Terminated,
 )
+from danq_keras.system.names import printable
 
 Main = Callable[[list[str] | None], int]
 _ARGUMENT = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`]*))?`")
@@ -126,7 +127,7 @@ def run_command(main: Callable[[list[str] | None], int | None]) -> int:
     except Terminated:
         print("Terminated.", file=sys.stderr)
         return EXIT_TERMINATE
-    print(f"Error: {message}", file=sys.stderr)
+    print(f"Error: {printable(message)}", file=sys.stderr)
     return EXIT_INPUT
 
 

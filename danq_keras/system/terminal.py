@@ -11,6 +11,8 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from danq_keras.system.names import printable
+
 log = logging.getLogger("danq_keras")
 
 
@@ -32,7 +34,7 @@ class _TerminalHandler(logging.Handler):
     """Writes through tqdm, so that a message does not tear a progress bar apart."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
+        tqdm.write(printable(self.format(record)), file=sys.stderr)
 
 
 def progress(*, total: int | None, desc: str, unit: str = "it", **options: Any) -> "tqdm[Any]":

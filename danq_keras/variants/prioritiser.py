@@ -18,6 +18,7 @@ from danq_keras.system.arrays import Doubles
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import atomic_output
 from danq_keras.system.hdf5 import HDF5_DAMAGE
+from danq_keras.system.inputs import refuse_pipe
 from danq_keras.variants.boosted_trees import Forest
 from danq_keras.variants.folds import FoldModel, mean_probabilities
 from danq_keras.variants.reader import Effects
@@ -121,6 +122,7 @@ def read_prioritiser(path: Path) -> Prioritiser:
     Raises:
         InputError: not one, damaged, or of another format version.
     """
+    refuse_pipe(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file. Make it with prioritise_variants.py fit.")
     try:

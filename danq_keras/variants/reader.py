@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from danq_keras.system.errors import InputError
 from danq_keras.system.hdf5 import HDF5_DAMAGE
+from danq_keras.system.inputs import refuse_pipe
 from danq_keras.variants.effects import Probs
 
 FORMAT = "danq_keras variant effects"
@@ -41,6 +42,7 @@ def read_effects(path: Path) -> Effects:
     Raises:
         InputError: no such file, not one, without rows, damaged, or without probabilities.
     """
+    refuse_pipe(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file. Make it with score_variants.py.")
     try:

@@ -23,6 +23,7 @@ from danq_keras.prediction.outputs import coverage, prediction_kind
 from danq_keras.system.command import command, name_flags, run_command
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import refuse_existing
+from danq_keras.system.inputs import is_pipe
 from danq_keras.system.tensorflow import start_tensorflow
 from danq_keras.system.terminal import log, set_up_logging
 
@@ -252,9 +253,14 @@ def _open_source(
     if args.genome is not None:
         genome = stack.enter_context(Genome(args.genome))
         return Intervals.read(args.input, genome, chrom_names=args.chrom_names)
-    is_file = args.input.is_file() and args.split is None
+    is_file = (args.input.is_file() or is_pipe(args.input)) and args.split is None
     if is_file and is_fasta(args.input):
         return stack.enter_context(Genome(args.input))
+    if is_file and is_pipe(args.input):
+        raise InputError(
+            f"{args.input}: only FASTA, or BED with --genome, is read from a pipe. Write this to a "
+            "file first, and name that."
+        )
     if args.tile is not None:
         raise InputError(f"--tile: for a FASTA file. Received: {args.input}. Leave it out.")
     if is_file and any(word in args.input.name.lower() for word in (".bed", "peak")):

@@ -15,6 +15,7 @@ from typing import Any
 from danq_keras.data.deepsea import TARGETS_FILE
 from danq_keras.data.store import SPLITS
 from danq_keras.system.errors import InputError
+from danq_keras.system.inputs import refuse_pipe
 from danq_keras.system.terminal import log, progress
 
 INNER_FOLDER = "deepsea_train"
@@ -133,6 +134,7 @@ def file_states(bundle: Path) -> dict[str, Any]:
     Raises:
         InputError: there is no such file or folder.
     """
+    refuse_pipe(bundle)
     if bundle.is_dir():
         folder = inner_folder(bundle)
         files = [folder / name for name in (*MAT_FILES, TARGETS_FILE)]

@@ -19,6 +19,7 @@ from danq_keras.data import deepsea, store
 from danq_keras.genome.dna import Bytes
 from danq_keras.system.errors import InputError
 from danq_keras.system.hdf5 import open_hdf5
+from danq_keras.system.inputs import is_pipe, refuse_pipe
 
 Columns: TypeAlias = dict[str, npt.NDArray[Any]]
 
@@ -123,6 +124,8 @@ def open_windows(path: Path, split: str | None = None) -> Windows:
         windows = _dataset_split(path, split or "test")
     elif split is not None:
         raise InputError(f"`split`: for a dataset folder only. Received the file {path}. Leave it.")
+    elif is_pipe(path):
+        refuse_pipe(path)
     elif not path.exists():
         raise InputError(f"{path}: no such file or folder. Check the path.")
     elif not path.stat().st_size:

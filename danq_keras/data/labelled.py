@@ -5,7 +5,8 @@ Nothing is guessed: a column that is neither sequence, split nor labels is named
 value that is no label is refused.
 """
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -16,6 +17,7 @@ import pandas as pd
 
 from danq_keras.data.labels import target_name
 from danq_keras.genome.dna import UNKNOWN, Bytes, encode
+from danq_keras.genome.fasta_index import BLANKS, BYTE_ORDER_MARK, begins_as_fasta
 from danq_keras.system.errors import InputError, one_line, shorten
 from danq_keras.system.files import open_bytes
 from danq_keras.system.terminal import log
@@ -134,10 +136,17 @@ def _read_frame(path: Path) -> pd.DataFrame:
             header = file.readline()
             file.seek(0)
             separator = "\t" if b"\t" in header else ","
-            frame = pd.read_csv(
-                file, sep=separator, dtype=str, na_filter=False, index_col=False, encoding="utf-8"
-            )
-    except ValueError as error:  # pandas' parser errors are such
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", pd.errors.ParserWarning)  # of cells without a column
+                frame = pd.read_csv(
+                    file,
+                    sep=separator,
+                    dtype=str,
+                    na_filter=False,
+                    index_col=False,
+                    encoding="utf-8-sig",
+                )
+    except (ValueError, pd.errors.ParserWarning) as error:  # pandas' parser errors are such
         raise InputError(f"{path}: not a table ({one_line(error)}). Correct the file.") from error
     return frame
 
@@ -293,6 +302,9 @@ def _codes(
             f"Received: {texts[number][place]!r} at base {place + 1}, {len(wrong):,} such letters "
             "in all. Correct the sequences."
         )
+    uracils, thymines = (int(np.isin(letters, list(pair)).sum()) for pair in (b"Uu", b"Tt"))
+    if uracils and thymines:
+        log.warning("%s: has both T and U: %s U are read as T.", source, f"{uracils:,}")
     codes = encode(letters)
     if window is None or not len(unequal):
         return codes.reshape(len(texts), length)
@@ -329,31 +341,32 @@ def read_fasta(path: Path, target: str, label: int, *, window: int | None = None
         InputError: it is not FASTA, or has no records, or letters that are no bases.
     """
     with open_bytes(path) as file:
-        texts = list(_records(path, file))
-    if not texts:
-        raise InputError(f"{path}: no records. Give a FASTA file with sequences.")
+        texts = _records(path, file.read())
     number = np.arange(1, len(texts) + 1)
+    empty = [str(i) for i, text in enumerate(texts, 1) if not text]
+    if empty:
+        raise InputError(
+            f"{path}: every record needs a sequence. Received none in record {shorten(empty, 5)}. "
+            "Leave those out."
+        )
     codes = _codes(texts, str(path), number, window)
     labels = np.full((len(texts), 1), label, np.int8)
     return Labelled(codes, labels, (target,), None, np.full(len(texts), str(path)), number)
 
 
-def _records(path: Path, lines: Iterator[bytes]) -> Iterator[str]:
-    parts: list[str] | None = None
-    for number, line in enumerate(lines, 1):
-        text = line.decode("ascii", "replace").strip()
-        if text.startswith(">"):
-            if parts is not None:
-                yield "".join(parts)
-            parts = []
-        elif text and parts is None:
-            raise InputError(
-                f"{path}: a FASTA file begins with '>'. Received: {text[:20]!r} in line {number}."
-            )
-        elif text and parts is not None:
-            parts.append(text)
-    if parts is not None:
-        yield "".join(parts)
+def _records(path: Path, content: bytes) -> list[str]:
+    """The sequence of each record, without line ends, blanks and comments (`;`)."""
+    if not begins_as_fasta(content):
+        lines = content.split(maxsplit=1)
+        received = lines[0][:20].decode("ascii", "replace") if lines else "an empty file"
+        raise InputError(f"{path}: a FASTA file begins with '>'. Received: {received!r}.")
+    records: list[list[bytes]] = []
+    for line in content.removeprefix(BYTE_ORDER_MARK).splitlines():
+        if line.startswith(b">"):
+            records.append([])
+        elif records and not line.startswith(b";"):
+            records[-1].append(line.translate(None, BLANKS))
+    return [b"".join(lines).decode("latin-1") for lines in records]
 
 
 def join(parts: Sequence[Labelled]) -> Labelled:

@@ -23,6 +23,7 @@ from danq_keras.genome.dna import Bytes
 from danq_keras.genome.fasta import Positions
 from danq_keras.genome.intervals import SpanLists, Spans, covered_bases, merge_each, overlapped
 from danq_keras.system.errors import InputError, shorten
+from danq_keras.system.inputs import is_pipe
 from danq_keras.system.tables import read_table
 from danq_keras.system.terminal import log, progress
 
@@ -53,8 +54,15 @@ class BinLabels:
 
 
 def target_name(path: Path) -> str:
-    """Name of the target of a peak file: the file's without .bed, .narrowPeak, .broadPeak, .gz."""
+    """Name of the target of a peak file: the file's without .bed, .narrowPeak, .broadPeak, .gz.
+
+    A shell numbers its pipes: such a number would be taken for that of a target.
+    """
     name = path.name
+    if is_pipe(path) and (name == "-" or name.isdecimal() or name == "stdin"):
+        name = "stdin" if name in ("-", "0", "stdin") else f"pipe-{name}"
+        log.warning("%s: a pipe has no name: its target is called %s.", path, name)
+        return name
     while Path(name).suffix.lower() in _PEAK_SUFFIXES:
         name = name[: -len(Path(name).suffix)]
     return name
@@ -97,6 +105,11 @@ def name_targets(
 
 
 def _join(peaks: Sequence[Path], table: Path) -> tuple[Targets, Sequence[Path]]:
+    for path in filter(is_pipe, peaks):
+        raise InputError(
+            f"{path}: `targets` is joined by the names of files, and a pipe has none. Write the "
+            "peaks to a file."
+        )
     rows = read_table(table, required=("file", "name"))
     if rows["name"].str.strip().eq("").any() or rows["file"].eq("").any():
         raise InputError(f"{table}: 'file' and 'name' must not be empty. Fill them in.")
@@ -182,12 +195,12 @@ def load_peaks(
                 left_out[WEAK] += int((keep & (bed.signal < min_signal)).sum())
                 keep &= bed.signal >= min_signal
             starts, ends = _spans(bed, lengths, resize)
-            for code, chrom in enumerate(bed.names):
-                here = keep & (bed.chrom == code)
+            for chrom, here in bed.by_chrom(np.flatnonzero(keep)).items():
                 if chrom not in peaks:
-                    left_out[NOT_CHOSEN] += int(here.sum())
+                    left_out[NOT_CHOSEN] += len(here)
                     continue
-                for strand, chosen in enumerate((here & ~reverse, here & reverse)[: 1 + by_strand]):
+                strands = (here[~reverse[here]], here[reverse[here]]) if by_strand else (here,)
+                for strand, chosen in enumerate(strands):
                     spans = starts[chosen], ends[chosen]
                     _add(peaks[chrom], target + strand * len(sources), spans)
             summary.n_peaks += len(bed)

@@ -30,6 +30,7 @@ import scipy.io.matlab
 from danq_keras.genome.dna import Bytes
 from danq_keras.system.errors import InputError
 from danq_keras.system.hdf5 import array, check_sound, damage_told, reason_of
+from danq_keras.system.inputs import refuse_pipe
 from danq_keras.system.threads import one_ahead
 
 BLOCK_BYTES = 1 << 26
@@ -139,6 +140,7 @@ class MatFile:
         self._scratch = scratch
         self._file: h5py.File | None = None
         self._shapes: dict[str, tuple[int, ...]] = {}
+        refuse_pipe(path)
         if not path.is_file():
             raise InputError(f"{path}: no such file. Check the path.")
         with _damaged(path):

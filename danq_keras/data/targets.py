@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from danq_keras.system.errors import InputError
+from danq_keras.system.names import refuse_control
 
 TargetChoice: TypeAlias = str | int | Sequence[str | int]
 
@@ -36,8 +37,10 @@ class Targets:
                 f"Target names must be unique. Received twice: {', '.join(repeated[:5])}. "
                 "Rename one of each pair."
             )
+        refuse_control(self.names, None, "target")
         for column in TARGET_COLUMNS:
             values = getattr(self, column)
+            refuse_control(values, None, f"target's {column}")
             if values and len(values) != len(self.names):
                 raise ValueError(
                     f"{column} has {len(values)} values for {len(self.names)} targets."

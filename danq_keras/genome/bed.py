@@ -5,7 +5,9 @@ is the matter of `intervals`; nothing here knows targets, labels or splits.
 """
 
 import dataclasses
+import functools
 import io
+import itertools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,8 +64,19 @@ class Bed:
 
     def on(self, chrom: str) -> tuple[Positions, Positions]:
         """Starts and ends of the features of a chromosome, in the order of the file."""
-        here = self.chrom == self.names.index(chrom) if chrom in self.names else slice(0)
+        here = self._rows.get(chrom, slice(0))
         return self.starts[here], self.ends[here]
+
+    @functools.cached_property
+    def _rows(self) -> dict[str, Positions]:
+        return self.by_chrom(np.arange(len(self)))
+
+    def by_chrom(self, rows: Positions) -> dict[str, Positions]:
+        """Numbers of features, by the chromosomes that have some of them, in their order."""
+        rows = rows[np.argsort(self.chrom[rows], kind="stable")]
+        edges = np.searchsorted(self.chrom[rows], np.arange(len(self.names) + 1)).tolist()
+        pairs = zip(self.names, itertools.pairwise(edges), strict=True)
+        return {name: rows[begin:end] for name, (begin, end) in pairs if end > begin}
 
     def describe(self, index: int) -> str:
         """CHROM:START-END of a feature, as the file has it (0-based, half-open)."""

@@ -31,7 +31,7 @@ Reader: TypeAlias = Callable[[int, int], bytes]  # position and number of bytes 
 _BLOCK = 1 << 24
 _PIECE = 1 << 16
 _LINE_ENDS, _BLANK, _RECORD = b"\r\n", b" "[0], b">"[0]
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _COMMENT = re.compile(rb"(?<=[\r\n]);[^\r\n]*")
@@ -85,7 +85,7 @@ Layout: TypeAlias = Lines | Pieces
 
 def begins_as_fasta(first: bytes) -> bool:
     """Whether a file with these first bytes is FASTA: its first record, or comments before it."""
-    lines = first.removeprefix(_BYTE_ORDER_MARK).splitlines()
+    lines = first.removeprefix(BYTE_ORDER_MARK).splitlines()
     text = [line for line in lines if line.strip() and not line.startswith(b";")]
     return bool(text) and text[0].startswith(b">")
 
@@ -139,7 +139,7 @@ def _is_header(between: bytes, name: bytes, *, at_line_start: bool) -> bool:
     """Whether all that stands between two sequences is the header of the second."""
     if not at_line_start and not between[:1].isspace():
         return False
-    *before, header = between.removeprefix(_BYTE_ORDER_MARK).splitlines() or [b""]
+    *before, header = between.removeprefix(BYTE_ORDER_MARK).splitlines() or [b""]
     return (
         between[-1:] in (b"\r", b"\n")
         and header.startswith(b">")
@@ -220,7 +220,7 @@ def _records(data: Bytes) -> Iterator[tuple[int, int, npt.NDArray[np.int64]]]:
     ]
     marks = np.concatenate(found).astype(np.int64)
     before = data[np.maximum(marks - 1, 0)]
-    first = len(_BYTE_ORDER_MARK) if data[:3].tobytes() == _BYTE_ORDER_MARK else 0
+    first = len(BYTE_ORDER_MARK) if data[:3].tobytes() == BYTE_ORDER_MARK else 0
     is_start = np.isin(before, list(_LINE_ENDS)) | (marks == first)
     starts = np.flatnonzero(is_start)
     ends = [*marks[starts[1:]].tolist(), len(data)]

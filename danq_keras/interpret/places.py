@@ -41,6 +41,7 @@ from danq_keras.prediction.growing import Contents, GrowingFile, growing_output,
 from danq_keras.prediction.outputs import track_names
 from danq_keras.system.errors import InputError, shorten
 from danq_keras.system.files import atomic_output
+from danq_keras.system.inputs import identity
 from danq_keras.system.terminal import log, progress
 
 _LABELS = {"effects": "ism", "gradients": "gradient"}
@@ -214,11 +215,10 @@ class _Session:
 
     def _contents(self, loci: Sequence[Locus], values: Sequence[str]) -> Contents:
         """What decides the values, so that only the same explanation is continued."""
-        stat = self.genome.path.stat()
         request = {
             "model": str(self.model.path),
             "weights": weights_digest(self.model.network),
-            "genome": [str(self.genome.path.resolve()), stat.st_size, stat.st_mtime_ns],
+            "genome": identity(self.genome.path),
             "intervals": [self.window, *map(str, loci)],
             "targets": self.names,
             "strands": self.request.strands,

@@ -38,6 +38,7 @@ from danq_keras.system.arrays import Floats
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import PathLike, atomic_output
 from danq_keras.system.hdf5 import new_hdf5, open_hdf5, read_array, reason_of
+from danq_keras.system.inputs import refuse_pipe
 
 LAYERS = {"danq": (10, (0, 3, 6, 8)), "danq-jaspar": (8, (0, 3, 6, 7))}
 """Preset → number of layers and the positions of convolution, BLSTM, dense, output."""
@@ -197,6 +198,7 @@ def read_old_weights(path: Path, preset: str) -> dict[str, Floats]:
     Raises:
         InputError: not such a file, an array is missing, extra, misshapen or not finite.
     """
+    refuse_pipe(path)
     if not path.exists():
         raise InputError(f"{path}: no such file. Check the path.")
     # By its content too, as a .keras is a zip archive under any name.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import PathLike
+from danq_keras.system.inputs import refuse_pipe
 from danq_keras.system.shipped import resource_path
 
 _TABLE = "models/models.tsv"
@@ -70,6 +71,7 @@ def model_file(path: PathLike) -> Path:
     """
     place = model_place(path)
     file = place / "model.keras" if place.is_dir() else place
+    refuse_pipe(file)
     if file.is_file():
         return file
     runs = sorted(model.parent for model in place.glob("*/model.keras"))

@@ -28,6 +28,7 @@ from danq_keras.recipes.config import ModelConfig
 from danq_keras.system.errors import InputError, one_line
 from danq_keras.system.files import PathLike, atomic_output, replace_durably
 from danq_keras.system.hdf5 import machine_fault
+from danq_keras.system.inputs import input_file
 
 MEMBER = "danq_keras.json"
 DEEPSEA = "deepsea"
@@ -256,8 +257,8 @@ def named_targets(given: TargetNames, n_targets: int, model: Path) -> Targets:
 
 def _read_names(path: Path) -> tuple[str, ...]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = input_file(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, InputError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path}: no readable file of target names. Give a text file with one name a line, or "
             f"{DEEPSEA}."

@@ -15,6 +15,7 @@ import numpy as np
 from danq_keras.genome.dna import ALPHABET
 from danq_keras.motifs.motif import Matrix, Motif
 from danq_keras.system.errors import InputError
+from danq_keras.system.inputs import input_file, is_pipe
 from danq_keras.system.shipped import resource_path
 
 JASPAR_FILE = "jaspar2016_vertebrates.jaspar"
@@ -74,7 +75,7 @@ def read_motif_file(path: Path) -> list[Motif]:
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Number and text of each line, stripped; blank lines and # comments are left out."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = (input_file(path) if is_pipe(path) else path).read_text(encoding="utf-8")
     except (FileNotFoundError, IsADirectoryError) as error:
         raise InputError(f"{path}: no such motif file. Check the path.") from error
     except UnicodeDecodeError as error:

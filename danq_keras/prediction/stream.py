@@ -24,6 +24,7 @@ from danq_keras.prediction.outputs import growing_file, prediction_kind
 from danq_keras.prediction.predictor import Predictor
 from danq_keras.system.arrays import Floats
 from danq_keras.system.errors import InputError
+from danq_keras.system.inputs import identity
 from danq_keras.system.terminal import progress
 
 PROBABILITIES, EMBEDDING = "probabilities", "embedding"
@@ -200,12 +201,11 @@ def check_output(out: Path, windows: Windows, values: Sequence[str], *, n_target
 
 def _describe(models: Sequence[TrainedModel], windows: Windows) -> dict[str, Any]:
     """What decides the predictions, so that only the same are continued."""
-    stat = windows.path.stat()
     tiling = windows.tiling
     return {
         "model": " ".join(str(model.path) for model in models),
         "weights": [weights_digest(model.network) for model in models],
-        "input": [str(windows.path.resolve()), stat.st_size, stat.st_mtime_ns],
+        "input": identity(windows.path),
         "windows": [windows.n_windows, windows.window],
         "tile": None if tiling is None else [tiling.step, *tiling.lengths],
     }

@@ -21,6 +21,7 @@ from danq_keras.system.errors import (
     Terminated,
     one_line,
 )
+from danq_keras.system.names import printable
 from danq_keras.system.signals import Interruption
 from danq_keras.system.terminal import show_any_text
 
@@ -161,7 +162,7 @@ def run_command(main: Callable[[list[str] | None], int | None]) -> int:
     except Terminated as error:
         print("Terminated.", file=sys.stderr)
         return 128 + error.signal
-    print(f"Error: {message}", file=sys.stderr)
+    print(f"Error: {printable(message)}", file=sys.stderr)
     return EXIT_INPUT
 
 

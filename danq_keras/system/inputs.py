@@ -7,6 +7,7 @@ look, and the copy is read, by every reader of this process, until it ends.
 
 import contextlib
 import errno
+import hashlib
 import os
 import shutil
 import stat
@@ -17,7 +18,6 @@ from typing import IO
 
 from danq_keras.system.errors import InputError
 
-STDIN = Path("-")
 _STDIN_NAMES = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 _copies: dict[tuple[int, int], Path] = {}
 _folders: list[tempfile.TemporaryDirectory[str]] = []  # removed when the process ends
@@ -28,16 +28,36 @@ def is_pipe(path: Path) -> bool:
     return str(path) in _STDIN_NAMES or (path.exists() and not (path.is_file() or path.is_dir()))
 
 
-def input_file(path: Path, *, pipes: bool = True) -> Path:
+def refuse_pipe(path: Path) -> None:
+    """Refuse a pipe for an input that is told by its name, has files beside it, or is no text.
+
+    Raises:
+        InputError: it is one.
+    """
+    if is_pipe(path):
+        raise InputError(
+            f"{path}: a pipe, and this input is read in several places more than once. Write it to "
+            "a file first, and name that."
+        )
+
+
+def identity(path: Path) -> list[str | int]:
+    """What tells an input from another, and from itself after a change; of a pipe its content."""
+    if is_pipe(path):
+        with input_file(path).open("rb") as file:
+            return [str(path), hashlib.file_digest(file, "sha256").hexdigest()]
+    status = path.stat()
+    return [str(path.resolve()), status.st_size, status.st_mtime_ns]
+
+
+def input_file(path: Path) -> Path:
     """The file to read for a path: itself, or the copy of what a pipe gave.
 
     Args:
         path: what the user named; `-` is standard input.
-        pipes: whether a pipe will do. What is told by its name, or has files beside it, must be a
-            file.
 
     Raises:
-        InputError: no such file, a folder, a pipe where none will do, or no room for its copy.
+        InputError: no such file, a folder, or no room for the copy.
     """
     if path.is_dir():
         raise InputError(f"{path}: this is a folder, a file was expected. Check the path.")
@@ -45,11 +65,6 @@ def input_file(path: Path, *, pipes: bool = True) -> Path:
         if not path.is_file():
             raise InputError(f"{path}: no such file. Check the path.")
         return path
-    if not pipes:
-        raise InputError(
-            f"{path}: a pipe, and this input is read more than once. Write it to a file first, and "
-            "name that."
-        )
     return _copy(path)
 
 
@@ -97,6 +112,11 @@ def room_for(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno == errno.ENOENT and "temporary directory" in str(error.strerror):
+            raise InputError(
+                f"There is no folder of temporary files, which {what} needs. Set TMPDIR to one "
+                "that can be written."
+            ) from error
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
             raise
         raise InputError(

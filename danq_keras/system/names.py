@@ -20,7 +20,7 @@ def refuse_control(names: Iterable[str], where: object, what: str) -> None:
 
     Args:
         names: any number of them.
-        where: the file or argument that has them.
+        where: the file or argument that has them, None where that is not known.
         what: what they name, such as "target".
 
     Raises:
@@ -31,9 +31,10 @@ def refuse_control(names: Iterable[str], where: object, what: str) -> None:
         return
     name = next(name for name in names if _CONTROL.search(name))
     shown = f"{name[:_SHOWN]!r}" + ("…" if len(name) > _SHOWN else "")
+    beginning = "The name" if where is None else f"{where}: the name"
     raise InputError(
-        f"{where}: the name of a {what} must not hold tabs, line breaks or other control "
-        f"characters. Received: {shown}. Rename it."
+        f"{beginning} of a {what} must not hold tabs, line breaks or other control characters. "
+        f"Received: {shown}. Rename it."
     )
 
 

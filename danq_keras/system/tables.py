@@ -1,11 +1,13 @@
 """Tab-separated tables read as text and written for people and programs."""
 
 import csv
+import warnings
 from pathlib import Path
 
 import pandas as pd
 
 from danq_keras.system.errors import InputError, one_line
+from danq_keras.system.inputs import input_file
 
 
 def read_table(path: Path, *, required: tuple[str, ...]) -> pd.DataFrame:
@@ -14,13 +16,21 @@ def read_table(path: Path, *, required: tuple[str, ...]) -> pd.DataFrame:
     Raises:
         InputError: missing, unreadable, or without one of the `required` columns.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file. Check the path.")
+    place = input_file(path)
     try:
-        with path.open(encoding="utf-8") as handle:
+        with place.open(encoding="utf-8-sig") as handle:
             separator = "\t" if "\t" in handle.readline() else ","
-        rows = pd.read_csv(path, sep=separator, dtype=str, na_filter=False, index_col=False)
-    except ValueError as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # of cells without a column
+            rows = pd.read_csv(
+                place,
+                sep=separator,
+                dtype=str,
+                na_filter=False,
+                index_col=False,
+                encoding="utf-8-sig",
+            )
+    except (ValueError, pd.errors.ParserWarning) as error:
         raise InputError(f"{path}: not a table ({one_line(error)}). Correct the file.") from error
     missing = [column for column in required if column not in rows.columns]
     if missing:
@@ -44,7 +54,7 @@ def read_text_table(path: Path) -> pd.DataFrame:
         OSError: the file cannot be read.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with input_file(path).open(encoding="utf-8-sig", newline="") as file:
             rows = [row for row in csv.reader(file, delimiter="\t", strict=True) if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not a table of tab-separated text ({error}).") from error

@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from tqdm.auto import tqdm
 
+from danq_keras.system.names import printable
 from danq_keras.system.signals import check_stop
 
 log = logging.getLogger("danq_keras")
@@ -52,7 +53,7 @@ class _TerminalHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         with contextlib.suppress(OSError):  # a terminal that has gone ends no work
-            tqdm.write(self.format(record), file=sys.stderr)
+            tqdm.write(printable(self.format(record)), file=sys.stderr)
 
 
 class _Bar(tqdm):  # type: ignore[misc]

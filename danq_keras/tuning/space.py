@@ -20,6 +20,7 @@ from danq_keras.motifs.kernels import motif_kernels
 from danq_keras.recipes.config import ModelConfig, Preset
 from danq_keras.recipes.settings import apply_settings
 from danq_keras.system.errors import InputError, near_names
+from danq_keras.system.inputs import input_file
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -100,7 +101,7 @@ def read_space(path: Path) -> Space:
         InputError: it is not JSON, or a name or range in it is wrong.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(input_file(path).read_text(encoding="utf-8-sig"))
     except ValueError as error:  # of JSON or of UTF-8
         raise InputError(
             f"{path}: not a JSON file ({error}). Start from the output of `show_space`."

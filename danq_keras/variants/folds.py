@@ -23,6 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from danq_keras.genome.fasta import Positions
 from danq_keras.system.arrays import Doubles
 from danq_keras.system.errors import InputError, one_line
+from danq_keras.system.inputs import input_file
 from danq_keras.system.terminal import progress
 from danq_keras.variants.boosted_trees import BoostingOptions, Flags, Forest
 from danq_keras.variants.effects import difference, log_odds_difference
@@ -83,10 +84,15 @@ def read_extra(path: Path, effects: Effects) -> tuple[tuple[str, ...], Doubles]:
     Raises:
         InputError: columns are missing or not numbers, or a variant has no row or several.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file. Check `extra`.")
+    place = input_file(path)
     try:
-        table = pd.read_csv(path, sep="\t", dtype=dict.fromkeys(KEYS, str), na_filter=False)
+        table = pd.read_csv(
+            place,
+            sep="\t",
+            dtype=dict.fromkeys(KEYS, str),
+            na_filter=False,
+            encoding="utf-8-sig",
+        )
     except (ValueError, pd.errors.ParserError) as error:
         raise InputError(f"{path}: not a table ({one_line(error)}). Correct the file.") from error
     names = [name for name in table.columns if name not in KEYS]

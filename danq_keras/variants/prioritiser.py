@@ -25,6 +25,7 @@ from danq_keras.system.hdf5 import (
     read_array,
     read_texts,
 )
+from danq_keras.system.inputs import refuse_pipe
 from danq_keras.variants.boosted_trees import Forest
 from danq_keras.variants.folds import FoldModel, mean_probabilities
 from danq_keras.variants.reader import Effects
@@ -131,6 +132,7 @@ def read_prioritiser(path: Path) -> Prioritiser:
     Raises:
         InputError: not one, damaged, or of another format version.
     """
+    refuse_pipe(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file. Make it with prioritise_variants.py fit.")
     with open_hdf5(path, "prioritiser", "Make it again.") as file:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from danq_keras.system.errors import InputError
 from danq_keras.system.hdf5 import attribute, open_hdf5, read_array, read_texts
+from danq_keras.system.inputs import refuse_pipe
 from danq_keras.system.names import refuse_control
 from danq_keras.variants.effects import Probs
 
@@ -46,6 +47,7 @@ def read_effects(path: Path) -> Effects:
     Raises:
         InputError: no such file, not one, without rows, damaged, or without probabilities.
     """
+    refuse_pipe(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file. Make it with score_variants.py.")
     with open_hdf5(path, "file of effects", "Score again.") as file:

@@ -12,6 +12,7 @@ Source: Zhou & Troyanskaya 2015, doi 10.1038/nmeth.3547, E-values from 1000 Geno
 """
 
 import dataclasses
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -161,8 +162,8 @@ def write_background(path: Path, background: Background, *, overwrite: bool = Fa
         InputError: `path` exists.
     """
     with atomic_output(path, overwrite=overwrite) as temporary:
-        temporary.touch(exist_ok=False)  # says why, where h5py would only say no
-        with h5py.File(temporary, "w") as file:
+        content = io.BytesIO()  # a disk that fills up in the middle of HDF5's own writing harms it
+        with h5py.File(content, "w") as file:
             origin = dataclasses.asdict(background.origin)
             names = np.array(origin.pop("targets"), object)
             file.create_dataset("targets", data=names, dtype=h5py.string_dtype("utf-8"))
@@ -179,6 +180,7 @@ def write_background(path: Path, background: Background, *, overwrite: bool = Fa
             for kind, counts in background.counts.items():
                 options = {"chunks": (1, N_BINS), "compression": "gzip", "shuffle": True}
                 file.create_dataset(f"counts_{kind}", data=counts, **options)
+        temporary.write_bytes(content.getvalue())
 
 
 def is_background(path: Path) -> bool:

@@ -7,6 +7,7 @@ tables `<file>.folds.tsv` and `<file>.heldout.tsv`.
 """
 
 import hashlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,8 +93,8 @@ def write_prioritiser(path: Path, prioritiser: Prioritiser, *, overwrite: bool =
         InputError: `path` exists.
     """
     with atomic_output(path, overwrite=overwrite) as temporary:
-        temporary.touch(exist_ok=False)  # says why, where h5py would only say no
-        with h5py.File(temporary, "w") as file:
+        content = io.BytesIO()  # a disk that fills up in the middle of HDF5's own writing harms it
+        with h5py.File(content, "w") as file:
             text = h5py.string_dtype("utf-8")
             for name in ("targets", "extra"):
                 values = np.array(getattr(prioritiser, name), object)
@@ -114,6 +115,7 @@ def write_prioritiser(path: Path, prioritiser: Prioritiser, *, overwrite: bool =
                 group["mean"], group["scale"] = fold.mean, fold.scale
                 group["trees"] = np.frombuffer(fold.forest.to_json(), np.uint8)
                 group.attrs["checksum"] = _checksum(group)
+        temporary.write_bytes(content.getvalue())
 
 
 def read_prioritiser(path: Path) -> Prioritiser:

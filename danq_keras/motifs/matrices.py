@@ -213,7 +213,7 @@ def is_transfac(lines: list[Line]) -> bool:
 def _columns(words: Sequence[str]) -> list[str] | None:
     """The bases of a P0 line; None of another line."""
     letters = [base_of(word) for word in words[1:]]
-    return letters if words[0] in ("P0", "PO") and set(letters) == set(FILE_ALPHABET) else None
+    return letters if words[0] in ("P0", "PO") and sorted(letters) == [*FILE_ALPHABET] else None
 
 
 def parse_transfac(path: Path, lines: list[Line]) -> list[Motif]:

@@ -71,7 +71,7 @@ def _title(path: Path, number: int, line: str) -> tuple[str, str]:
     words = _FACTS.split(line, maxsplit=1)[0].split(maxsplit=2)[1:]
     if not words:
         refuse(path, number, "MOTIF needs a name.")
-    return words[0], words[-1]
+    return words[0], " ".join(words[-1].split())
 
 
 def _check_alphabet(path: Path, lines: list[Line]) -> None:
@@ -90,9 +90,7 @@ def _check_alphabet(path: Path, lines: list[Line]) -> None:
     known = sorted(map(base_of, letters)) == sorted(FILE_ALPHABET)
     ordered = "=" not in line or [*map(base_of, letters)] == [*FILE_ALPHABET]
     if not (known and ordered):
-        refuse(
-            path, number, f"the alphabet must be {FILE_ALPHABET}, received {line[:40]!r} {letters}."
-        )
+        refuse(path, number, f"the alphabet must be {FILE_ALPHABET}, received {line[:40]!r}.")
 
 
 def _matrix(path: Path, lines: list[Line], identifier: str, doubts: Doubts) -> Matrix:

@@ -5,6 +5,7 @@ import logging
 
 import numpy as np
 import pytest
+from damaged_text import mutants
 
 from danq_keras.motifs import read_motif_file
 from danq_keras.system.errors import InputError
@@ -219,3 +220,20 @@ def test_what_is_no_motif_is_refused_in_a_line(content, message, read):
         read(content)
     assert message in str(caught.value)
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_damaged_text_is_a_motif_or_refused_in_a_line(form, tmp_path):
+    path, unclean = tmp_path / "m.txt", 0
+    for mutant in mutants(FORMS[form].encode(), 40):
+        path.write_bytes(mutant)
+        try:
+            motifs = read_motif_file(path)
+        except InputError as error:
+            refused = str(error).removeprefix(f"{path}")
+            unclean += not refused.isprintable()
+            continue
+        for motif in motifs:
+            np.testing.assert_allclose(motif.matrix.sum(axis=1), 1)
+            assert f"{motif.id}{motif.name}".isprintable()
+    assert unclean == 0  # no message had a control character

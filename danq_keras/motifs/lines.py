@@ -21,6 +21,7 @@ Line: TypeAlias = tuple[int, str]
 """Number, from 1 on, and text."""
 
 FILE_ALPHABET = "ACGT"
+_PLAIN = bytes(range(0x20, 0x7F)) + b"\t\n\r"
 SUM_TOLERANCE = 0.02  # files print rounded frequencies
 _ABOVE_ROUNDING = 1.5  # a sum from here on is of counts
 _FROM_FILE = [FILE_ALPHABET.index(base) for base in ALPHABET]
@@ -50,7 +51,8 @@ def motif_lines(path: Path) -> list[Line]:
     except UnicodeDecodeError:
         text = content.decode("utf-8", "backslashreplace")
         log.warning("%s: has bytes that are no UTF-8 text; they are written as \\x..", path)
-    lines = printable(text.replace("\r\n", "\n").replace("\r", "\n")).split("\n")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    lines = (printable(text) if content.translate(None, _PLAIN) else text).split("\n")
     return [
         (number, stripped)
         for number, line in enumerate(lines, 1)
@@ -126,13 +128,14 @@ def to_frequencies(
         InputError: a position has none.
     """
     totals: Matrix = counts.sum(axis=1)
-    if totals.min() == 0:
+    listed = totals.tolist()  # which is faster for the few positions of a motif
+    if min(listed) == 0:
         refuse(
             path,
             number,
             f"position {int(totals.argmin()) + 1} of motif {identifier} has no counts.",
         )
-    if totals.max() < _ABOVE_ROUNDING and not _are_ones(totals):
+    if max(listed) < _ABOVE_ROUNDING and not _are_ones(totals):
         doubts.add("sum", identifier)
     matrix: Matrix = counts[:, _FROM_FILE] / totals[:, None]
     return matrix

@@ -32,7 +32,7 @@ _POSITION_WORDS = ("POS", "POSITION", "PO", "P0")
 BASES, POSITIONS, UNKNOWN = "bases", "positions", "unknown"
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _Record:
     """A motif as it stands: where it begins, what it is called, and its rows' words."""
 

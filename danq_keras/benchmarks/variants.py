@@ -12,7 +12,7 @@ from danq_keras.benchmarks.options import option
 from danq_keras.data.targets import Targets
 from danq_keras.genome.dna import decode
 from danq_keras.recipes.presets import get_preset
-from danq_keras.system.errors import InputError, require_library
+from danq_keras.system.errors import InputError
 from danq_keras.system.tensorflow import start_tensorflow
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ def run(options: Options) -> int:
             f"`variants`: at least 1; `genome_length`: at least {2 * preset.model.window}. "
             f"Received: {options.variants}, {options.genome_length}."
         )
-    require_library("pysam", "pysam", program="benchmark.py variants", extra="variants")
     start_tensorflow()
     from danq_keras.genome.fasta import Genome
     from danq_keras.models.networks import build_network

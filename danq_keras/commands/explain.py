@@ -128,7 +128,7 @@ def _add_insertion(group: argparse._ArgumentGroup) -> None:
         "--motif-file",
         type=Path,
         metavar="FILE",
-        help="JASPAR or MEME file of such motifs (default: JASPAR 2016 vertebrates)",
+        help="JASPAR, MEME, HOMER or TRANSFAC file of them (default: JASPAR 2016 vertebrates)",
     )
     group.add_argument(
         "--spacing",

@@ -70,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="known motifs, MEME or JASPAR files (default: JASPAR 2016 vertebrates)",
+        help="MEME, JASPAR, HOMER or TRANSFAC files (default: JASPAR 2016 vertebrates)",
     )
     parser.add_argument(
         "--threshold",

@@ -11,7 +11,7 @@ from danq_keras.genome.bed import CHROM_NAMES
 from danq_keras.models.shipped import model_file
 from danq_keras.prediction.growing import partial_path
 from danq_keras.system.command import command, run_command
-from danq_keras.system.errors import InputError, require_library
+from danq_keras.system.errors import InputError
 from danq_keras.system.files import refuse_existing
 from danq_keras.system.tensorflow import start_tensorflow
 from danq_keras.system.terminal import set_up_logging
@@ -153,7 +153,6 @@ def main(argv: list[str] | None = None) -> int:
     """
     args = parser().parse_args(argv)
     set_up_logging()
-    require_library("pysam", "pysam", program="score_variants.py", extra="variants")
     if args.batch_size < 2:
         raise InputError(
             f"--batch-size: at least 2, the windows of an SNV. Received: {args.batch_size}."

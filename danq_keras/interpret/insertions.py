@@ -71,7 +71,7 @@ def find_insert(text: str, motif_file: Path | None = None) -> Insert:
     Args:
         text: bases A, C, G, T, N; or the id or name of a motif of the file, `_rc` behind which is
             its reverse complement; or IUPAC letters that are no such name.
-        motif_file: JASPAR or MEME file; None for the JASPAR 2016 vertebrates of the package.
+        motif_file: see `read_motif_file`; None for the JASPAR 2016 vertebrates of the package.
 
     Raises:
         InputError: no motif, or several, are of that name; or the letters are none, or all N.
@@ -203,7 +203,7 @@ def spacing_response(
         targets: names or numbers of the targets whose response is asked for.
         spacing: bases between two motifs, or from the window's middle to a single one's: "A:B" or
             "A:B:STEP", both ends included, or a range.
-        motif_file: JASPAR or MEME file of named motifs; None for JASPAR 2016 vertebrates.
+        motif_file: file of named motifs, see `read_motif_file`; None for JASPAR 2016 vertebrates.
         strands: "both" for the mean of both strands, "forward" for the windows as they are; None
             for what the network was trained on.
         batch_size: windows at once; None for what fits.

@@ -87,7 +87,7 @@ def kernel_motifs(
 
 
 def read_databases(paths: Sequence[Path] | None) -> KnownMotifs:
-    """Known motifs of JASPAR or MEME files; of the shipped JASPAR 2016 vertebrates for None.
+    """Known motifs of files (see `read_motif_file`); None: the shipped JASPAR 2016 vertebrates.
 
     Raises:
         InputError: a file is missing, not valid, or given twice.

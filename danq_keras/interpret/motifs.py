@@ -103,7 +103,7 @@ def first_layer_motifs(
         split: split whose windows are read, "train", "valid" or "test".
         positives: names or numbers of targets; only windows positive for one of them are read.
             None for all windows.
-        databases: MEME or JASPAR files of known motifs; None for JASPAR 2016 vertebrates.
+        databases: files of known motifs, see `read_motif_file`; None for JASPAR 2016 vertebrates.
         threshold: largest E-value of a match.
         matcher: "tomtom" for that program, "builtin" for the same method here, "auto" for tomtom
             where it is installed.

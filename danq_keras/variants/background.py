@@ -12,6 +12,7 @@ Source: Zhou & Troyanskaya 2015, doi 10.1038/nmeth.3547, E-values from 1000 Geno
 """
 
 import dataclasses
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -26,8 +27,6 @@ from danq_keras.system.errors import InputError
 from danq_keras.system.files import atomic_output
 from danq_keras.system.hdf5 import (
     attribute,
-    faults_named,
-    new_hdf5,
     open_hdf5,
     read_array,
     read_texts,
@@ -167,27 +166,26 @@ def write_background(path: Path, background: Background, *, overwrite: bool = Fa
     Raises:
         InputError: `path` exists.
     """
-    with (
-        atomic_output(path, overwrite=overwrite) as temporary,
-        faults_named(temporary),
-        new_hdf5(temporary) as file,
-    ):
-        origin = dataclasses.asdict(background.origin)
-        names = np.array(origin.pop("targets"), object)
-        file.create_dataset("targets", data=names, dtype=h5py.string_dtype("utf-8"))
-        file.attrs.update(origin)
-        file.attrs.update(
-            {
-                "format": FORMAT,
-                "format_version": FORMAT_VERSION,
-                "package_version": __version__,
-                "mantissa_bits": _MANTISSA_BITS,
-                **{f"n_{kind}": n for kind, n in background.n.items()},
-            }
-        )
-        for kind, counts in background.counts.items():
-            options = {"chunks": (1, N_BINS), "compression": "gzip", "shuffle": True}
-            file.create_dataset(f"counts_{kind}", data=counts, **options)
+    with atomic_output(path, overwrite=overwrite) as temporary:
+        content = io.BytesIO()  # a disk that fills up in the middle of HDF5's own writing harms it
+        with h5py.File(content, "w") as file:
+            origin = dataclasses.asdict(background.origin)
+            names = np.array(origin.pop("targets"), object)
+            file.create_dataset("targets", data=names, dtype=h5py.string_dtype("utf-8"))
+            file.attrs.update(origin)
+            file.attrs.update(
+                {
+                    "format": FORMAT,
+                    "format_version": FORMAT_VERSION,
+                    "package_version": __version__,
+                    "mantissa_bits": _MANTISSA_BITS,
+                    **{f"n_{kind}": n for kind, n in background.n.items()},
+                }
+            )
+            for kind, counts in background.counts.items():
+                options = {"chunks": (1, N_BINS), "compression": "gzip", "shuffle": True}
+                file.create_dataset(f"counts_{kind}", data=counts, **options)
+        temporary.write_bytes(content.getvalue())
 
 
 def is_background(path: Path) -> bool:

@@ -10,6 +10,8 @@ Source: Zhou & Troyanskaya 2015, doi 10.1038/nmeth.3547. DIFFERS: boosted trees 
 a boosted linear model.
 """
 
+import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +25,8 @@ from sklearn.preprocessing import StandardScaler
 from danq_keras.genome.fasta import Positions
 from danq_keras.system.arrays import Doubles
 from danq_keras.system.errors import InputError, one_line
-from danq_keras.system.inputs import input_file
+from danq_keras.system.files import open_bytes
+from danq_keras.system.names import refuse_control
 from danq_keras.system.terminal import progress
 from danq_keras.variants.boosted_trees import BoostingOptions, Flags, Forest
 from danq_keras.variants.effects import difference, log_odds_difference
@@ -75,7 +78,8 @@ def read_extra(path: Path, effects: Effects) -> tuple[tuple[str, ...], Doubles]:
     """Extra columns of variants from a table with the columns chrom, pos, ref, alt.
 
     Args:
-        path: tab-separated with a header; every other column is numbers, NA or empty where missing.
+        path: tab-separated with a header, plain or gzip; every other column is numbers, NA or empty
+            where missing.
         effects: the V variants; the table may have others too, in any order.
 
     Returns:
@@ -84,17 +88,7 @@ def read_extra(path: Path, effects: Effects) -> tuple[tuple[str, ...], Doubles]:
     Raises:
         InputError: columns are missing or not numbers, or a variant has no row or several.
     """
-    place = input_file(path)
-    try:
-        table = pd.read_csv(
-            place,
-            sep="\t",
-            dtype=dict.fromkeys(KEYS, str),
-            na_filter=False,
-            encoding="utf-8-sig",
-        )
-    except (ValueError, pd.errors.ParserError) as error:
-        raise InputError(f"{path}: not a table ({one_line(error)}). Correct the file.") from error
+    table = _read_table(path)
     names = [name for name in table.columns if name not in KEYS]
     if not set(KEYS) <= set(table.columns) or not names:
         raise InputError(
@@ -129,6 +123,38 @@ def read_extra(path: Path, effects: Effects) -> tuple[tuple[str, ...], Doubles]:
             f"{first}. Add them, with NA where a value is unknown."
         )
     return tuple(names), table[names].to_numpy(np.float64)[rows]
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """A tab-separated table with a header, the keys as text.
+
+    Raises:
+        InputError: not one, a column is there twice, or a row has other columns than the header.
+    """
+    with open_bytes(path) as file:
+        content = file.read().removeprefix(b"\xef\xbb\xbf").removeprefix(b"#")
+    header = content.partition(b"\n")[0].rstrip(b"\r").decode("utf-8", "replace").split("\t")
+    refuse_control(header, path, "column")
+    if len(set(header)) < len(header):
+        twice = next(name for name in header if header.count(name) > 1)
+        raise InputError(f"{path}: the columns of a table differ. Received twice: {twice!r}.")
+    try:
+        table = pd.read_csv(
+            io.BytesIO(content),
+            sep="\t",
+            dtype=dict.fromkeys(KEYS, str),
+            na_filter=False,
+            quoting=csv.QUOTE_NONE,
+        )
+    except (ValueError, pd.errors.ParserError) as error:
+        raise InputError(f"{path}: not a table ({one_line(error)}). Correct the file.") from error
+    # Longer rows than others are an error above; shorter ones, or all one longer, are not.
+    if content.count(b"\t") != (len(header) - 1) * (len(table) + 1):
+        raise InputError(
+            f"{path}: every row must have the header's {len(header)} columns. Received others. Is "
+            "the file cut short?"
+        )
+    return table
 
 
 def contiguous_folds(

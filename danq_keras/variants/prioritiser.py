@@ -7,6 +7,7 @@ tables `<file>.folds.tsv` and `<file>.heldout.tsv`.
 """
 
 import hashlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +20,6 @@ from danq_keras.system.errors import InputError
 from danq_keras.system.files import atomic_output
 from danq_keras.system.hdf5 import (
     attribute,
-    faults_named,
-    new_hdf5,
     open_hdf5,
     read_array,
     read_texts,
@@ -99,31 +98,30 @@ def write_prioritiser(path: Path, prioritiser: Prioritiser, *, overwrite: bool =
     Raises:
         InputError: `path` exists.
     """
-    with (
-        atomic_output(path, overwrite=overwrite) as temporary,
-        faults_named(temporary),
-        new_hdf5(temporary) as file,
-    ):
-        text = h5py.string_dtype("utf-8")
-        for name in ("targets", "extra"):
-            values = np.array(getattr(prioritiser, name), object)
-            file.create_dataset(name, data=values, dtype=text)
-        file.create_dataset("auroc", data=prioritiser.auroc)
-        file.attrs.update(
-            {
-                "format": FORMAT,
-                "format_version": FORMAT_VERSION,
-                "package_version": __version__,
-                "model": prioritiser.model,
-                "strands": prioritiser.strands,
-                "n_folds": len(prioritiser.folds),
-            }
-        )
-        for number, fold in enumerate(prioritiser.folds):
-            group = file.create_group(f"fold_{number}")
-            group["mean"], group["scale"] = fold.mean, fold.scale
-            group["trees"] = np.frombuffer(fold.forest.to_json(), np.uint8)
-            group.attrs["checksum"] = _checksum(group)
+    with atomic_output(path, overwrite=overwrite) as temporary:
+        content = io.BytesIO()  # a disk that fills up in the middle of HDF5's own writing harms it
+        with h5py.File(content, "w") as file:
+            text = h5py.string_dtype("utf-8")
+            for name in ("targets", "extra"):
+                values = np.array(getattr(prioritiser, name), object)
+                file.create_dataset(name, data=values, dtype=text)
+            file.create_dataset("auroc", data=prioritiser.auroc)
+            file.attrs.update(
+                {
+                    "format": FORMAT,
+                    "format_version": FORMAT_VERSION,
+                    "package_version": __version__,
+                    "model": prioritiser.model,
+                    "strands": prioritiser.strands,
+                    "n_folds": len(prioritiser.folds),
+                }
+            )
+            for number, fold in enumerate(prioritiser.folds):
+                group = file.create_group(f"fold_{number}")
+                group["mean"], group["scale"] = fold.mean, fold.scale
+                group["trees"] = np.frombuffer(fold.forest.to_json(), np.uint8)
+                group.attrs["checksum"] = _checksum(group)
+        temporary.write_bytes(content.getvalue())
 
 
 def read_prioritiser(path: Path) -> Prioritiser:

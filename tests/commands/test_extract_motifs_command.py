@@ -133,7 +133,7 @@ def test_batches_do_not_change_anything(run, data, known, tmp_path):
         (["--positives", "targte1"], "Unknown target 'targte1'. Nearest: target1"),
         (["--positives", "7"], "Target number 7 is not in 0 … 2"),
         (["--positives", "1", "target1"], "named twice"),
-        (["--databases", "none.meme"], "none.meme: no such motif file"),
+        (["--databases", "none.meme"], "none.meme: no such file"),
         (["--data", "nowhere"], "nowhere"),
     ],
 )

@@ -1,7 +1,6 @@
 """`score_variants.py` with toy networks whose answer can be counted."""
 
 import gzip
-import importlib.util
 import os
 import re
 import subprocess
@@ -549,8 +548,10 @@ def test_mistakes_about_files(command, vcf, tmp_path, monkeypatch):
         "f.h5",
         model=tmp_path / "any.keras",
     )
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    says('needs pysam. Install it: pip install -e ".[variants]"', "--out", "f.h5")
+    vcf.write_bytes(b"BCF\2\2")
+    says("damaged or truncated BCF", "--out", "f.h5")
+    monkeypatch.setitem(sys.modules, "pysam", None)
+    says("pysam is not installed, which this needs. Install it", "--out", "f.h5")
 
 
 def test_an_ambiguous_target_is_listed(command, vcf, tmp_path):

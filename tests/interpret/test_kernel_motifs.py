@@ -164,5 +164,5 @@ def test_databases_are_put_together(tmp_path, caplog):
     assert "2 known motifs: p-values of fewer than 50 are coarse." in caplog.text
     with pytest.raises(InputError, match="one is the name of two files"):
         kernel_motifs.read_databases([tmp_path / "one.jaspar"] * 2)
-    with pytest.raises(InputError, match=re.escape("none.meme: no such motif file")):
+    with pytest.raises(InputError, match=re.escape("none.meme: no such file")):
         kernel_motifs.read_databases([tmp_path / "none.meme"])

@@ -1,5 +1,7 @@
 """Folds by hand, trees against scikit-learn, and what a simple signal must give."""
 
+import gzip
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -212,3 +214,41 @@ def test_extra_columns_that_do_not_fit(rng, tmp_path):
     table = pd.read_csv(path, sep="\t")
     pd.concat([table, table]).to_csv(path, sep="\t", index=False)
     says("one row. Received several: chr1:1000:A:C")
+
+
+@pytest.mark.parametrize("damage", ["bom", "windows", "hash", "gzip", "blank lines"])
+def test_extra_tables_as_they_are_found(damage, rng, tmp_path):
+    effects = make_effects(rng, 3)
+    path = write_extra(tmp_path / "x.tsv", effects, x=["1", "NA", "3"])
+    text = path.read_text()
+    changed = {
+        "bom": "\ufeff" + text,
+        "windows": text.replace("\n", "\r\n"),
+        "hash": "#" + text,
+        "gzip": text,
+        "blank lines": text.replace("\n", "\n\n"),
+    }[damage].encode()
+    path.write_bytes(gzip.compress(changed) if damage == "gzip" else changed)
+    names, found = prioritisation.read_extra(path, effects)
+    assert names == ("x",)
+    np.testing.assert_array_equal(found[:, 0], [1, np.nan, 3])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.replace("\tx\n", "\tx\tx\n").replace("\t2\n", "\t2\t2\n"), "twice: 'x'"),
+        (lambda text: text[: text.rindex("\t")], "every row must have the header's 5 columns"),
+        (lambda text: text.replace("\t2\n", "\t2\t9\n"), "every row must have|not a table"),
+        (lambda text: text.replace("\t2\n", "\t2\t9\n", 1), "not a table|every row must have"),
+        (lambda text: text.replace("\tx\n", "\tx\x1b[1m\n"), "name of a column must not hold"),
+        (lambda text: text.replace("chr1", 'chr1"', 1), "variants have no row"),
+    ],
+)
+def test_a_table_that_would_be_misread_is_refused(change, message, rng, tmp_path):
+    effects = make_effects(rng, 3)
+    path = write_extra(tmp_path / "x.tsv", effects, x=[2, 2, 2])
+    path.write_text(change(path.read_text()))
+    with pytest.raises(InputError, match=message) as caught:
+        prioritisation.read_extra(path, effects)
+    assert str(caught.value).isprintable()

@@ -6,6 +6,7 @@ import threading
 
 import pysam
 import pytest
+from damaged_text import mutants
 
 from danq_keras.system.errors import InputError
 from danq_keras.variants import bgzip
@@ -270,3 +271,22 @@ def test_blocks_are_those_of_bgzip(tmp_path):
     assert gzip.decompress(bgzip.packed_block(noise)) == noise
     assert bgzip.is_bgzip(path.read_bytes()[:16])
     assert not bgzip.is_bgzip(gzip.compress(text)[:16])
+
+
+@pytest.mark.parametrize("content", [TEXT, LIST, "#CHROM\tPOS\tID\tREF\tALT\n" + LIST])
+def test_damaged_text_is_variants_or_refused_in_a_line(content, tmp_path):
+    path, unclean = tmp_path / "v.vcf", 0
+    for mutant in mutants(content.encode(), 300):
+        path.write_bytes(mutant)
+        try:
+            vcf = VcfFile(path)
+            records = list(vcf.records())
+        except InputError as error:
+            unclean += not str(error).isprintable()
+            continue
+        assert all("".join((r.chrom, r.id, r.ref, *r.alts)).isprintable() for r in records)
+        assert "".join(vcf.notes).isprintable()
+        text = vcf.header + b"".join(record.line for record in records) + vcf.tail
+        if vcf.header in mutant:  # none was made up
+            assert text == mutant
+    assert unclean == 0  # no message had a control character

@@ -1,0 +1,274 @@
+"""Motifs as plain matrices: JASPAR, PFM and PCM, HOMER, Cluster-Buster, cisBP, and TRANSFAC.
+
+A record is a header `>ID NAME` and rows. The rows are bases (JASPAR: `A [ 1 2 3 ]`, `A 1 2 3` or
+bare numbers for A, C, G, T) or positions (HOMER, .cb, PCM: four columns A, C, G, T; cisBP names
+them). Which of the two is told by letters, by HOMER's header, or by the shape: four rows of another
+number of columns than four are bases, another number of rows of four columns are positions. Four
+bare rows of four are what the file's other records are; where there is none, what sums to the same
+at every position; and where that tells nothing either, the file is refused.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from danq_keras.motifs.lines import (
+    FILE_ALPHABET,
+    SUM_TOLERANCE,
+    Doubts,
+    Line,
+    base_of,
+    is_number,
+    numbers,
+    refuse,
+    to_frequencies,
+)
+from danq_keras.motifs.motif import Matrix, Motif
+from danq_keras.system.errors import InputError
+
+_POSITION_WORDS = ("POS", "POSITION", "PO", "P0")
+BASES, POSITIONS, UNKNOWN = "bases", "positions", "unknown"
+
+
+@dataclass(slots=True)
+class _Record:
+    """A motif as it stands: where it begins, what it is called, and its rows' words."""
+
+    number: int
+    id: str
+    name: str
+    is_homer: bool
+    rows: list[tuple[int, list[str]]]
+
+    def rows_are(self) -> str:
+        """What letters, header and shape say that the rows are."""
+        first = self.rows[0][1]
+        if first and first[0].upper() in _POSITION_WORDS:
+            return POSITIONS
+        if any(words and words[0][0].isalpha() for _, words in self.rows):
+            return BASES
+        all_four = all(len(words) == 4 for _, words in self.rows)
+        if self.is_homer or (all_four and len(self.rows) != 4):
+            return POSITIONS
+        return UNKNOWN if all_four else BASES
+
+
+def parse_records(path: Path, lines: list[Line], *, rows_are: str | None = None) -> list[Motif]:
+    """The motifs of records with `>` headers; those without rows are left out with a warning.
+
+    Args:
+        path: the file, for messages.
+        lines: of the file.
+        rows_are: `BASES` where the rows are known to be bases, as in JASPAR files.
+
+    Raises:
+        InputError: a record is not valid, or can be read in two ways; the line is named.
+    """
+    records, doubts = _records(path, lines), Doubts(path)
+    for record in records:
+        if not record.rows:
+            doubts.add("matrix", record.id)
+    records = [record for record in records if record.rows]
+    if not records:
+        raise InputError(f"{path}: holds no motif. Give a file with at least one.")
+    told = [rows_are or record.rows_are() for record in records]
+    others = set(told) - {UNKNOWN}
+    usual = others.pop() if len(others) == 1 else UNKNOWN
+    motifs = [
+        _motif(path, record, usual if way == UNKNOWN else way, doubts)
+        for record, way in zip(records, told, strict=True)
+    ]
+    doubts.tell()
+    return motifs
+
+
+def parse_bare(path: Path, lines: list[Line]) -> list[Motif] | None:
+    """The one motif of a file that has no header, called as the file; None where it is none.
+
+    Raises:
+        InputError: see `parse_records`.
+    """
+    rows = [_words(line) for _, line in lines]
+    numeric = (
+        all(word[0].isdigit() or word[0] in ".+" for word in row[1:])
+        for row in rows[rows[0][0].upper() in _POSITION_WORDS :]
+    )
+    letters = all(len(row[0]) == 1 or row[0][0].isdigit() or row[0][0] == "." for row in rows[1:])
+    if not (all(len(row) > 1 for row in rows) and all(numeric) and letters):
+        return None
+    return parse_records(path, [(lines[0][0], f">{path.stem.replace(' ', '_')}"), *lines])
+
+
+def _words(line: str) -> list[str]:
+    for mark in "[]|:":
+        if mark in line:
+            line = line.replace(mark, " ")
+    return line.split() or [" "]
+
+
+def _records(path: Path, lines: list[Line]) -> list[_Record]:
+    records: list[_Record] = []
+    for number, line in lines:
+        if line.startswith(">"):
+            header = line[1:].strip()
+            if not header:
+                refuse(path, number, "a header needs an ID after '>'.")
+            records.append(_Record(number, *_names(header), []))
+        elif records:
+            records[-1].rows.append((number, _words(line)))
+        else:
+            refuse(path, number, f"expected a header such as '>MA0139.1 CTCF', got {line[:40]!r}.")
+    return records
+
+
+def _names(header: str) -> tuple[str, str, bool]:
+    """Id and name of a header, and whether it is HOMER's, with tabs and a threshold."""
+    fields = header.split("\t")
+    if len(fields) >= 3 and is_number(fields[2]):
+        identifier = "_".join(fields[1].split()) or fields[0]
+        return identifier, identifier, True
+    identifier, _, name = header.replace("\t", " ").partition(" ")
+    return identifier, name.strip() or identifier, False
+
+
+def _motif(path: Path, record: _Record, rows_are: str, doubts: Doubts) -> Motif:
+    if rows_are == UNKNOWN:
+        rows_are = _told_by_sums(path, record)
+        doubts.add("way", record.id)
+    counts = _by_position(path, record) if rows_are == POSITIONS else _by_base(path, record)
+    matrix = to_frequencies(path, record.number, record.id, counts, doubts)
+    return Motif(record.id, record.name, matrix)
+
+
+def _told_by_sums(path: Path, record: _Record) -> str:
+    values = np.array([numbers(path, number, words) for number, words in record.rows])
+    equal = [_all_equal(values.sum(axis=axis)) for axis in (0, 1)]
+    if equal[0] == equal[1]:
+        refuse(
+            path,
+            record.number,
+            f"motif {record.id} has 4 rows of 4 numbers, and nothing tells whether a row is a base "
+            "or a position. Write the rows as 'A [ 1 2 3 4 ]'.",
+        )
+    return BASES if equal[0] else POSITIONS
+
+
+def _all_equal(sums: Matrix) -> bool:
+    return bool(np.ptp(sums) <= SUM_TOLERANCE * sums.max())
+
+
+def _by_position(path: Path, record: _Record) -> Matrix:
+    """(w, 4) counts, columns A,C,G,T, of rows that are positions."""
+    rows, order, skipped = record.rows, list(FILE_ALPHABET), 0
+    if rows[0][1][0].upper() in _POSITION_WORDS:
+        order, rows, skipped = [*map(base_of, rows[0][1][1:])], rows[1:], 1
+        if sorted(order) != sorted(FILE_ALPHABET):
+            refuse(path, record.number, f"the columns must be A, C, G, T, received {order}.")
+    counts = []
+    for number, words in rows:
+        counts.append(numbers(path, number, words[skipped:]))
+        if len(counts[-1]) != 4:
+            refuse(path, number, f"a position has 4 numbers, received {len(counts[-1])}.")
+    if not counts:
+        refuse(path, record.number, f"motif {record.id} has no positions.")
+    return np.array(counts)[:, [order.index(base) for base in FILE_ALPHABET]]
+
+
+def _by_base(path: Path, record: _Record) -> Matrix:
+    """(w, 4) counts, columns A,C,G,T, of rows that are bases."""
+    if len(record.rows) != 4:
+        refuse(
+            path,
+            record.number,
+            f"motif {record.id} needs 4 rows of counts, it has {len(record.rows)}.",
+        )
+    by_base: dict[str, list[float]] = {}
+    for default, (number, words) in zip(FILE_ALPHABET, record.rows, strict=True):
+        has_letter = words[0][0].isalpha()
+        letter = base_of(words[0]) if has_letter else default
+        if letter not in FILE_ALPHABET or letter in by_base:
+            received = f"received {words[0][:20]!r}."
+            refuse(path, number, f"each of A, C, G, T has one row, {received}")
+        by_base[letter] = numbers(path, number, words[has_letter:])
+    if len({len(values) for values in by_base.values()}) > 1 or not by_base["A"]:
+        found = ", ".join(str(len(by_base[base])) for base in FILE_ALPHABET)
+        refuse(
+            path,
+            record.number,
+            f"the rows of motif {record.id} have {found} counts, not one w.",
+        )
+    return np.array([by_base[base] for base in FILE_ALPHABET]).T
+
+
+# ---- TRANSFAC
+
+
+def is_transfac(lines: list[Line]) -> bool:
+    """Whether a line names the columns of a TRANSFAC matrix."""
+    return any(_columns(line.split()) is not None for _, line in lines)
+
+
+def _columns(words: Sequence[str]) -> list[str] | None:
+    """The bases of a P0 line; None of another line."""
+    letters = [base_of(word) for word in words[1:]]
+    return letters if words[0] in ("P0", "PO") and sorted(letters) == [*FILE_ALPHABET] else None
+
+
+def parse_transfac(path: Path, lines: list[Line]) -> list[Motif]:
+    """The matrices of TRANSFAC text (AC, ID, P0 or PO, numbered rows, //).
+
+    Raises:
+        InputError: a matrix is not valid; the line is named.
+    """
+    motifs: list[Motif] = []
+    doubts = Doubts(path)
+    names: dict[str, str] = {}
+    order: list[str] = []
+    counts: list[list[float]] = []
+    start = 0
+    for number, line in [*lines, (lines[-1][0], "//")]:
+        words = line.split()
+        columns = _columns(words)
+        if (words[0] == "//" or (columns and order)) and (names or order):
+            _end_of_transfac(path, start, names, order, counts, motifs, doubts)
+            names, order, counts = {}, [], []
+        if columns:
+            start, order = number, columns
+        elif words[0].isdigit() and order:
+            counts.append(numbers(path, number, words[1:5]))
+            if len(counts[-1]) != 4:
+                refuse(path, number, f"a position has 4 numbers, received {len(counts[-1])}.")
+        elif words[0] in ("P0", "PO"):
+            refuse(path, number, f"the columns must be A, C, G, T, received {line[:40]!r}.")
+        elif words[0] in ("AC", "ID", "NA") and len(words) > 1:
+            names.setdefault(words[0], " ".join(words[1:]))
+    if not motifs:
+        raise InputError(f"{path}: holds no motif. Give a file with at least one.")
+    doubts.tell()
+    return motifs
+
+
+def _end_of_transfac(
+    path: Path,
+    number: int,
+    names: dict[str, str],
+    order: list[str],
+    counts: list[list[float]],
+    motifs: list[Motif],
+    doubts: Doubts,
+) -> None:
+    called = [names[key] for key in ("AC", "ID", "NA") if key in names]
+    if not counts:
+        if called:
+            doubts.add("matrix", called[0])
+        return
+    if not called:
+        refuse(path, number, "a matrix needs an AC or ID line before it.")
+    matrix = np.array(counts)[:, [order.index(base) for base in FILE_ALPHABET]]
+    frequencies = to_frequencies(path, number, called[0], matrix, doubts)
+    identifier = "_".join(called[0].split())
+    motifs.append(
+        Motif(identifier, names.get("NA") or called[min(1, len(called) - 1)], frequencies)
+    )

@@ -53,7 +53,9 @@ class Lines(NamedTuple):
 
     def ranges(self, start: int, end: int) -> tuple[list[tuple[int, int]], int]:
         """Byte ranges that hold the bases [start, end), and how many others come first."""
-        return [(self.place(start), self.place(end - 1) + 1)], 0
+        offset, bases, width, last = self.offset, self.bases, self.width, end - 1
+        first = offset + start // bases * width + start % bases  # as `place`, without its calls
+        return [(first, offset + last // bases * width + last % bases + 1)], 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -233,7 +233,7 @@ class Genome:
                 text = self._read(at, min(_READ_BYTES, last - at)).translate(_CODE_OF_BYTE, BLANKS)
                 block = np.frombuffer(text, np.uint8)[skip:]
                 is_plain &= text.isascii()
-                skip = 0
+                skip = max(0, skip - len(text))
                 n_read += len(block)
                 codes[n_read - len(block) : n_read] = block[: max(0, length + len(block) - n_read)]
         return codes, n_read, is_plain

@@ -21,6 +21,7 @@ from danq_keras.system.terminal import log
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _NO_FEATURE = rb"(?:#|(?:track|browser)(?:[ \t]|$)|[ \t]*$)"
+_LONE_RETURN = re.compile(rb"\r(?!\n)")
 _NO_FEATURE_LINE = re.compile(_NO_FEATURE)
 _NO_FEATURE_LINES = re.compile(rb"^" + _NO_FEATURE + rb"[^\n]*\n?", re.MULTILINE)
 
@@ -57,7 +58,8 @@ def first_feature(head: bytes) -> tuple[int, bytes]:
     Returns:
         The line is empty where there is none, or where the file needs a closer look.
     """
-    if head.startswith(BYTE_ORDER_MARK) or is_binary(head):
+    # pandas counts the lines to skip otherwise where a lone carriage return ends them.
+    if head.startswith(BYTE_ORDER_MARK) or is_binary(head) or _LONE_RETURN.search(head):
         return 0, b""
     for number, line in enumerate(head.splitlines(keepends=True)):
         if is_feature(line):

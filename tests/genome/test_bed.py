@@ -127,6 +127,12 @@ def test_blanks_around_names_do_not_count(tmp_path: Path) -> None:
     assert (bed.names, bed.chrom.tolist()) == (("chr1",), [0, 0])
 
 
+@pytest.mark.parametrize("head", ["", "\r", "\r\r", "#x\r", "\r#x\r", "\ufeff\r"])
+def test_no_feature_is_lost_behind_lone_carriage_returns(tmp_path: Path, head: str) -> None:
+    bed = read_bed(write(tmp_path / "a.bed", f"{head}chr1\t1\t4\rchr1\t5\t6\r"))
+    assert bed.starts.tolist() == [1, 5]
+
+
 def test_a_byte_0_behind_the_first_lines_is_seen(tmp_path: Path) -> None:
     text = "chr1\t1\t40\n" * 9000
     with pytest.raises(InputError, match="not plain text"):

@@ -113,7 +113,10 @@ def read_index(index: Path, read: Reader, size: int) -> dict[str, Lines] | None:
         between = lines.offset - end
         if not 0 < between <= _MOST_BETWEEN:
             return None
-        if not _is_header(read(end, between), name.encode(), at_line_start=is_empty):
+        header = read(end, between)
+        if lines.offset == size and header[-1:] not in _LINE_ENDS:
+            header += b"\n"  # the file ends in the header
+        if not _is_header(header, name.encode(), at_line_start=is_empty):
             return None
         if not _stands(lines, read):
             return None

@@ -131,7 +131,7 @@ def _add_genome(commands: Any) -> None:
 def _add_sources(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("sources")
     group.add_argument(
-        "--genome", type=Path, required=True, metavar="FASTA", help="plain, bgzip or gzip"
+        "--genome", type=Path, required=True, metavar="FASTA", help="plain, bgzip, gzip or a pipe"
     )
     group.add_argument(
         "--peaks",
@@ -139,7 +139,7 @@ def _add_sources(command: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="BED",
-        help="BED or narrowPeak files, plain or gzip, one a target; the file's name without "
+        help="BED or narrowPeak files, plain, gzip or pipes, one a target; the file's name without "
         ".bed, .narrowPeak, .gz is the target's (default: the files of --targets)",
     )
     group.add_argument(

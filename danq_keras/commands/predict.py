@@ -32,7 +32,7 @@ _STRANDS = {
     "both": "both strands, mean with the reverse complement",
 }
 _EPILOG = """\
-INPUT is one of
+INPUT is one of (FASTA and BED may come through a pipe; - is standard input)
   a FASTA file, plain or gzip: each record of the model's window length, or --tile STEP along all
   a BED or peak file with --genome: windows centred on a narrowPeak's summits, or on the intervals,
     (start + end) // 2 in the middle

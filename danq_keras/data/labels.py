@@ -24,6 +24,7 @@ from danq_keras.genome.fasta import Positions
 from danq_keras.genome.intervals import SpanLists, Spans, covered_bases, merge_each, overlapped
 from danq_keras.system.errors import InputError, shorten
 from danq_keras.system.inputs import is_pipe
+from danq_keras.system.names import refuse_control
 from danq_keras.system.tables import read_table
 from danq_keras.system.terminal import log, progress
 
@@ -111,6 +112,7 @@ def _join(peaks: Sequence[Path], table: Path) -> tuple[Targets, Sequence[Path]]:
             "peaks to a file."
         )
     rows = read_table(table, required=("file", "name"))
+    refuse_control(rows["name"], table, "target")
     if rows["name"].str.strip().eq("").any() or rows["file"].eq("").any():
         raise InputError(f"{table}: 'file' and 'name' must not be empty. Fill them in.")
     if peaks:

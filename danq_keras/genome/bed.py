@@ -19,7 +19,10 @@ import pandas as pd
 
 from danq_keras.genome.bed_columns import (
     BYTE_ORDER_MARK,
+    TextOnly,
     feature_lines,
+    first_feature,
+    is_chromosome,
     is_feature,
     is_number,
     peak_columns,
@@ -31,6 +34,8 @@ from danq_keras.system.files import open_bytes
 from danq_keras.system.names import refuse_control
 from danq_keras.system.terminal import log
 
+_HEAD_BYTES = 1 << 16
+_PARSE_ERRORS = (ValueError, OverflowError, IndexError)  # what pandas may say of a file
 _FEW = 0.1  # share of summits that may be wrong
 _FEW_PAST_END = 0.01  # share of features that may end past a chromosome
 _NAMES = {"name": 3, "strand": 5}
@@ -100,31 +105,13 @@ def read_bed(path: Path, *, with_signal: bool = False, with_names: bool = False)
         InputError: no features, too few columns, words for numbers, or an end not above its start;
             the message names the line.
     """
-    with open_bytes(path) as handle:
-        text = feature_lines(path, handle.read())
-    first = text[: text.find(b"\n") + 1] or text
-    fields = split_line(first)
-    used = peak_columns(path, fields, with_signal=with_signal)
-    if with_names:
-        used |= {name: i for name, i in _NAMES.items() if i < len(fields)}
-    try:
-        table = pd.read_csv(
-            io.BytesIO(text),
-            sep="\t" if b"\t" in first else r"\s+",
-            header=None,
-            usecols=list(used.values()),
-            dtype={column: _DTYPES[name] for name, column in used.items()},
-            na_filter=False,
-            quoting=3,
-        )
-    except (ValueError, OverflowError, IndexError) as error:
-        _explain(path, used, error=error)
+    used, table = _read_columns(path, with_signal=with_signal, with_names=with_names)
     columns = {name: table[column] for name, column in used.items()}
-    names, chrom = _chromosomes(columns["chrom"])
+    names, codes = _chromosomes(columns["chrom"])
     bed = Bed(
         path=path,
         names=names,
-        chrom=chrom,
+        chrom=codes,
         starts=columns["start"].to_numpy(np.int64),
         ends=columns["end"].to_numpy(np.int64),
         signal=columns["signal"].to_numpy(np.float64) if "signal" in columns else None,
@@ -132,21 +119,100 @@ def read_bed(path: Path, *, with_signal: bool = False, with_names: bool = False)
         feature_names=_texts(columns["name"]) if "name" in columns else None,
         strands=_strands(_texts(columns["strand"])) if "strand" in columns else None,
     )
+    bed = _with_bare_names(bed)
     if _unusable(bed).any() or "" in bed.names:
         _explain(path, used)
     refuse_control(bed.names, path, "chromosome")
-    if "name" in columns:
-        refuse_control(map(str, columns["name"].cat.categories), path, "feature")
+    if bed.feature_names is not None:
+        refuse_control(bed.feature_names, path, "feature")
     return with_summits_inside(bed)
 
 
+def _read_columns(
+    path: Path, *, with_signal: bool, with_names: bool
+) -> tuple[dict[str, int], pd.DataFrame]:
+    """Which columns a file has, by name, and those columns.
+
+    Most files are features from the first to the last line, perhaps after some comments: they are
+    parsed as they are. Only where that fails, or a comment was taken for a feature, lines are
+    looked at.
+    """
+
+    def columns_of(first: bytes) -> dict[str, int]:
+        fields = split_line(first)
+        used = peak_columns(path, fields, with_signal=with_signal)
+        return used | {name: i for name, i in _NAMES.items() if with_names and i < len(fields)}
+
+    with open_bytes(path) as handle:
+        n_before, first = first_feature(handle.read(_HEAD_BYTES))
+        if first:
+            used = columns_of(first)
+            handle.seek(0)
+            first_word = split_line(first)[0]
+            try:
+                table = _parse(
+                    TextOnly(path, handle), first, used, n_before, quick=not is_number(first_word)
+                )
+            except InputError:
+                raise
+            except _PARSE_ERRORS:
+                table = None
+            if table is not None and all(map(is_chromosome, _chromosomes(table[0])[0])):
+                return used, table
+    with open_bytes(path) as handle:
+        text = feature_lines(path, handle.read())
+    line = text[: text.find(b"\n") + 1] or text
+    if not first:
+        used = columns_of(line)
+    try:
+        return used, _parse(io.BytesIO(text), line, used, 0)
+    except _PARSE_ERRORS as error:
+        _explain(path, used, error=error)
+
+
+def _parse(
+    source: Any, first: bytes, used: dict[str, int], n_before: int, *, quick: bool = False
+) -> pd.DataFrame:
+    """Parse features; `quick` where not all chromosomes may look like numbers.
+
+    pandas makes numbers of categories that are digits alone, so that 01 and 1 would be one name.
+    """
+    table: pd.DataFrame = pd.read_csv(
+        source,
+        sep="\t" if b"\t" in first else r"\s+",
+        header=None,
+        skiprows=n_before,
+        usecols=list(used.values()),
+        dtype={column: _DTYPES[name] for name, column in used.items()}
+        | ({used["chrom"]: "category"} if quick else {}),
+        na_filter=False,
+        quoting=3,
+    )
+    return table
+
+
 def _chromosomes(column: "pd.Series[Any]") -> tuple[tuple[str, ...], Positions]:
-    """The names without blanks around them, and which of them (n,) each feature has."""
-    found = [str(name).strip() for name in column.cat.categories]
-    names = tuple(dict.fromkeys(found))
+    """The names, and which of them (n,) each feature has."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        found = column.cat.categories.to_numpy(object)
+        return tuple(found), column.cat.codes.to_numpy(np.int64)
+    codes, found = pd.factorize(column.to_numpy(object), sort=True)
+    return tuple(found), codes.astype(np.int64)
+
+
+def _with_bare_names(bed: Bed) -> Bed:
+    """The features, their chromosomes' names without blanks around them."""
+    if all(name == name.strip() for name in bed.names):
+        return bed
+    return _named_anew(bed, [name.strip() for name in bed.names])
+
+
+def _named_anew(bed: Bed, new: list[str]) -> Bed:
+    """The features on chromosomes of new names, of which two may have become one."""
+    names = tuple(dict.fromkeys(new))
     numbers = {name: number for number, name in enumerate(names)}
-    codes = np.array([numbers[name] for name in found], np.int64)
-    return names, codes[column.cat.codes.to_numpy()]
+    codes = np.array([numbers[name] for name in new], np.int64)
+    return dataclasses.replace(bed, names=names, chrom=codes[bed.chrom])
 
 
 def with_summits_inside(bed: Bed) -> Bed:
@@ -243,21 +309,20 @@ def _unusable(bed: Bed) -> npt.NDArray[np.bool_]:
 
 
 _DTYPES = {
-    "chrom": "category",
+    "chrom": object,
     "start": np.int64,
     "end": np.int64,
     "signal": np.float64,
     "summit": np.int64,
-    "name": "category",
-    "strand": "category",
+    "name": object,
+    "strand": object,
 }
 
 
 def _texts(column: "pd.Series[Any]") -> npt.NDArray[np.object_]:
     """A column of text; what a short line lacks is "." as BED has it."""
-    texts = np.array([str(text) or _NO_TEXT for text in column.cat.categories], object)
-    named: npt.NDArray[np.object_] = texts[column.cat.codes.to_numpy()]
-    return named
+    texts: npt.NDArray[np.object_] = column.replace("", _NO_TEXT).to_numpy(object)
+    return texts
 
 
 def _strands(texts: npt.NDArray[np.object_]) -> npt.NDArray[np.object_] | None:
@@ -314,11 +379,7 @@ def rename_chrom(name: str, how: str, lengths: dict[str, int]) -> str:
 
 
 def _rename(bed: Bed, how: str, lengths: dict[str, int]) -> Bed:
-    renamed = [rename_chrom(name, how, lengths) for name in bed.names]
-    names = tuple(dict.fromkeys(renamed))  # two names may have become one
-    numbers = {name: number for number, name in enumerate(names)}
-    codes = np.array([numbers[name] for name in renamed], np.int64)
-    return dataclasses.replace(bed, names=names, chrom=codes[bed.chrom])
+    return _named_anew(bed, [rename_chrom(name, how, lengths) for name in bed.names])
 
 
 def _advice(bed: Bed, lengths: dict[str, int]) -> str:

@@ -11,7 +11,9 @@ https://github.com/nboley/idr (columns of `idr`)
 
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from danq_keras.system.errors import InputError
 from danq_keras.system.terminal import log
@@ -19,9 +21,9 @@ from danq_keras.system.terminal import log
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _NO_FEATURE = rb"(?:#|(?:track|browser)(?:[ \t]|$)|[ \t]*$)"
+_LONE_RETURN = re.compile(rb"\r(?!\n)")
 _NO_FEATURE_LINE = re.compile(_NO_FEATURE)
 _NO_FEATURE_LINES = re.compile(rb"^" + _NO_FEATURE + rb"[^\n]*\n?", re.MULTILINE)
-_MAYBE_NONE = (b"\n#", b"\ntrack", b"\nbrowser", b"\n\n", b"\n ", b"\n\t")
 
 _WHOLE = re.compile(r"-?\d{1,18}")
 
@@ -36,18 +38,70 @@ def feature_lines(path: Path, content: bytes) -> bytes:
     Raises:
         InputError: there are none, or the file is not text of a byte a letter.
     """
-    if content.startswith(_UTF16) or b"\0" in content:
-        raise InputError(f"{path}: not a BED file: not plain text. Save it as text (UTF-8).")
+    if is_binary(content):
+        raise _no_text(path)
     content = content.removeprefix(BYTE_ORDER_MARK)
     if b"\r" in content:
         content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    if not is_feature(content[: content.find(b"\n") + 1] or content) or any(
-        word in content for word in _MAYBE_NONE
-    ):
-        content = _NO_FEATURE_LINES.sub(b"", content)
+    content = _NO_FEATURE_LINES.sub(b"", content)
     if not content:
         raise InputError(f"{path}: no features. A BED file needs at least one line.")
     return content
+
+
+def first_feature(head: bytes) -> tuple[int, bytes]:
+    """How many lines stand before the first feature, and that feature's line.
+
+    Args:
+        head: the beginning of a file.
+
+    Returns:
+        The line is empty where there is none, or where the file needs a closer look.
+    """
+    # pandas counts the lines to skip otherwise where a lone carriage return ends them.
+    if head.startswith(BYTE_ORDER_MARK) or is_binary(head) or _LONE_RETURN.search(head):
+        return 0, b""
+    for number, line in enumerate(head.splitlines(keepends=True)):
+        if is_feature(line):
+            return number, line
+    return 0, b""
+
+
+def is_binary(content: bytes) -> bool:
+    """Whether a file with this in it is not text of a byte a letter."""
+    return content.startswith(_UTF16) or b"\0" in content
+
+
+def is_chromosome(name: object) -> bool:
+    """Whether a first field is a chromosome's name, no comment and no line for a browser."""
+    if not isinstance(name, str):
+        return False
+    return not name.startswith("#") and name not in ("track", "browser")
+
+
+class TextOnly:
+    """A file of bytes for pandas that stops at what no text has.
+
+    Raises:
+        InputError: there is a byte 0, which would end a number before its time.
+    """
+
+    def __init__(self, path: Path, handle: IO[bytes]) -> None:
+        self._path, self._handle = path, handle
+
+    def read(self, n_bytes: int = -1) -> bytes:
+        """The next bytes."""
+        block = self._handle.read(n_bytes)
+        if b"\0" in block:
+            raise _no_text(self._path)
+        return block
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._handle)
+
+
+def _no_text(path: Path) -> InputError:
+    return InputError(f"{path}: not a BED file: not plain text. Save it as text (UTF-8).")
 
 
 def is_feature(line: bytes) -> bool:

@@ -42,8 +42,9 @@ _UNPACK_BYTES = 1 << 24
 _READ_BYTES = 1 << 22
 _HEAD_BYTES = 1 << 16
 _PROTEIN_LETTERS = frozenset(b"EFIJLOPQZ")  # not among the IUPAC codes of bases
-# Codes above `UNKNOWN` are settled before anybody sees them: U is T, gaps and masks are unknown.
-_URACIL, _GAP, _FOREIGN = UNKNOWN + 1, UNKNOWN + 2, UNKNOWN + 3
+# Codes that are no ASCII, which is quick to see, are settled before anybody else meets them: U is
+# T, gaps and masks are unknown, and the rest is refused.
+_URACIL, _GAP, _FOREIGN = 128, 129, 130
 _GAP_LETTERS = b"-.*?Xx"
 _LETTERS = ((b"NRYSWKMBDHV", UNKNOWN), (b"U", _URACIL), (_GAP_LETTERS, _GAP))
 
@@ -199,28 +200,43 @@ class Genome:
             ValueError: the interval is not inside the sequence.
             InputError: a letter of it is no base, or its index is not that of the file.
         """
-        if not 0 <= start < end <= self.lengths[chrom]:
-            raise ValueError(f"{chrom}:{start}-{end} is not inside 0-{self.lengths[chrom]}.")
         layout = self._layouts[chrom]
+        if not 0 <= start < end <= layout.n_bases:
+            raise ValueError(f"{chrom}:{start}-{end} is not inside 0-{layout.n_bases}.")
         ranges, skip = layout.ranges(start, end)
-        codes, n_read = np.empty(end - start, np.uint8), 0
-        for first, last in ranges:
-            for at in range(first, last, _READ_BYTES):
-                read = self._read(at, min(_READ_BYTES, last - at))
-                block = np.frombuffer(read.translate(_CODE_OF_BYTE, BLANKS), np.uint8)[skip:]
-                skip = 0
-                n_read += len(block)
-                codes[n_read - len(block) : n_read] = block[
-                    : max(0, len(codes) + len(block) - n_read)
-                ]
-        if n_read < len(codes) or (n_read > len(codes) and isinstance(layout, Lines)):
+        first, last = ranges[0]
+        if len(ranges) == 1 and last - first <= _READ_BYTES:  # a window: as little as can be
+            text = self._read(first, last - first).translate(_CODE_OF_BYTE, BLANKS)
+            codes, n_read = np.frombuffer(text, np.uint8)[skip:].copy(), len(text) - skip
+            codes, is_plain = codes[: end - start], text.isascii()
+        else:
+            codes, n_read, is_plain = self._fetch_in_parts(ranges, skip, end - start)
+        if n_read < end - start or (n_read > end - start and isinstance(layout, Lines)):
             raise InputError(
                 f"{self.path}: {chrom} has not the bases that its index says. Delete "
                 f"{self.path.name}.fai, or fetch the file again."
             )
-        if codes.max() > UNKNOWN:
+        if not is_plain:
             self._settle(codes, chrom, start)
         return codes
+
+    def _fetch_in_parts(
+        self, ranges: list[tuple[int, int]], skip: int, length: int
+    ) -> tuple[Bytes, int, bool]:
+        """Codes (length,) from ranges of bytes, the bases there were, and whether all are settled.
+
+        Not the whole text is in memory beside them.
+        """
+        codes, n_read, is_plain = np.empty(length, np.uint8), 0, True
+        for first, last in ranges:
+            for at in range(first, last, _READ_BYTES):
+                text = self._read(at, min(_READ_BYTES, last - at)).translate(_CODE_OF_BYTE, BLANKS)
+                block = np.frombuffer(text, np.uint8)[skip:]
+                is_plain &= text.isascii()
+                skip = max(0, skip - len(text))
+                n_read += len(block)
+                codes[n_read - len(block) : n_read] = block[: max(0, length + len(block) - n_read)]
+        return codes, n_read, is_plain
 
     def _settle(self, codes: Bytes, chrom: str, start: int) -> None:
         """Give codes (L,) in place of letters that are read with a doubt; refuse what is no base.

@@ -53,7 +53,9 @@ class Lines(NamedTuple):
 
     def ranges(self, start: int, end: int) -> tuple[list[tuple[int, int]], int]:
         """Byte ranges that hold the bases [start, end), and how many others come first."""
-        return [(self.place(start), self.place(end - 1) + 1)], 0
+        offset, bases, width, last = self.offset, self.bases, self.width, end - 1
+        first = offset + start // bases * width + start % bases  # as `place`, without its calls
+        return [(first, offset + last // bases * width + last % bases + 1)], 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +113,10 @@ def read_index(index: Path, read: Reader, size: int) -> dict[str, Lines] | None:
         between = lines.offset - end
         if not 0 < between <= _MOST_BETWEEN:
             return None
-        if not _is_header(read(end, between), name.encode(), at_line_start=is_empty):
+        header = read(end, between)
+        if lines.offset == size and header[-1:] not in _LINE_ENDS:
+            header += b"\n"  # the file ends in the header
+        if not _is_header(header, name.encode(), at_line_start=is_empty):
             return None
         if not _stands(lines, read):
             return None

@@ -137,7 +137,7 @@ def test_every_option_reaches_the_build(tmp_path: Path, monkeypatch: pytest.Monk
     ("file", "content", "message"),
     [
         ("x.bed", "1\t5\t90\n", "the FASTA has chr1, chr2, chr3. Pass --chrom-names add."),
-        ("x.bed", "chr1\t5900\t6001\n", "end beyond their chromosome"),
+        ("x.bed", "chr1\t5900\t6201\n", "end beyond their chromosome"),
         ("x.bed", "", "x.bed: no features"),
         ("y.bed", "chr1\tten\t90\n", "y.bed, line 1: the start must be a whole number"),
         ("genome.fa", "BM\x00picture", "genome.fa: not a FASTA file"),

@@ -9,6 +9,7 @@ import pytest
 
 import danq_keras as dq
 from danq_keras.commands import make_dataset
+from danq_keras.data.labelled import read_fasta
 from danq_keras.data.store import SPLITS, open_store
 from danq_keras.genome import dna
 from danq_keras.genome.shuffle import dinucleotide_shuffle
@@ -345,3 +346,35 @@ def test_positives_that_are_negatives_too(tmp_path, rng):
             positives=write_fasta(tmp_path / "bound.fa", texts),
             negatives=write_fasta(tmp_path / "un.fa", texts[:2] + sequences(rng, 8)),
         )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ">a\rACGU\rAC\r>a\rGGTTAA\r",
+        "\ufeff;old\n>a x\nAC GU\n\nAC\n;more >\n>a\n GGTTAA \n",
+        ">a\r\nACGU\r\nAC\r\n>a\r\nGGTTAA",
+    ],
+)
+def test_fasta_records_are_read_by_their_letters(tmp_path, caplog, text):
+    path = tmp_path / "x.fa"
+    path.write_bytes(text.encode())
+    found = read_fasta(path, "x", 1)
+    assert [dna.decode(row) for row in found.codes] == ["ACGTAC", "GGTTAA"]
+    assert "has both T and U: 1 U are read as T" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (">a\nACG\n>b\n>c\nACG\n", r"needs a sequence. Received none in record 2\. Leave"),
+        ("ACG\n>a\nACG\n", "begins with '>'. Received: 'ACG'"),
+        ("", "begins with '>'. Received: 'an empty file'"),
+        (">a\nAC-G\n", "Received: '-' at base 3"),
+    ],
+)
+def test_what_is_no_fasta_of_sequences_is_refused(tmp_path, text, message):
+    path = tmp_path / "x.fa"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_fasta(path, "x", 1)

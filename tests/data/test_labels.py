@@ -1,6 +1,7 @@
 """Peak files → targets and labels."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,31 @@ def test_resizing_is_around_the_summit_where_there_is_one(tmp_path: Path) -> Non
     )
     peaks, _ = loaded([path], resize=20)
     assert peaks["chr1"][0][0].tolist() == [100, 140]
+
+
+def test_peaks_are_cut_at_the_end_of_their_chromosome(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = bed(tmp_path, "a.bed", "chr1 900 1008", "chr1 1 5")
+    peaks, _ = loaded([path])
+    assert [part.tolist() for part in peaks["chr1"][0]] == [[900, 1], [1000, 5]]
+    assert "1 of 2 features end beyond their chromosome" in caplog.text
+    last = bed(tmp_path, "b.narrowPeak", "chr1 900 1008 . 0 . 1 1 1 105")  # a summit past the end
+    peaks, _ = loaded([last], resize=20)
+    assert [part.tolist() for part in peaks["chr1"][0]] == [[989], [1000]]
+
+
+def test_a_pipe_of_a_shell_gets_a_name(caplog: pytest.LogCaptureFixture) -> None:
+    assert target_name(Path("-")) == "stdin"
+    read, write = os.pipe()
+    try:
+        assert target_name(Path(f"/dev/fd/{read}")) == f"pipe-{read}"
+        with pytest.raises(InputError, match="joined by the names of files, and a pipe has none"):
+            name_targets([Path(f"/dev/fd/{read}")], Path("table.tsv"))
+    finally:
+        os.close(read)
+        os.close(write)
+    assert "a pipe has no name: its target is called stdin" in caplog.text
 
 
 def test_a_bin_is_positive_when_more_than_the_share_is_covered() -> None:

@@ -4,6 +4,7 @@ import gzip
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import toys
 
@@ -131,10 +132,37 @@ def test_intervals_without_a_window(tmp_path, genome):
         Intervals.read(path, genome).windows(10)
     with pytest.raises(InputError, match=r"none of its chromosomes is in the FASTA"):
         Intervals.read(bed(tmp_path, "chrX\t1\t2\n"), genome)
-    with pytest.raises(InputError, match=r"1 features end beyond their chromosome"):
+    with pytest.raises(InputError, match=r"1 of 1 features end beyond their chromosome"):
         Intervals.read(bed(tmp_path, "chr1\t1\t99\n"), genome)
     stripped = Intervals.read(bed(tmp_path, "10\t9\t11\n"), genome, chrom_names="add")
     assert stripped.windows(10)[0].columns(0, 1)["chrom"].tolist() == ["chr10"]
+
+
+PEAKS = "chr2\t5\t45\tp\t9\t.\t1\t1\t1\t12\nchr2\t5\t45\tq\t9\t.\t1\t1\t1\t26\n"
+NO_SUMMIT = "chr1\t12\t20\tr\t9\t.\t1\t1\t1\t-1\n"
+
+
+def test_windows_of_a_narrow_peak_are_centred_on_its_summits(tmp_path, genome, caplog):
+    caplog.set_level("INFO")
+    intervals = Intervals.read(bed(tmp_path, PEAKS + NO_SUMMIT), genome)
+    assert "windows are centred on summits, which 2 of 3 peaks have" in caplog.text
+    columns = intervals.windows(10)[0].columns(0, 3)
+    assert columns["start"].tolist() == [12, 26, 11]
+    assert columns["name"].tolist() == ["p", "q", "r"]
+    frame = pd.DataFrame(
+        {"chrom": ["chr2"], "start": [5], "end": [45], "summit": [12], "name": ["p"]}
+    )
+    columns = Intervals.read(frame, genome).windows(10)[0].columns(0, 1)
+    assert (columns["start"].tolist(), columns["name"].tolist()) == ([12], ["p"])
+
+
+def test_an_interval_may_end_past_its_chromosome(tmp_path, genome, caplog):
+    windows, skipped = Intervals.read(bed(tmp_path, "chr1\t20\t36\nchr2\t9\t12\n"), genome).windows(
+        8
+    )
+    assert windows.columns(0, 2)["start"].tolist() == [24, 6]
+    assert not skipped
+    assert "1 of 2 features end beyond their chromosome" in caplog.text
 
 
 def test_skipped_are_written_and_an_old_list_goes(tmp_path):

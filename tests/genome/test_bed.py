@@ -109,6 +109,36 @@ def test_names_that_look_like_missing_values_stay_text(tmp_path: Path) -> None:
     assert set(bed.names) == {"NA", "None"}
 
 
+@pytest.mark.parametrize("name", ["01", "1e5", "1.50", "True", "0x1"])
+def test_names_that_look_like_numbers_stay_text(tmp_path: Path, name: str) -> None:
+    bed = read_bed(write(tmp_path / "a.bed", f"{name}\t1\t4\t{name}\n" * 2), with_names=True)
+    assert bed.names == (name,)
+    assert bed.feature_names is not None
+    assert bed.feature_names.tolist() == [name, name]
+
+
+def test_a_feature_that_is_commented_out_is_none(tmp_path: Path) -> None:
+    bed = read_bed(write(tmp_path / "a.bed", "chr1\t1\t4\n#chr1\t7\t9\ntrack\t1\t2\n"))
+    assert (bed.names, bed.starts.tolist()) == (("chr1",), [1])
+
+
+def test_blanks_around_names_do_not_count(tmp_path: Path) -> None:
+    bed = read_bed(write(tmp_path / "a.bed", "chr1 \t1\t4\nchr1\t5\t6\n"))
+    assert (bed.names, bed.chrom.tolist()) == (("chr1",), [0, 0])
+
+
+@pytest.mark.parametrize("head", ["", "\r", "\r\r", "#x\r", "\r#x\r", "\ufeff\r"])
+def test_no_feature_is_lost_behind_lone_carriage_returns(tmp_path: Path, head: str) -> None:
+    bed = read_bed(write(tmp_path / "a.bed", f"{head}chr1\t1\t4\rchr1\t5\t6\r"))
+    assert bed.starts.tolist() == [1, 5]
+
+
+def test_a_byte_0_behind_the_first_lines_is_seen(tmp_path: Path) -> None:
+    text = "chr1\t1\t40\n" * 9000
+    with pytest.raises(InputError, match="not plain text"):
+        read_bed(write(tmp_path / "a.bed", text + "chr1\t1\t4\0\n"))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

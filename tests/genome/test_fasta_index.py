@@ -131,6 +131,7 @@ def test_a_wrong_index_does_not_fit(tmp_path: Path, index: str) -> None:
         (">a\nACGT\n \n\n>b\nAC\n", {"a": "ACGT", "b": "AC"}),
         (">a\n>b\nACGT\n>c\n", {"a": "", "b": "ACGT", "c": ""}),
         (">a\nACGT", {"a": "ACGT"}),
+        (">a\nACGT\n>b", {"a": "ACGT", "b": ""}),
         ("\ufeff>a\nACGT\n", {"a": "ACGT"}),
         ("\n;old form\n>a\nACGT\n", {"a": "ACGT"}),
     ],

@@ -10,7 +10,7 @@ import csv
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -251,7 +251,7 @@ class Trainer:
             return
         self.step.freeze_convolutions(state.epoch < config.freeze_conv_epochs)
         samples = self.order.permutation(state.epoch) if self.curriculum.n_again else None
-        batches = iter(self._batches())
+        batches = self._checked_batches()
         pending: list[tuple[int, tf.Tensor]] = []
         started = time.monotonic()
         bar, clock, first = None, started, state.step
@@ -280,6 +280,14 @@ class Trainer:
         state.seconds += time.monotonic() - started
         if bar is not None:
             bar.close()
+
+    def _checked_batches(self) -> Iterator[Any]:
+        """The batches; a file that was cut short meanwhile is named, which TensorFlow does not."""
+        try:
+            yield from self._batches()
+        except tf.errors.OpError:
+            self.dataset.train.require_whole()
+            raise
 
     def _batches(self) -> Any:
         batches = epoch_batches(

@@ -42,7 +42,7 @@ def read_effects(path: Path) -> Effects:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file. Make it with score_variants.py.")
-    with open_hdf5(path, "effects", "Score again.") as file:
+    with open_hdf5(path, "file of effects", "Score again.") as file:
         if file.attrs.get("format") != FORMAT:
             raise InputError(f"{path}: not effects of score_variants.py in an .h5 file.")
         n = len(array(file, "pos", kinds="iu", shape=(None,)))

@@ -44,7 +44,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         ({"ref_pred": np.array([[1.5], [0.5]])}, "'ref_pred' must hold prob.* in row 0. Score"),
         ({"ref_pred": np.zeros((2, 2))}, r"each target, \(2, 1\). Received: \(2, 2\). Score"),
         ({"alt_pred": np.zeros(2)}, r"Received: \(2,\)"),
-        ({"alt_pred": None}, "not readable effects"),
+        ({"alt_pred": None}, "not a readable file of effects"),
         ({"pos": np.array([], np.int64)}, "no variants in it"),
     ],
 )

@@ -252,7 +252,7 @@ def _read_and_exit(read: Callable[[Path], Content], path: Path, send: int) -> No
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(4 * SECONDS)
+        signal.alarm(15 * SECONDS)  # of a busy machine
         said = f"ok {digest(read(path))}"
     except InputError as error:
         message = str(error)

@@ -39,6 +39,7 @@ import numpy.typing as npt
 from danq_keras import __version__
 from danq_keras.data.stored import (
     ADVICE,
+    StoredRows,
     compare_digest,
     digest_of_targets,
     map_rows,
@@ -311,6 +312,16 @@ class Split:
         """SHA-256 over the checksums of sequence, labels and ignore, and the targets' names."""
         parts = [self.checksums[name] for name in _CHECKED if name in self.checksums]
         return hashlib.sha256("\n".join([*parts, *self.header.targets.names]).encode()).hexdigest()
+
+    def require_whole(self) -> None:
+        """Refuse to go on where the file has been cut short since it was opened.
+
+        Raises:
+            InputError: it has been.
+        """
+        for rows in (self.sequence, self.labels, self.ignore):
+            if isinstance(rows, StoredRows):
+                rows.require_whole()
 
     def draw(self, limit: int | None, seed: int) -> npt.NDArray[np.int64]:
         """Rows (n,) int64 in rising order: `limit` of them drawn with `seed`, or all.

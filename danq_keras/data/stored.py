@@ -16,7 +16,7 @@ import numpy.typing as npt
 from danq_keras.data.targets import TARGET_COLUMNS, Targets
 from danq_keras.genome.dna import Bytes
 from danq_keras.system.errors import InputError
-from danq_keras.system.hdf5 import attribute, read_array
+from danq_keras.system.hdf5 import attribute, read_array, reason_of
 
 ADVICE = "Build the dataset again."
 
@@ -88,8 +88,8 @@ def require_digest(path: Path, name: str, expected: str, received: str) -> None:
     """
     if received != expected:
         raise InputError(
-            f"{path}: wrong checksum of {name!r}: expected {expected[:12]}…, received "
-            f"{received[:12]}…. The file was changed or damaged: build the dataset again."
+            f"{path}: wrong checksum of {name!r}: expected {reason_of(expected[:12])}…, "
+            f"received {received[:12]}…. The file was changed or damaged: build the dataset again."
         )
 
 

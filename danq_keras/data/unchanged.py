@@ -1,39 +1,11 @@
 """Whether the files of an open dataset stay what they were while somebody works with them.
 
-The splits are mapped from the disk: reading past the end of a file that was cut short ends the
-process with SIGBUS and not a word, so the size is looked at first. A file that was removed or
-replaced by another lives on for who has it open; one that is rewritten in its place does not.
+A file that was removed or replaced by another lives on for who has it open; one that is rewritten
+in its place does not.
 """
 
-import os
-
-import numpy as np
-
 from danq_keras.data.store import SPLITS, Dataset, Split
-from danq_keras.system.errors import InputError
 from danq_keras.system.terminal import log
-
-
-def require_whole(split: Split) -> None:
-    """Make sure that the file of a split still holds all rows; costs microseconds.
-
-    Raises:
-        InputError: it was cut short.
-    """
-    try:
-        size = os.stat(split.path).st_size  # noqa: PTH116  three times as fast, once a batch
-    except OSError:  # removed: what is mapped is still there
-        return
-    if size < _needed(split):
-        raise InputError(
-            f"{split.path}: was cut short while it was read. Restore it, or build it again."
-        )
-
-
-def _needed(split: Split) -> int:
-    mapped = (split.sequence, split.labels, split.ignore)
-    ends = [each.offset + each.nbytes for each in mapped if isinstance(each, np.memmap)]
-    return max(ends, default=0)
 
 
 class DatasetWatch:
@@ -61,7 +33,7 @@ class DatasetWatch:
             if before is None or now is None or now[0] != before[0]:
                 log.warning("%s: was removed or replaced; the old file is read on.", split.path)
                 continue
-            require_whole(split)
+            split.require_whole()
             split.verify()
 
 

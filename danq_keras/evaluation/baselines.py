@@ -9,10 +9,11 @@
 
 All are trained once and scored on any split with `metrics.evaluate`. `load_or_compute` keeps the
 figures in a small JSON file a split, valid as long as the fingerprints of the store's splits stay
-the same.
+the same and the file is what its checksum says.
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -231,6 +232,7 @@ def load_or_compute(
         if path is not None:
             with atomic_output(path, overwrite=True) as temporary:
                 content = _to_json(found[split]) | {"train_limit": limit}
+                content |= {"sha256": _digest(content)}
                 temporary.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
     return found
 
@@ -262,6 +264,10 @@ def kmer_validation(run: Path, config: Mapping[str, Any]) -> dict[str, float]:
     return {name: value for name, value in means.items() if not np.isnan(value)}
 
 
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def _to_json(baselines: Baselines) -> dict[str, Any]:
     """JSON has no NaN: those are null."""
     return {
@@ -288,13 +294,16 @@ def _read(path: Path, fingerprints: dict[str, str], limit: list[int] | None) -> 
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        expected = content.pop("sha256", None)  # an early version wrote none
+        if expected not in (None, _digest(content)):
+            raise ValueError("wrong checksum")
         windows = content["fingerprints"], content.get("train_limit")
         if content["version"] != VERSION or windows != (fingerprints, limit):
             log.info(f"{path}: baselines of other data; computing them again.")
             return None
         found = {name: _metrics(columns) for name, columns in content["figures"].items()}
         return Baselines(content["split"], found, content["notes"], content["fingerprints"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         log.warning(f"{path}: not a readable file of baselines; computing them again.")
         return None
 

@@ -254,7 +254,7 @@ def _read_layer(path: Path, group: h5py.Group, names: tuple[str, ...]) -> dict[s
         odd = sorted(set(group) ^ set(wanted))
         raise InputError(
             f"{path}: {layer}: expected {len(wanted)} arrays, received {len(group)}; missing or "
-            f"extra: {', '.join(odd[:4])}. Is it a file of another network?"
+            f"extra: {reason_of(', '.join(odd[:4]))}. Is it a file of another network?"
         )
     arrays: dict[str, Floats] = {}
     for name, param in zip(names, wanted, strict=True):

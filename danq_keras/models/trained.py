@@ -27,7 +27,7 @@ from danq_keras.models.shipped import model_file, model_place
 from danq_keras.recipes.config import ModelConfig
 from danq_keras.system.errors import InputError, one_line
 from danq_keras.system.files import PathLike, atomic_output, replace_durably
-from danq_keras.system.hdf5 import machine_fault
+from danq_keras.system.hdf5 import machine_fault, reason_of
 from danq_keras.system.inputs import input_file
 
 MEMBER = "danq_keras.json"
@@ -191,7 +191,10 @@ def read_about(file: Path) -> dict[str, Any]:
     with model_damage_told(file), zipfile.ZipFile(file) as members:
         if MEMBER not in members.namelist():
             return {}
-        content = json.loads(members.read(MEMBER))
+        try:
+            content = json.loads(members.read(MEMBER))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"its {MEMBER} is damaged: {reason_of(error)}") from error
         if not isinstance(content, dict):
             raise ValueError(f"its {MEMBER} is damaged: no JSON object")
         about = {key: content[key] for key in _DESCRIPTION if key in content}

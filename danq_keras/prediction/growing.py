@@ -91,9 +91,9 @@ class GrowingFile:
         self._values = values
         self._saved = time.monotonic()
         progress = json.loads(file.attrs.get(_PROGRESS, "{}"))
-        early = {key: file.attrs.get(key, 0) for key in ("rows_done", "rows_unknown")}
-        self.rows_done = self.rows_saved = int(progress.get("rows_done", early["rows_done"]))
-        self.n_unknown = int(progress.get("rows_unknown", early["rows_unknown"]))
+        early = attribute(file, "rows_done", "number")
+        self.rows_done = self.rows_saved = int(progress.get("rows_done", early))
+        self.n_unknown = int(progress.get("rows_unknown", file.attrs.get("rows_unknown", 0)))
         n_rows = {len(array(file, name, kinds="fu")) for name in values}
         if len(n_rows) != 1 or not 0 <= self.rows_done <= min(n_rows):
             raise ValueError(f"{self.rows_done} rows are done of {min(n_rows)}")

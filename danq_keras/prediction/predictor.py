@@ -14,7 +14,6 @@ import numpy as np
 import tensorflow as tf
 
 from danq_keras.data.store import Split
-from danq_keras.data.unchanged import require_whole
 from danq_keras.genome.dna import Bytes, packed_width, unpack_labels
 from danq_keras.models.backend import without_tf32
 from danq_keras.models.layers import unpack_windows
@@ -113,7 +112,6 @@ class SplitPredictor:
         total = 0.0
         with progress(total=split.n_windows, desc=desc, unit="windows") as bar:
             for begin in range(0, split.n_windows, self.batch_size):
-                require_whole(split)
                 rows = slice(begin, begin + self.batch_size)
                 batch = tf.constant(labels[rows], tf.float32)
                 valid = (

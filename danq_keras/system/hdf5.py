@@ -107,7 +107,9 @@ def faults_named(path: Path) -> Iterator[None]:
 
 def reason_of(error: object) -> str:
     """The first words of an error on one line, without control characters."""
-    text = one_line(error) or type(error).__name__
+    # The text of a KeyError is in quotation marks.
+    said = error.args[0] if isinstance(error, KeyError) and error.args else error
+    text = one_line(said) or type(error).__name__
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:300])
 
 
@@ -292,6 +294,7 @@ def attribute(group: h5py.Group, name: str, kind: Literal["text", "number"]) -> 
         raise KeyError(f"no attribute {name!r}")
     value = group.attrs[name]
     if kind == "text" and isinstance(value, str):
+        value.encode()  # a ValueError where it is no Unicode text
         return value
     if kind == "number" and isinstance(value, np.integer | int | np.bool_):
         return int(value)

@@ -18,7 +18,6 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from danq_keras.data.store import Split
-from danq_keras.data.unchanged import require_whole
 from danq_keras.genome.dna import Bytes, packed_width, reverse_complement
 from danq_keras.system.errors import InputError
 
@@ -110,7 +109,6 @@ class Order:
 
 def read_batch(split: Split, order: Order, samples: Integers) -> tuple[Bytes, ...]:
     """Packed sequence, labels and (where the split has it) ignore bits of some samples."""
-    require_whole(split)
     rows, reverse = order.rows(samples)
     sequence = split.sequence.take(rows, axis=0)
     if reverse.any():

@@ -18,7 +18,7 @@ from typing import Any
 import tensorflow as tf
 
 from danq_keras.data.store import Dataset
-from danq_keras.data.unchanged import DatasetWatch, require_whole
+from danq_keras.data.unchanged import DatasetWatch
 from danq_keras.evaluation import metrics
 from danq_keras.models.networks import build_network
 from danq_keras.models.trained import describe_network, save_model
@@ -264,11 +264,10 @@ class Trainer:
             return
         self.step.freeze_convolutions(state.epoch < config.freeze_conv_epochs)
         samples = self.order.permutation(state.epoch) if self.curriculum.n_again else None
-        batches = iter(self._batches())
         pending: list[tuple[int, tf.Tensor]] = []
         started = time.monotonic()
         bar, clock, first = None, started, state.step
-        for batch in self._read(batches):
+        for batch in self._checked_batches():
             self._set_learning_rate()
             pending.append((state.step, self.step(batch)))
             state.step += 1
@@ -294,12 +293,12 @@ class Trainer:
         if bar is not None:
             bar.close()
 
-    def _read(self, batches: Iterator[Any]) -> Iterator[Any]:
-        """The batches; data that were changed meanwhile are said to be so."""
+    def _checked_batches(self) -> Iterator[Any]:
+        """The batches; a file that was cut short meanwhile is named, which TensorFlow does not."""
         try:
-            yield from batches
-        except tf.errors.OpError:  # TensorFlow's own words for whatever the reading raised
-            require_whole(self.dataset.train)
+            yield from self._batches()
+        except tf.errors.OpError:
+            self.dataset.train.require_whole()
             raise
 
     def _batches(self) -> Any:

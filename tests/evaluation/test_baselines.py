@@ -275,7 +275,30 @@ def test_limited_runs_have_baselines_of_their_own(dataset, tmp_path, monkeypatch
     assert same(again, other)
 
 
-@pytest.mark.parametrize("damage", ["other data", "not JSON", "no keys", "list", "other split"])
+def without_checksum(text):
+    content = json.loads(text)
+    del content["sha256"]
+    return json.dumps(content)
+
+
+def test_a_cache_of_an_early_version_is_read(dataset, monkeypatch):
+    first = baselines.load_or_compute(dataset, None)["test"]
+    kept = baselines.cache_path(dataset)
+    kept.write_text(without_checksum(kept.read_text()))
+    monkeypatch.setattr(baselines, "fit_baselines", None)
+    assert same(baselines.load_or_compute(dataset, None)["test"], first)
+
+
+DAMAGE = {
+    "not JSON": lambda _text: "{",
+    "no keys": lambda _text: "{}",
+    "list": lambda _text: "[1]",
+    "deep": lambda _text: "[" * 100_000,
+    "another figure": lambda text: text.replace("0.", "0.1", 1),
+}
+
+
+@pytest.mark.parametrize("damage", ["other data", "other split", *DAMAGE])
 def test_stale_or_damaged_cache_is_replaced(dataset, tmp_path, rng, damage):
     kept = baselines.cache_path(dataset)
     first = baselines.load_or_compute(dataset, None)["test"]
@@ -289,6 +312,6 @@ def test_stale_or_damaged_cache_is_replaced(dataset, tmp_path, rng, damage):
         assert found["valid"].split == "valid"
         return
     else:
-        kept.write_text({"not JSON": "{", "no keys": "{}", "list": "[1]"}[damage])
+        kept.write_text(DAMAGE[damage](kept.read_text()))
     assert same(baselines.load_or_compute(dataset, None)["test"], first)
     assert json.loads(kept.read_text())["fingerprints"] == dataset.fingerprints()

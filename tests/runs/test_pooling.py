@@ -119,7 +119,7 @@ def test_missing_or_other_predictions_are_one_line(tmp_path, rng):
     with pytest.raises(InputError, match=r"predictions \(\d+, 3\) for \d+ windows and 2 targets"):
         pooling.read_fold_test(run, data, (0, 1))
     (run / PREDICTIONS).write_text("damaged")
-    with pytest.raises(InputError, match="not readable predictions"):
+    with pytest.raises(InputError, match="not a readable file of predictions"):
         pooling.read_fold_test(run, data, (0, 1, 2))
     (run / PREDICTIONS).unlink()
     with pytest.raises(InputError, match="no such file"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tiny
 
-from danq_keras.data.unchanged import DatasetWatch, require_whole
+from danq_keras.data.unchanged import DatasetWatch
 from danq_keras.system import claims
 from danq_keras.system.errors import InputError
 from danq_keras.training.place import check_place, is_used, refuse_used
@@ -150,12 +150,12 @@ def test_a_folder_that_is_gone_or_another(tmp_path):
 
 def test_data_that_are_cut_short_are_not_read(tmp_path):
     data = tiny.make_dataset(tmp_path / "data")
-    require_whole(data.train)
+    data.train.require_whole()
     with data.train.path.open("r+b") as file:
         file.truncate(data.train.path.stat().st_size - 1000)
     with pytest.raises(InputError, match=r"train\.h5: was cut short"):
-        require_whole(data.train)
-    require_whole(data.valid)
+        data.train.require_whole()
+    data.valid.require_whole()
 
 
 def test_data_that_are_rewritten_are_noticed(tmp_path, messages):

@@ -113,7 +113,7 @@ def _context(run: Path) -> dict[str, Any]:
     return {
         "title": run.resolve().name,
         "version": __version__,
-        "synthetic": bool(config.get("synthetic")),
+        "synthetic": bool(config.get("synthetic")) or _is_synthetic(summary),
         "preset": config.get("preset"),
         "source": config.get("source"),
         "init": config.get("init"),
@@ -149,6 +149,12 @@ def _best_epoch(history: pd.DataFrame) -> int | None:
     if "val_loss" not in history or not history["val_loss"].notna().any():
         return None
     return int(history.loc[history["val_loss"].idxmin(), "epoch"])
+
+
+def _is_synthetic(summary: Mapping[str, Any]) -> bool:
+    """Whether the data of an evaluation are simulated."""
+    about = summary.get("evaluation") or {}
+    return "synthetic" in str(about.get("data_source", "")).lower()
 
 
 def _evaluation(summary: Mapping[str, Any], run: Path) -> dict[str, Any] | None:

@@ -36,7 +36,7 @@ from danq_keras.runs.statistics import DEFAULT_UNTIL, Until
 from danq_keras.system.errors import ChildFailedError, InputError
 from danq_keras.system.files import PathLike, claimed_folder, refuse_existing, write_json
 from danq_keras.system.terminal import log, logged_to, set_up_logging
-from danq_keras.training.plan import Plan, is_used, make_plan, request_of, run_folder
+from danq_keras.training.plan import Plan, is_used, make_plan, request_of, run_folder, with_preset
 from danq_keras.training.request import TrainRequest, check_request
 from danq_keras.training.run import Run
 from danq_keras.training.run_folder import clear_run, is_complete
@@ -155,6 +155,7 @@ def train_set(request: TrainRequest, several: Several) -> TrainedSet:
     set_up_logging()
     check_request(request)
     _check(several)
+    request = with_preset(request)
     out = _set_folder(request, several)
     request = dataclasses.replace(request, out=out)
     earlier = _earlier(request, several, out)

@@ -54,21 +54,32 @@ def learning_curves(
         axes.set(xlabel="epoch", ylabel=ylabel)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         if level is not None:
-            text = f"{level[0]} {level[1]:.4f}"
-            axes.axhline(level[1], color="#D55E00", linewidth=0.9, linestyle="--", label=text)
+            _level(axes, *level)
         if len(columns) > 1 or level is not None:
             axes.legend()
 
     return svg_text(draw)
 
 
-def curves_of_runs(histories: Sequence[pd.DataFrame], column: str, *, ylabel: str) -> str:
+def _level(axes: Axes, name: str, value: float) -> None:
+    text = f"{name} {value:.4f}"
+    axes.axhline(value, color="#009E73", linewidth=0.9, linestyle="--", label=text)
+
+
+def curves_of_runs(
+    histories: Sequence[pd.DataFrame],
+    column: str,
+    *,
+    ylabel: str,
+    level: tuple[str, float] | None = None,
+) -> str:
     """A thin line for each run and their mean, over the epochs that all runs have, as SVG.
 
     Args:
         histories: of R runs, a row per epoch with `epoch` and the column.
         column: column of the histories that is drawn.
         ylabel: what the values are.
+        level: name and value of a thin line across, to compare with; None for none.
     """
 
     def draw(axes: Axes) -> None:
@@ -80,6 +91,8 @@ def curves_of_runs(histories: Sequence[pd.DataFrame], column: str, *, ylabel: st
         shared = min(map(len, histories))
         mean = np.mean([history[column].to_numpy(float)[:shared] for history in histories], axis=0)
         axes.plot(histories[0]["epoch"][:shared], mean, color="#D55E00", lw=1.8, label="mean")
+        if level is not None:
+            _level(axes, *level)
         axes.set(xlabel="epoch", ylabel=ylabel)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.legend()

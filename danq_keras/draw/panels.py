@@ -15,14 +15,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import (
     FixedLocator,
-    Locator,
     LogLocator,
     MaxNLocator,
     NullLocator,
     StrMethodFormatter,
 )
 
-from danq_keras.draw.style import INK, NO_GROUP, group_colours, short_label, svg_text
+from danq_keras.draw.style import INK, NO_GROUP, group_colours, log_ticks, short_label, svg_text
 
 _GROUP_LETTERS = 28  # of a group's name, beside a plot
 _MOST_BOXES = 14  # rows in a panel of usual height
@@ -116,7 +115,7 @@ def by_positives(table: pd.DataFrame, column: str, *, ylabel: str) -> str:
     def draw(axes: Axes) -> None:
         _points(axes, table, "positives", column)
         axes.set(xlabel="positives in the split", ylabel=ylabel, xscale="log")
-        axes.xaxis.set_major_locator(_log_ticks(axes.get_xlim()))
+        axes.xaxis.set_major_locator(log_ticks(axes.get_xlim()))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axes.xaxis.set_minor_locator(NullLocator())
 
@@ -154,14 +153,6 @@ def by_group(table: pd.DataFrame, column: str, *, xlabel: str) -> str:
         axes.set_xlabel(xlabel)
 
     return svg_text(draw)
-
-
-def _log_ticks(limits: tuple[float, float]) -> Locator:
-    """Ticks of a logarithmic axis that have room for their numbers, and are two or more."""
-    decades = np.log10(limits[1] / limits[0])
-    if decades < 1:
-        return MaxNLocator(4, integer=True)
-    return LogLocator(subs=(1, 2, 5) if decades < 2 else (1, 3) if decades < 3 else (1,))
 
 
 def reliability(bins: Sequence[Mapping[str, Any]]) -> str:

@@ -110,6 +110,8 @@ def _context(run: Path) -> dict[str, Any]:
     summary = read_json(run / "test_summary.json")
     if "overall" not in summary and table is not None:
         summary = summarise(table)
+    evaluation = _evaluation(summary, run)
+    missing = [name for name in PARTS[:-1] if not (run / name).is_file()]
     return {
         "title": run.resolve().name,
         "version": __version__,
@@ -118,12 +120,13 @@ def _context(run: Path) -> dict[str, Any]:
         "source": config.get("source"),
         "init": config.get("init"),
         "one_strand": config.get("dataset", {}).get("strands", "").startswith("one"),
-        "missing": [name for name in PARTS[:-1] if not (run / name).is_file()],
+        # A network that is evaluated may come without its training.
+        "missing": [] if evaluation else missing,
         "settings": settings_sections(config),
         "environment": _flat(environment),
         "summary": summary_section(summary) if "overall" in summary else None,
         "curves": _curves(history, kmer_validation(run, config)),
-        "evaluation": _evaluation(summary, run),
+        "evaluation": evaluation,
         "best_epoch": _best_epoch(history),
         "calibration": _calibration(summary.get("calibration")),
         "plots": [] if table is None else _plots(table, int(summary.get("min_positives") or 1)),

@@ -15,14 +15,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import (
     FixedLocator,
-    Locator,
     LogLocator,
     MaxNLocator,
     NullLocator,
     StrMethodFormatter,
 )
 
-from danq_keras.draw.style import INK, NO_GROUP, group_colours, short_label, svg_text
+from danq_keras.draw.style import INK, NO_GROUP, group_colours, log_ticks, short_label, svg_text
 
 _GROUP_LETTERS = 28  # of a group's name, beside a plot
 _MOST_BOXES = 14  # rows in a panel of usual height
@@ -54,21 +53,32 @@ def learning_curves(
         axes.set(xlabel="epoch", ylabel=ylabel)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         if level is not None:
-            text = f"{level[0]} {level[1]:.4f}"
-            axes.axhline(level[1], color="#D55E00", linewidth=0.9, linestyle="--", label=text)
+            _level(axes, *level)
         if len(columns) > 1 or level is not None:
             axes.legend()
 
     return svg_text(draw)
 
 
-def curves_of_runs(histories: Sequence[pd.DataFrame], column: str, *, ylabel: str) -> str:
+def _level(axes: Axes, name: str, value: float) -> None:
+    text = f"{name} {value:.4f}"
+    axes.axhline(value, color="#009E73", linewidth=0.9, linestyle="--", label=text)
+
+
+def curves_of_runs(
+    histories: Sequence[pd.DataFrame],
+    column: str,
+    *,
+    ylabel: str,
+    level: tuple[str, float] | None = None,
+) -> str:
     """A thin line for each run and their mean, over the epochs that all runs have, as SVG.
 
     Args:
         histories: of R runs, a row per epoch with `epoch` and the column.
         column: column of the histories that is drawn.
         ylabel: what the values are.
+        level: name and value of a thin line across, to compare with; None for none.
     """
 
     def draw(axes: Axes) -> None:
@@ -80,6 +90,8 @@ def curves_of_runs(histories: Sequence[pd.DataFrame], column: str, *, ylabel: st
         shared = min(map(len, histories))
         mean = np.mean([history[column].to_numpy(float)[:shared] for history in histories], axis=0)
         axes.plot(histories[0]["epoch"][:shared], mean, color="#D55E00", lw=1.8, label="mean")
+        if level is not None:
+            _level(axes, *level)
         axes.set(xlabel="epoch", ylabel=ylabel)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.legend()
@@ -103,7 +115,7 @@ def by_positives(table: pd.DataFrame, column: str, *, ylabel: str) -> str:
     def draw(axes: Axes) -> None:
         _points(axes, table, "positives", column)
         axes.set(xlabel="positives in the split", ylabel=ylabel, xscale="log")
-        axes.xaxis.set_major_locator(_log_ticks(axes.get_xlim()))
+        axes.xaxis.set_major_locator(log_ticks(axes.get_xlim()))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axes.xaxis.set_minor_locator(NullLocator())
 
@@ -141,14 +153,6 @@ def by_group(table: pd.DataFrame, column: str, *, xlabel: str) -> str:
         axes.set_xlabel(xlabel)
 
     return svg_text(draw)
-
-
-def _log_ticks(limits: tuple[float, float]) -> Locator:
-    """Ticks of a logarithmic axis that have room for their numbers, and are two or more."""
-    decades = np.log10(limits[1] / limits[0])
-    if decades < 1:
-        return MaxNLocator(4, integer=True)
-    return LogLocator(subs=(1, 2, 5) if decades < 2 else (1, 3) if decades < 3 else (1,))
 
 
 def reliability(bins: Sequence[Mapping[str, Any]]) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import math
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import Locator, LogLocator, MaxNLocator
 from PIL import Image
 
 # Okabe & Ito's palette: told apart with any colour vision
@@ -81,6 +83,14 @@ def short_label(text: str, most: int = 40) -> str:
         end = (most - 1) // 3
         line = f"{line[: most - 1 - end]}…{line[-end:]}"
     return plain(line)
+
+
+def log_ticks(limits: tuple[float, float]) -> Locator:
+    """Ticks of a logarithmic axis that have room for their numbers, and are two or more."""
+    decades = math.log10(limits[1] / limits[0])
+    if decades < 1:
+        return MaxNLocator(4, integer=True)
+    return LogLocator(subs=(1, 2, 5) if decades < 2 else (1, 3) if decades < 3 else (1,))
 
 
 def svg_text(draw: Callable[[Axes], None]) -> str:

@@ -90,11 +90,10 @@ class EvaluationResult:
         """
         out = Path(folder)
         out.mkdir(parents=True, exist_ok=True)
+        (out / RESAMPLES).unlink(missing_ok=True)  # of an earlier test, beside no other's table
         write_auc_table(out / "test_aucs.tsv", self.table, overwrite=True)
         write_json(out / "test_summary.json", self.summary)
-        if self.resamples is None:
-            (out / RESAMPLES).unlink(missing_ok=True)  # of an earlier test
-        else:
+        if self.resamples is not None:
             write_resamples(out / RESAMPLES, self.resamples)
         if has_deepsea_targets(self.table):
             ours = AucTable(label=out.resolve().name, frame=self.table)

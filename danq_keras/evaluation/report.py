@@ -110,20 +110,23 @@ def _context(run: Path) -> dict[str, Any]:
     summary = read_json(run / "test_summary.json")
     if "overall" not in summary and table is not None:
         summary = summarise(table)
+    evaluation = _evaluation(summary, run)
+    missing = [name for name in PARTS[:-1] if not (run / name).is_file()]
     return {
         "title": run.resolve().name,
         "version": __version__,
-        "synthetic": bool(config.get("synthetic")),
+        "synthetic": bool(config.get("synthetic")) or _is_synthetic(summary),
         "preset": config.get("preset"),
         "source": config.get("source"),
         "init": config.get("init"),
         "one_strand": config.get("dataset", {}).get("strands", "").startswith("one"),
-        "missing": [name for name in PARTS[:-1] if not (run / name).is_file()],
+        # A network that is evaluated may come without its training.
+        "missing": [] if evaluation else missing,
         "settings": settings_sections(config),
         "environment": _flat(environment),
         "summary": summary_section(summary) if "overall" in summary else None,
         "curves": _curves(history, kmer_validation(run, config)),
-        "evaluation": _evaluation(summary, run),
+        "evaluation": evaluation,
         "best_epoch": _best_epoch(history),
         "calibration": _calibration(summary.get("calibration")),
         "plots": [] if table is None else _plots(table, int(summary.get("min_positives") or 1)),
@@ -149,6 +152,12 @@ def _best_epoch(history: pd.DataFrame) -> int | None:
     if "val_loss" not in history or not history["val_loss"].notna().any():
         return None
     return int(history.loc[history["val_loss"].idxmin(), "epoch"])
+
+
+def _is_synthetic(summary: Mapping[str, Any]) -> bool:
+    """Whether the data of an evaluation are simulated."""
+    about = summary.get("evaluation") or {}
+    return "synthetic" in str(about.get("data_source", "")).lower()
 
 
 def _evaluation(summary: Mapping[str, Any], run: Path) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from danq_keras.data.store import Dataset, is_dataset, open_store
+from danq_keras.data.store import Dataset, is_dataset, open_split
 from danq_keras.recipes.config import Preset
 from danq_keras.recipes.presets import DEEPSEA_TARGETS, FITTED
 from danq_keras.system.errors import InputError
@@ -28,7 +28,8 @@ def preset_for(data: Path | None) -> str:
         return "demo"
     if not is_dataset(data):
         return "danq"
-    return "danq" if len(open_store(data).targets) == DEEPSEA_TARGETS else FITTED
+    targets = open_split(data / "train.h5").header.targets
+    return "danq" if len(targets) == DEEPSEA_TARGETS else FITTED
 
 
 def fit_to_data(

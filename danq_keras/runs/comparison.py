@@ -151,12 +151,12 @@ def _compare_targets(
     for area in _AREAS:
         values = [stack(each, area) for each in tables]
         spreads = [spread(each, SHARE) for each in values]
-        judge = (
+        difference = (
             paired(values[0], values[1], SHARE)
             if is_paired
             else welch(spreads[0], spreads[1], SHARE)
         )
-        columns |= _columns(spreads, judge, f"{area}_")
+        columns |= _columns(spreads, difference, f"{area}_")
     return pd.DataFrame(columns)
 
 

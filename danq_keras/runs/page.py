@@ -13,6 +13,7 @@ from markupsafe import Markup
 from danq_keras import __version__
 from danq_keras.draw import panels
 from danq_keras.evaluation.auc_tables import TEXT_COLUMNS
+from danq_keras.evaluation.baselines import kmer_validation
 from danq_keras.evaluation.comparison_text import markdown_table
 from danq_keras.evaluation.report import (
     format_number,
@@ -155,7 +156,7 @@ def write_set_report(runs: RunSet, tables: SetTables) -> Path:
         "figures": _summary_rows(tables.summary),
         "cut_note": _summary_note(tables.summary),
         "pooled": summary_section(pooled) if pooled else None,
-        "curves": _curves(histories),
+        "curves": _curves(histories, _kmer(runs)),
         "runs": _runs(runs, tables.runs),
         "plots": _plots(tables.targets),
         "table": None if tables.targets is None else _targets(tables.targets),
@@ -191,11 +192,19 @@ def _card(rows: pd.DataFrame, figure: str) -> dict[str, str]:
     }
 
 
-def _curves(histories: list[pd.DataFrame]) -> list[dict[str, Any]]:
+def _kmer(runs: RunSet) -> dict[str, float]:
+    """What counting k-mers reaches on validation; nothing for folds, each of which has its own."""
+    if runs.kind is FOLDS:
+        return {}
+    return kmer_validation(next(iter(runs.runs.values())), runs.config)
+
+
+def _curves(histories: list[pd.DataFrame], kmer: dict[str, float]) -> list[dict[str, Any]]:
     figures: list[dict[str, Any]] = []
     for column, (ylabel, caption) in _CURVES.items():
         if all(column in history and history[column].notna().any() for history in histories):
-            svg = panels.curves_of_runs(histories, column, ylabel=ylabel)
+            level = ("k-mer baseline", kmer[column]) if column in kmer else None
+            svg = panels.curves_of_runs(histories, column, ylabel=ylabel, level=level)
             figures.append({"svg": Markup(svg), "caption": caption})
     return figures
 

@@ -18,8 +18,9 @@ import pandas as pd
 from danq_keras.evaluation.baselines import kmer_validation
 from danq_keras.models.networks import build_network
 from danq_keras.recipes.presets import get_preset
+from danq_keras.runs.page import CUT_NOTE
 from danq_keras.runs.sets import read_run_set, set_kind
-from danq_keras.runs.statistics import bounds_of, read_target_tables, spread
+from danq_keras.runs.statistics import bounds_of, is_cut, read_target_tables, spread
 from danq_keras.runs.train_set import Several, TrainedSet, train_set
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import PathLike, atomic_output
@@ -300,6 +301,9 @@ def table_text(table: pd.DataFrame) -> str:
             if not _is_missing(row.get("source")):
                 more.append(f"{row['source']}; but for: {row['but_for'] or 'nothing'}")
             lines.append(f"  {row['recipe']:<22} {figures}  {'; '.join(more)}".rstrip())
+    ends = [(table[f"{f}_low"], table[f"{f}_high"], bounds_of([f])) for f in FIGURES]
+    if any(is_cut(low, high, bounds) for low, high, bounds in ends):
+        lines.append(CUT_NOTE)
     return "\n".join(lines)
 
 

@@ -38,7 +38,7 @@ from danq_keras.system.errors import ChildFailedError, InputError
 from danq_keras.system.files import PathLike, refuse_existing, write_json
 from danq_keras.system.terminal import log, logged_to, set_up_logging
 from danq_keras.training.place import is_used, run_folder
-from danq_keras.training.plan import Plan, make_plan, request_of
+from danq_keras.training.plan import Plan, make_plan, request_of, with_preset
 from danq_keras.training.request import TrainRequest, check_request
 from danq_keras.training.run import Run
 from danq_keras.training.run_folder import clear_run, is_complete
@@ -157,6 +157,7 @@ def train_set(request: TrainRequest, several: Several) -> TrainedSet:
     set_up_logging()
     check_request(request)
     _check(several)
+    request = with_preset(request)
     out = _set_folder(request, several)
     request = dataclasses.replace(request, out=out)
     earlier = _earlier(request, several, out)

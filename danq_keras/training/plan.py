@@ -3,6 +3,7 @@
 A `Plan` is a `TrainRequest` settled against the data.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +77,19 @@ def request_of(
         init=None if init is None else Path(init.path if isinstance(init, TrainedModel) else init),
         **options,
     )
+
+
+def with_preset(request: TrainRequest) -> TrainRequest:
+    """The request with the name of the recipe that is taken when none is named.
+
+    So the data are looked at for it once. A settings file and a resumed run have their own.
+
+    Raises:
+        InputError: the dataset is damaged.
+    """
+    if request.preset is not None or request.config is not None or request.resume:
+        return request
+    return dataclasses.replace(request, preset=preset_name(request))
 
 
 def make_plan(request: TrainRequest, *, out: Path, config: dict[str, Any] | None) -> Plan:

@@ -46,7 +46,7 @@ from danq_keras.training.optimizers import (
     warn_of_warmup,
 )
 from danq_keras.training.place import is_used, refuse_used, run_folder
-from danq_keras.training.plan import Plan, make_plan, request_of
+from danq_keras.training.plan import Plan, make_plan, request_of, with_preset
 from danq_keras.training.request import TrainRequest, check_request
 from danq_keras.training.run_folder import (
     clear_run,
@@ -54,6 +54,11 @@ from danq_keras.training.run_folder import (
     read_config,
 )
 from danq_keras.training.trainer import AfterEpoch, Trainer
+
+_UNNAMED = (
+    f"No recipe was named: the data are not DeepSEA's {DEEPSEA_TARGETS} targets, so {FITTED} is "
+    "used. The published network: --preset danq."
+)
 
 
 @dataclass(frozen=True)
@@ -169,6 +174,8 @@ def run_request(
     """
     set_up_logging()
     check_request(request)
+    is_named = request.preset is not None
+    request = with_preset(request)
     out = run_folder(request)
     config = read_config(out) if request.resume else None
     if not request.resume:
@@ -182,6 +189,8 @@ def run_request(
     with claimed_folder(out):
         _make_room(request, out, plan.dataset)
         with logged_to(out / "run.log"):
+            if not is_named and plan.preset.name == FITTED and not request.resume:
+                log.info("%s", _UNNAMED)
             _train(request, plan, trainer, sys.argv if command is None else command, after_epoch)
     return Run(out)
 
@@ -209,13 +218,6 @@ def _train(
         out / "environment.json", describe_environment(dataset, trainer.step.precision, command)
     )
     _print_header(preset, dataset, trainer, out)
-    if preset.name == FITTED and request.preset is None and not request.resume:
-        log.info(
-            "No recipe was named: the data are not DeepSEA's %d targets, so %s is used. The "
-            "published network: --preset danq.",
-            DEEPSEA_TARGETS,
-            FITTED,
-        )
     if "init" in description:
         log.info("%s", describe_start(description["init"], preset.model))
     resumed = request.resume and trainer.resume()

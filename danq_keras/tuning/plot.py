@@ -7,9 +7,11 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator, StrMethodFormatter
 
-from danq_keras.draw.style import LIGHT_GRID, NO_GROUP, STYLE
+from danq_keras.draw.style import LIGHT_GRID, NO_GROUP, STYLE, log_ticks
+
+_PRESET = "#009E73"
 
 TRIALS_TO_RANK = 20
 """Complete trials from which settings are ranked: PED-ANOVA judges them by the best tenth."""
@@ -77,6 +79,8 @@ def _objective_by_trial(axes: Axes, table: pd.DataFrame, objective: str) -> None
         color="#999999",
         label="pruned, best until then",
     )
+    preset = shown[shown["reference"] == "yes"]
+    axes.scatter(preset["trial"], preset["value"], s=18, color=_PRESET, label="preset", zorder=3)
     axes.set_axisbelow(True)
     axes.step(shown["trial"], best, where="post", color="#D55E00", label="best so far")
     axes.set(xlabel="trial", ylabel=objective, title="objective by trial")
@@ -87,13 +91,18 @@ def _objective_by_trial(axes: Axes, table: pd.DataFrame, objective: str) -> None
 def _objective_by_setting(axes: Axes, shown: pd.DataFrame, name: str, objective: str) -> None:
     """The objective of complete trials against one setting; the preset stands out."""
     preset = shown["reference"] == "yes"
-    for rows, colour, label in (
-        (shown[~preset], NO_GROUP, None),
-        (shown[preset], "#D55E00", "preset"),
-    ):
-        axes.scatter(rows[name], rows["value"], s=18, color=colour, label=label)
+    for rows, colour in ((shown[~preset], NO_GROUP), (shown[preset], _PRESET)):
+        axes.scatter(rows[name], rows["value"], s=18, color=colour)
     axes.set_axisbelow(True)
     values = pd.to_numeric(shown[name], errors="coerce")
     if len(values) and values.min() > 0 and values.max() > 20 * values.min():
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(log_ticks(axes.get_xlim()))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
+    elif values.notna().any():
+        whole = bool((values.dropna() % 1 == 0).all())
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=whole, min_n_ticks=1))
+    else:  # words
+        axes.tick_params(axis="x", labelrotation=20)
     axes.set(xlabel=name, ylabel=objective)

@@ -70,7 +70,8 @@ def begin(data, space_file, command):
     """Starts a tiny search."""
 
     def run(out, *more):
-        arguments = ["--data", data, "--space", space_file, "--epochs", "2", "--set", *SETTINGS]
+        arguments = ["--data", data, "--preset", "danq", "--space", space_file]
+        arguments += ["--epochs", "2", "--set", *SETTINGS]
         return command(out, *arguments, *more)
 
     return run
@@ -434,6 +435,15 @@ def one_trial(data, space_file, tmp_path_factory):
 @pytest.fixture
 def finished(one_trial, tmp_path):
     return shutil.copytree(one_trial, tmp_path / "search")
+
+
+def test_a_search_begins_with_the_recipe_for_the_data(one_trial):
+    """As a training does where none is named; what was fitted to the data is remembered."""
+    preset = study.read_search(one_trial).preset
+    assert preset.name == "danq-fitted"
+    assert "warmup_steps" in preset.fitted
+    assert "filters" in preset.fitted
+    assert "epochs" not in preset.fitted  # said
 
 
 def test_a_search_is_not_begun_twice(finished, begin):

@@ -154,6 +154,44 @@ def render(run: Path) -> tuple[str, Page]:
     return text, Page(text)
 
 
+@pytest.mark.usefixtures("no_plots")
+def test_an_evaluation_tells_its_own_and_the_training_apart(run: Path) -> None:
+    text, _ = render(run)
+    assert "This evaluation" not in text
+    assert ">Settings</h2>" in text
+    summary = json.loads((run / "test_summary.json").read_text())
+    summary["evaluation"] = {
+        "command": f"evaluate_danq.py {HOSTILE}",
+        "model": ["/models/<b>", "/models/two"],
+        "weights_sha256": ["12ab", "34cd"],
+        "trained_in": "/models/<b>",
+        "data": "/data/<i>",
+        "split": "valid",
+    }
+    summary["bootstrap"] = {
+        "resamples": 1000,
+        "unit": "57 blocks of 100 kb",
+        "overall": {"auroc": {"low": 0.71, "high": 0.75}, "mcc": {"low": -0.1, "high": 0.2}},
+        "groups": {"<i>odd</i>": {"auroc": {"low": 0.6, "high": 0.8}}},
+    }
+    summary["overall"]["mcc"] = {"mean": 0.05}
+    (run / "test_summary.json").write_text(json.dumps(summary))
+    text, page = render(run)
+    assert "<b>/models/&lt;b&gt;</b> and 1 more, the mean of their probabilities," in text
+    assert "on the valid split of /data/&lt;i&gt;." in text
+    assert ">Split valid</h2>" in text
+    assert "<script>alert" not in text
+    told = text.partition("This evaluation</h2>")[2].partition("</section>")[0]
+    assert "12ab 34cd" in told
+    assert "Trained in /models/&lt;b&gt;; what follows is of that training." in text
+    assert ">Settings of the training</h2>" in text
+    assert ">Environment of the training</h2>" in text
+    assert "95 % interval of the mean: 0.7100 to 0.7500" in text
+    assert "-0.1000 to 0.2000" in text
+    assert ["<i>odd</i>", "0.6000 to 0.8000", "NA", "NA"] in page.rows
+    assert "from 1,000 resamples of 57 blocks of 100 kb." in text
+
+
 def test_page_opens_offline(rendered: tuple[str, Page]) -> None:
     text, page = rendered
     for tag, attributes in page.tags:

@@ -6,8 +6,10 @@ import tiny
 
 from danq_keras.data.store import Rows, SplitWriter, StoreHeader, new_dataset, open_store
 from danq_keras.data.targets import Targets
+from danq_keras.evaluation.baselines import kmer_validation
 from danq_keras.genome.dna import pack_codes, pack_labels
 from danq_keras.training.run import _beside_kmers
+from danq_keras.training.run_folder import describe_run
 from danq_keras.training.trainer import Trainer
 
 
@@ -33,6 +35,26 @@ def test_the_epoch_that_passes_is_said_once(trainer, messages):
     assert [each["epoch"] for each in seen] == [1, 2, 3]
     assert (trainer.dataset.folder / "baselines_valid.json").is_file()
     assert (trainer.dataset.folder / "baselines_test.json").is_file()
+
+
+def test_the_report_finds_what_was_said(tmp_path, messages):
+    """Beside the dataset, or in the run where windows were limited; nowhere else."""
+    dataset = tiny.make_dataset(tmp_path / "data")
+    for settings, columns in (({}, None), ({"train_limit": 30, "targets": ("1",)}, [1])):
+        n_targets = 3 if columns is None else 1
+        preset = tiny.preset(n_targets=n_targets, **settings)
+        trainer = Trainer(preset, dataset, tmp_path, columns=columns)
+        config = describe_run(preset, dataset, columns)
+        if columns is not None:
+            assert kmer_validation(tmp_path, config) == {}
+        _beside_kmers(trainer, None)
+        found = kmer_validation(tmp_path, config)
+        line = f"has ROC AUC {found['val_auroc']:.4f}, PR AUC {found['val_auprc']:.4f} on"
+        assert line in messages.records[-1].getMessage()
+    assert (tmp_path / "baselines_valid.json").is_file()
+    config["dataset"]["fingerprints"]["valid"] = "other"
+    assert kmer_validation(tmp_path, config) == {}
+    assert kmer_validation(tmp_path, {"preset": "danq"}) == {}
 
 
 def test_a_resumed_run_does_not_say_it_again(trainer, messages):

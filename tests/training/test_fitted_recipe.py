@@ -8,11 +8,14 @@ import tiny
 
 from danq_keras.genome import dna
 from danq_keras.models.layers import unpack_windows
+from danq_keras.recipes import fit
 from danq_keras.recipes.fit import fit_to_data, fitted_sizes
 from danq_keras.recipes.presets import FITTED, get_preset
 from danq_keras.recipes.settings import changed_settings
 from danq_keras.system.signals import Terminated
+from danq_keras.training import plan as plans
 from danq_keras.training.plan import make_plan, request_of
+from danq_keras.training.request import TrainRequest
 from danq_keras.training.trainer import Trainer
 
 AVERAGED = {"weight_average": 0.9, "shift": 4, "optimizer": "adamw", "weight_decay": 0.1}
@@ -50,6 +53,21 @@ def test_chosen_where_nothing_is_named(tmp_path) -> None:
     again = request_of(dataset, tmp_path / "run", resume=True)
     resumed = make_plan(again, out=tmp_path / "run", config=plan.description)
     assert resumed.preset == plan.preset
+
+
+def test_the_data_are_opened_once(tmp_path, monkeypatch) -> None:
+    """For the recipe's name one split's header is read, however often the name is needed."""
+    dataset = tiny.make_dataset(tmp_path / "data")
+    opened = []
+    monkeypatch.setattr(plans, "open_dataset", lambda path, **_: opened.append(path) or dataset)
+    monkeypatch.setattr(fit, "open_split", lambda path: opened.append(path) or dataset.train)
+    request = plans.with_preset(TrainRequest(data=dataset.folder))
+    out = plans.run_folder(request)
+    assert str(out) == f"runs/{FITTED}-data"
+    plans.make_plan(request, out=tmp_path / "run", config=None)
+    assert opened == [dataset.folder / "train.h5", dataset.folder]
+    resumed = TrainRequest(data=dataset.folder, resume=True)
+    assert plans.with_preset(resumed) is resumed
 
 
 def test_the_strand_as_given_is_one_sample(tmp_path) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import h5py
+from h5py._objects import phil
 
 CPU_SECONDS = 2  # sound metadata take some milliseconds
 WALL_SECONDS = 60.0  # of a slow disk: the file is opened without the child's word
@@ -50,13 +51,14 @@ def _try(path: Path) -> str | None:
     if sys.platform != "linux":  # elsewhere a forked child of many threads is not safe
         return None
     try:
-        with warnings.catch_warnings():  # of threads that the child does not have
+        # h5py's lock, so that no other thread holds it for ever in the child.
+        with phil, warnings.catch_warnings():  # warnings of threads that the child does not have
             warnings.simplefilter("ignore", DeprecationWarning)
             child = os.fork()
+            if child == 0:
+                _look_and_exit(path)
     except OSError:
         return None
-    if child == 0:
-        _look_and_exit(path)
     status = _wait(child)
     if status is None:  # stopped: a slow disk costs no processor time
         return _ENDLESS if _end(child) > CPU_SECONDS / 4 else None

@@ -153,7 +153,7 @@ def test_data_that_are_cut_short_are_not_read(tmp_path):
     data.train.require_whole()
     with data.train.path.open("r+b") as file:
         file.truncate(data.train.path.stat().st_size - 1000)
-    with pytest.raises(InputError, match=r"train\.h5: was cut short"):
+    with pytest.raises(InputError, match=r"train\.h5: the file was cut short"):
         data.train.require_whole()
     data.valid.require_whole()
 

@@ -51,7 +51,8 @@ _ADVICE = {
     errno.EBUSY: "it is in use. Wait, or choose another name",
     errno.EAGAIN: "another process is using it, or there are too many processes. Wait, or raise "
     "the limit (`ulimit -u`)",
-    errno.ENOLCK: "the file system cannot lock files. Choose another place",
+    errno.ENOLCK: "the file system cannot lock files. Set HDF5_USE_FILE_LOCKING=FALSE, or choose "
+    "another place",
     errno.EOPNOTSUPP: "the file system cannot do this. Choose another place",
     errno.ENOMEM: "not enough memory. Free some, or ask for less at once",
     errno.EMFILE: "too many open files. Raise the limit (`ulimit -n`)",

@@ -11,6 +11,7 @@ import os
 import re
 import resource
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 
 from danq_keras.system.errors import (
@@ -201,5 +202,8 @@ def _describe_os_error(error: OSError | RuntimeError) -> str:
     if number not in _ADVICE:
         raise error
     if not place:  # what it was about stands in the text alone
-        return f"{_ADVICE[number]}. ({one_line(error)})"
+        hint = ""
+        if number in (errno.ENOSPC, errno.EDQUOT):  # perhaps where nobody has named a place
+            hint = f" Temporary files go to {tempfile.gettempdir()}: TMPDIR chooses another place."
+        return f"{_ADVICE[number]}. ({one_line(error)}){hint}"
     return f"{place}{_ADVICE[number]}."

@@ -17,7 +17,7 @@ import pytest
 import tiny
 from campaign import TRIALS, Ended, Server, last_checkpoint, leftovers, weights
 
-MODULES = ("keras", "tensorflow", "danq_keras.training.run", "danq_keras.evaluation.report")
+MODULES = ("keras", "tensorflow", "danq_keras.commands.train", "danq_keras.training.run")
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 TIMES = {"seconds", "samples_per_second"}
 

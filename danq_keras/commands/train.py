@@ -13,7 +13,7 @@ from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import ChildFailedError, InputError
 from danq_keras.system.tensorflow import start_tensorflow
 from danq_keras.system.terminal import set_up_logging
-from danq_keras.training.place import check_place, check_words
+from danq_keras.training.place import check_place, check_set_place
 from danq_keras.training.request import TrainRequest, check_request
 
 _EPILOG = """\
@@ -185,7 +185,7 @@ def main(argv: list[str] | None = None) -> int:
         },
     )
     check_request(request)  # before TensorFlow starts, which takes seconds
-    (check_words if several else check_place)(request)
+    (check_set_place if several else check_place)(request)
     start_tensorflow()
     if several:
         from danq_keras.runs.train_set import Several, train_set

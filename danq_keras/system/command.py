@@ -11,6 +11,7 @@ import os
 import re
 import resource
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 
 from danq_keras.system.errors import (
@@ -52,7 +53,8 @@ _ADVICE = {
     errno.EBUSY: "it is in use. Wait, or choose another name",
     errno.EAGAIN: "another process is using it, or there are too many processes. Wait, or raise "
     "the limit (`ulimit -u`)",
-    errno.ENOLCK: "the file system cannot lock files. Choose another place",
+    errno.ENOLCK: "the file system cannot lock files. Set HDF5_USE_FILE_LOCKING=FALSE, or choose "
+    "another place",
     errno.EOPNOTSUPP: "the file system cannot do this. Choose another place",
     errno.ENOMEM: "not enough memory. Free some, or ask for less at once",
     errno.EMFILE: "too many open files. Raise the limit (`ulimit -n`)",
@@ -201,5 +203,8 @@ def _describe_os_error(error: OSError | RuntimeError) -> str:
     if number not in _ADVICE:
         raise error
     if not place:  # what it was about stands in the text alone
-        return f"{_ADVICE[number]}. ({one_line(error)})"
+        hint = ""
+        if number in (errno.ENOSPC, errno.EDQUOT):  # perhaps where nobody has named a place
+            hint = f" Temporary files go to {tempfile.gettempdir()}: TMPDIR chooses another place."
+        return f"{_ADVICE[number]}. ({one_line(error)}){hint}"
     return f"{place}{_ADVICE[number]}."

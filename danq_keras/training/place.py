@@ -37,11 +37,26 @@ def check_place(request: TrainRequest) -> None:
         read_config(out)
     else:
         refuse_used(out, overwrite=request.overwrite)
+    require_writable(out)
     require_unclaimed(out)
-    check_words(request)
+    _check_words(request)
 
 
-def check_words(request: TrainRequest) -> None:
+def check_set_place(request: TrainRequest) -> None:
+    """Refuse what a set of runs would refuse later, as `check_place` does for a single one.
+
+    Raises:
+        InputError: the folder of the set is taken; there are no such data, settings or model.
+    """
+    if request.out is not None:
+        if not request.resume and is_used(request.out):
+            refuse_existing(request.out, overwrite=request.overwrite)
+        require_writable(request.out)
+        require_unclaimed(request.out)
+    _check_words(request)
+
+
+def _check_words(request: TrainRequest) -> None:
     """Refuse files that are not there, and settings that there are none of.
 
     Raises:

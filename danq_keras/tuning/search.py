@@ -280,6 +280,7 @@ def _require_same(request: TuneRequest, search: Search) -> None:
 
 def _begin(out: Path, search: Search) -> None:
     """Make the study, with the preset itself as the first trial, in place of an earlier start."""
+    out.mkdir(parents=True, exist_ok=True)
     for path in out.iterdir():
         if path.name not in (SESSIONS, CLAIM):
             remove(path)

@@ -91,6 +91,7 @@ def test_a_search_from_its_flags_to_training_its_best(begin, data, tmp_path):
     status, err = begin(out, "--trials", "3")
     assert status == 0
     names = {"best.json", "search.json", "search.png", "study.db", "trials", "trials.tsv"}
+    names.add(".sessions")
     assert {path.name for path in out.iterdir()} == names
     trials = trials_of(out)
     assert len(trials) == 3

@@ -134,7 +134,9 @@ def arrays(file: h5py.File) -> dict[str, bytes]:
 
     def visit(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
-            found[name] = np.asarray(item[()]).tobytes()
+            values = np.asarray(item[()])
+            is_text = values.dtype.kind == "O"
+            found[name] = str(values.tolist()).encode() if is_text else values.tobytes()
 
     file.visititems(visit)
     return found

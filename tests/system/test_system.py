@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -129,6 +130,7 @@ def test_full_disk_as_hdf5_tells_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(ends_with(error)) == 2
     message = capsys.readouterr().err
     assert "the disk is full" in message
+    assert f"Temporary files go to {tempfile.gettempdir()}" in message
     assert message.count("\n") == 1
 
 

@@ -11,7 +11,7 @@ import tiny
 from danq_keras.data.unchanged import DatasetWatch
 from danq_keras.system import claims
 from danq_keras.system.errors import InputError
-from danq_keras.training.place import check_place, is_used, refuse_used
+from danq_keras.training.place import check_place, check_set_place, is_used, refuse_used
 from danq_keras.training.request import TrainRequest
 from danq_keras.training.run_folder import SameFolder, clear_run, require_run
 
@@ -106,6 +106,18 @@ def test_mistakes_that_are_said_at_once(tmp_path, dataset, monkeypatch, request_
     asked = TrainRequest(**{"data": dataset.folder, "out": Path("run"), **request_})
     with pytest.raises((InputError, FileNotFoundError), match=message):
         check_place(asked)
+
+
+def test_a_set_is_refused_at_once_too(tmp_path, dataset):
+    asked = TrainRequest(data=dataset.folder, out=make_run(tmp_path / "run"))
+    with pytest.raises(InputError, match="already exists"):
+        check_set_place(asked)
+    check_set_place(TrainRequest(data=dataset.folder, out=tmp_path / "new"))
+    with claims.claimed_folder(tmp_path), pytest.raises(InputError, match="at work there"):
+        check_set_place(TrainRequest(data=dataset.folder, out=tmp_path, overwrite=True))
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        check_place(TrainRequest(data=tmp_path / "typo", out=tmp_path / "file" / "run"))
 
 
 def test_a_run_at_work_is_refused_at_once(tmp_path, dataset):

@@ -64,11 +64,14 @@ def _check_words(request: TrainRequest) -> None:
     """
     if request.config is not None:
         read_settings_file(request.config)
-    if request.init is not None:
+    if request.init is not None and not request.resume:
         model_file(request.init)
+    checks_settings = request.config is None and request.init is None and not request.resume
+    if checks_settings and request.preset is not None:  # which needs no data to be known
+        apply_settings(get_preset(request.preset), request.settings)
     if request.data is not None:
         require_data(request.data)
-    if request.config is None and request.init is None and not request.resume:
+    if checks_settings:
         apply_settings(get_preset(preset_name(request)), request.settings)
 
 

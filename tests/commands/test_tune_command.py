@@ -478,8 +478,10 @@ def test_resume_with_other_settings(finished, command, tmp_path, arguments, flag
 
 
 @pytest.mark.usefixtures("in_process")
-def test_resume_with_the_whole_command_again(finished, begin):
-    assert begin(finished, "--trials", "1", "--resume")[0] == 0
+def test_resume_with_the_whole_command_again(finished, data, space_file, command):
+    whole = ["--data", data, "--space", space_file, "--epochs", "2", "--set", *SETTINGS]
+    status, err = command(finished, *whole, "--trials", "1", "--resume")
+    assert (status, "was another then" in err) == (0, False)
 
 
 @pytest.mark.usefixtures("in_process")

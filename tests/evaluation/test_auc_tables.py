@@ -13,7 +13,7 @@ from danq_keras.evaluation.metrics import TargetMetrics
 from danq_keras.system.errors import InputError
 
 TARGETS = Targets(
-    ("K562|CTCF|NA", 'odd "name"\twith tab', "K562|BRF1|None", "plain"),
+    ("K562|CTCF|NA", 'odd "name", with comma', "K562|BRF1|None", "plain"),
     cell_type=("K562", "HeLa", "K562", ""),
     assay=("CTCF", "H3K4me3", "BRF1", ""),
     treatment=("NA", "None", "None", ""),

@@ -385,7 +385,7 @@ def test_script_ends_with_2_and_one_line(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(BIN.parents[1])},
     )
     assert ended.returncode == 2
-    assert ended.stderr == f"Error: {missing}: no such file or folder. Check the path.\n"
+    assert ended.stderr == f"Error: {missing}: no such file. Check the path.\n"
     assert ended.stdout == ""
 
 

@@ -37,7 +37,13 @@ from danq_keras.interpret.pictures import (
     stands_out,
 )
 from danq_keras.models.trained import TrainedModel, weights_digest, window_of
-from danq_keras.prediction.growing import Contents, GrowingFile, growing_output, move_complete
+from danq_keras.prediction.growing import (
+    Contents,
+    GrowingFile,
+    growing_output,
+    link_complete,
+    partial_path,
+)
 from danq_keras.prediction.outputs import track_names
 from danq_keras.system.errors import InputError, shorten
 from danq_keras.system.files import atomic_output
@@ -239,7 +245,7 @@ class _Session:
             if (request.table or ("tsv" if self.is_locus else "h5")) == "tsv":
                 self._write_table(folder / "contributions.tsv", file, loci, values)
             else:
-                move_complete(file, folder / "contributions.h5")
+                link_complete(file, partial_path(request.out), folder / "contributions.h5")
 
     def _fill(self, growing: GrowingFile, loci: Sequence[Locus], values: Sequence[str]) -> None:
         """Explain the loci that are still to do; without mutagenesis in batches."""

@@ -23,7 +23,7 @@ def unfinished(tmp_path, *, rows=6, done=4):
 
     def open_again(**options):
         options = {"resume": True, "overwrite": False} | options
-        publish = lambda file: growing.move_complete(file, out)  # noqa: E731
+        publish = lambda file: growing.move_complete(file, growing.partial_path(out), out)  # noqa: E731
         return growing.growing_output(out, contents, create=create, publish=publish, **options)
 
     stopped = contextlib.suppress(KeyboardInterrupt)

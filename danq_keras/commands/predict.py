@@ -217,6 +217,11 @@ def _predict(args: argparse.Namespace, source: Windows | Intervals | Genome) -> 
     check_window(models[0], windows)
     windows.check()
     strands = args.strands or strands_of(windows, models[0])
+    # The reasons name arguments; what the user reads names flags.
+    skipped = [replace(each, reason=name_flags(each.reason, parser())) for each in skipped]
+    what = "records" if isinstance(source, Genome) else "intervals"
+    # First, as nobody would list them after a kill when the predictions are complete.
+    left_out = write_skipped(args.output, skipped, what)
     n_unknown = write_predictions(
         models,
         windows,
@@ -225,11 +230,8 @@ def _predict(args: argparse.Namespace, source: Windows | Intervals | Genome) -> 
         resume=args.resume,
         overwrite=args.overwrite,
     )
-    # The reasons name arguments; what the user reads names flags.
-    skipped = [replace(each, reason=name_flags(each.reason, parser())) for each in skipped]
-    what = "records" if isinstance(source, Genome) else "intervals"
-    if (line := write_skipped(args.output, skipped, what)) is not None:
-        log.info(line)
+    if left_out is not None:
+        log.info(left_out)
     if n_unknown:
         log.info(
             f"{args.output}: {n_unknown:,} windows have more unknown bases (not A, C, G, T) than "

@@ -3,7 +3,6 @@
 import gzip
 
 import h5py
-import numpy as np
 import pandas as pd
 import pytest
 from simulated_effects import make_effects, write_effects, write_extra

@@ -5,8 +5,6 @@ that was not killed. The short form, which always runs, kills at a few moments; 
 DANQ_FAULT_TRIALS of each kind of output.
 """
 
-import json
-import os
 import signal
 import zipfile
 from collections.abc import Iterator
@@ -35,6 +33,8 @@ EAGER = {  # saves what there is after every block
     "prediction.growing.SAVE_SECONDS": -1.0,
     "variants.growing.SAVE_SECONDS": -1.0,
 }
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGKILL)
+STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 RESUMABLE = ("predict", "score", "explain")
 KINDS = (
     *("predict.h5", "predict.tsv.gz", "predict.tracks"),
@@ -110,7 +110,11 @@ def command(kind: str, sources: Path, folder: Path) -> tuple[str, list[object], 
     if form == "fit":
         out = folder / "o.h5"
         chosen = ["--positives", sources / "p.h5", "--negatives", sources / "n.h5"]
-        return "prioritise_variants", ["fit", *chosen, "--folds", 2, "--trees", 3, "--out", out], out
+        return (
+            "prioritise_variants",
+            ["fit", *chosen, "--folds", 2, "--trees", 3, "--out", out],
+            out,
+        )
     out = folder / "o.tsv.gz"
     return "prioritise_variants", ["apply", sources / "fit.h5", sources / "p.h5", "--out", out], out
 
@@ -175,9 +179,30 @@ def work(request: pytest.FixtureRequest, server: Server, sources: Path, tmp_path
     return Work(server, sources, kind, content(folder), done.touched)
 
 
-@pytest.mark.parametrize("work", KINDS, indirect=True)
+SHORT = ("predict.tsv.gz", "score.h5", "motifs", "prioritise.fit")
+
+
+@pytest.mark.parametrize("work", SHORT, indirect=True)
 def test_killed_at_some_moments(work: Work, tmp_path: Path) -> None:
-    print(work.kind, work.touched)
-    (tmp_path / "killed").mkdir()
-    work.begin(tmp_path / "killed", kill_at=work.touched * 2 // 3).require(-signal.SIGKILL)
-    work.finish(tmp_path / "killed")
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    work.begin(folder, kill_at=work.touched * 2 // 3).require(-signal.SIGKILL)
+    work.finish(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.campaign
+@pytest.mark.parametrize("work", KINDS, indirect=True)
+def test_killed_before_any_touch(work: Work, tmp_path: Path) -> None:
+    """Evenly over all moments; by SIGKILL, or softly, or by two in a row."""
+    rng = np.random.default_rng(7)
+    for trial in range(TRIALS):
+        folder = tmp_path / f"killed{trial}"
+        folder.mkdir()
+        kill_at = 1 + trial * work.touched // TRIALS
+        number = SIGNALS[trial % len(SIGNALS)]
+        ended = work.begin(folder, kill_at=kill_at, kill_with=number)
+        ended.require(-number if number == signal.SIGKILL else STATUS[number], 0)
+        if trial % 3 == 0:
+            work.begin(folder, kill_at=int(rng.integers(1, 30))).require(-signal.SIGKILL, 0, 2)
+        work.finish(folder)

@@ -13,6 +13,7 @@ from danq_keras.data.inputs import Windows, open_windows
 from danq_keras.data.sequence_inputs import (
     Intervals,
     is_fasta,
+    skipped_line,
     write_skipped,
 )
 from danq_keras.genome.bed import CHROM_NAMES
@@ -220,8 +221,6 @@ def _predict(args: argparse.Namespace, source: Windows | Intervals | Genome) -> 
     # The reasons name arguments; what the user reads names flags.
     skipped = [replace(each, reason=name_flags(each.reason, parser())) for each in skipped]
     what = "records" if isinstance(source, Genome) else "intervals"
-    # First, as nobody would list them after a kill when the predictions are complete.
-    left_out = write_skipped(args.output, skipped, what)
     n_unknown = write_predictions(
         models,
         windows,
@@ -229,9 +228,10 @@ def _predict(args: argparse.Namespace, source: Windows | Intervals | Genome) -> 
         request=Request(strands, args.values, targets, args.batch_size),
         resume=args.resume,
         overwrite=args.overwrite,
+        at_end=lambda: write_skipped(args.output, skipped, what),
     )
-    if left_out is not None:
-        log.info(left_out)
+    if skipped:
+        log.info(skipped_line(args.output, skipped, what))
     if n_unknown:
         log.info(
             f"{args.output}: {n_unknown:,} windows have more unknown bases (not A, C, G, T) than "

@@ -211,7 +211,6 @@ class _Session:
         """Explain every locus into the folder; lines for the user."""
         request = self.request
         loci, skipped = self._loci()
-        left_out = write_skipped(request.out, skipped, "intervals")
         method = request.method or ("both" if self.is_locus else "gradient")
         values = [name for name, label in _LABELS.items() if method in (label, "both")]
         with growing_output(
@@ -224,6 +223,7 @@ class _Session:
         ) as growing:
             self._fill(growing, loci, values)
             scores = growing["scores"][:]
+            left_out = write_skipped(request.out, skipped, "intervals")
         return self._lines(loci, scores, method, left_out)
 
     def _contents(self, loci: Sequence[Locus], values: Sequence[str]) -> Contents:
@@ -395,11 +395,11 @@ class _Session:
         table = response_table(
             self.explainer, backgrounds, inserts=inserts, spacings=spacings, names=self.names
         )
-        left_out = write_skipped(request.out, skipped, "intervals")
         names = [insert.name for insert in inserts]
         with atomic_output(request.out, overwrite=request.overwrite) as folder:
             folder.mkdir()
             table.to_csv(folder / "spacing.tsv", sep="\t", index=False, float_format="%.6g")
+            left_out = write_skipped(request.out, skipped, "intervals")
             spacing_png(folder / "spacing.png", table, inserts=names, windows=len(loci))
             title = f"{' and '.join(names)} in {len(loci):,} windows of {source.bed.path.name}"
             caption = f"{title}: response of {', '.join(self.names)}, 95 % bands over windows; "

@@ -190,6 +190,17 @@ def test_killed_at_some_moments(work: Work, tmp_path: Path) -> None:
     work.finish(folder)
 
 
+@pytest.mark.parametrize("work", ["predict.h5"], indirect=True)
+@pytest.mark.parametrize("number", STATUS)
+def test_a_soft_stop_keeps_what_is_done(work: Work, tmp_path: Path, number: int) -> None:
+    folder = tmp_path / "stopped"
+    folder.mkdir()
+    ended = work.begin(folder, kill_at=work.touched // 2, kill_with=number)
+    assert "--resume goes on" in ended.require(STATUS[number]).said
+    assert [path.name for path in folder.iterdir()] == ["o.h5.partial"]
+    work.finish(folder)
+
+
 @pytest.mark.slow
 @pytest.mark.campaign
 @pytest.mark.parametrize("work", KINDS, indirect=True)

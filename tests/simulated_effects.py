@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 
 from danq_keras.variants import folds
-from danq_keras.variants.reader import Effects
+from danq_keras.variants.reader import FORMAT, Effects
 
 
 def make_effects(rng, n, *, shift=0.0, n_targets=3, name="e.h5", first=1000, step=10_000):
@@ -26,6 +27,21 @@ def make_effects(rng, n, *, shift=0.0, n_targets=3, name="e.h5", first=1000, ste
         model="m",
         strands="both",
     )
+
+
+def write_effects(path, effects, **attributes):
+    """As `score_variants.py` writes them."""
+    text = h5py.string_dtype("utf-8")
+    with h5py.File(path, "w") as file:
+        for name in ("chrom", "id", "ref", "alt"):
+            file.create_dataset(name, data=getattr(effects, name), dtype=text)
+        for name in ("pos", "ref_pred", "alt_pred"):
+            file[name] = getattr(effects, name)
+        file.create_dataset("targets", data=np.array(effects.targets, object), dtype=text)
+        file.attrs.update(
+            {"format": FORMAT, "model_fingerprint": "m", "strands": "both"} | attributes
+        )
+    return path
 
 
 def write_extra(path, effects, **columns):

@@ -22,6 +22,8 @@ Two folders of repeats (or of the same folds) made by train_danq.py --repeats (-
 gives the difference of the means of every figure with a 95 % interval.
 """
 
+_TOGETHER = "comparison"  # stands for all files of one call
+
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
@@ -81,9 +83,10 @@ def main(argv: list[str] | None = None) -> int:
     if _are_sets([*args.tables, *([args.reference] if args.reference else [])]):
         return _compare_sets(args)
     from danq_keras.evaluation import comparison, comparison_text
-    from danq_keras.system.files import refuse_existing
+    from danq_keras.system.files import is_unfinished, outputs_together, refuse_existing
 
     if args.out is not None:
+        args.overwrite = args.overwrite or is_unfinished(args.out / _TOGETHER)
         for name in comparison_text.FILES:
             refuse_existing(args.out / name, overwrite=args.overwrite)
     arguments = [*args.tables, *([args.reference] if args.reference else [])]
@@ -107,7 +110,8 @@ def main(argv: list[str] | None = None) -> int:
         ]
     print(comparison_text.markdown(found))
     if args.out is not None:
-        paths = comparison_text.write_comparison(found, args.out, overwrite=args.overwrite)
+        with outputs_together(args.out / _TOGETHER):
+            paths = comparison_text.write_comparison(found, args.out, overwrite=args.overwrite)
         print(f"Written: {', '.join(str(path) for path in paths)}")
     return 0
 
@@ -133,13 +137,14 @@ def _are_sets(arguments: list[str]) -> bool:
 
 def _compare_sets(args: argparse.Namespace) -> int:
     from danq_keras.runs import comparison
-    from danq_keras.system.files import refuse_existing
+    from danq_keras.system.files import is_unfinished, outputs_together, refuse_existing
 
     if args.min_positives > 1:
         raise InputError(
             "--min-positives: not for sets of runs, which have their own. Leave it out."
         )
     if args.out is not None:
+        args.overwrite = args.overwrite or is_unfinished(args.out / _TOGETHER)
         for name in comparison.FILES:
             refuse_existing(args.out / name, overwrite=args.overwrite)
     tables = [Path(table) for table in args.tables]
@@ -147,7 +152,8 @@ def _compare_sets(args: argparse.Namespace) -> int:
     found = [comparison.compare_sets(table, reference, common=args.common) for table in tables]
     print("\n".join(comparison.set_markdown(each) for each in found))
     if args.out is not None:
-        paths = comparison.write_set_comparison(found, args.out, overwrite=args.overwrite)
+        with outputs_together(args.out / _TOGETHER):
+            paths = comparison.write_set_comparison(found, args.out, overwrite=args.overwrite)
         print(f"Written: {', '.join(str(path) for path in paths)}")
     return 0
 

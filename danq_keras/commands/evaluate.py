@@ -10,7 +10,7 @@ from danq_keras.data.bundle import open_dataset
 from danq_keras.models.shipped import model_file
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import InputError
-from danq_keras.system.files import refuse_existing
+from danq_keras.system.files import is_unfinished, outputs_together, refuse_existing
 from danq_keras.system.tensorflow import start_tensorflow
 from danq_keras.system.terminal import set_up_logging
 
@@ -19,6 +19,7 @@ example:
   bin/evaluate_danq.py runs/danq-mine --data my_dataset --bootstrap 1000 --out evaluation
 """
 _FILES = ("test_aucs.tsv", "test_summary.json", "report.html", "comparison.md", "comparison.tsv")
+_TOGETHER = "evaluation"
 _COPIED = ("config.json", "environment.json", "history.csv")  # of the run, beside its report
 
 
@@ -87,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
     out = args.out or (args.model if args.model.is_dir() else Path())
     copied = () if out.resolve() == run.resolve() else _COPIED
     for name in (*_FILES, *copied):
-        refuse_existing(out / name, overwrite=args.overwrite)
+        refuse_existing(out / name, overwrite=args.overwrite or is_unfinished(out / _TOGETHER))
     for path in (args.model, *args.ensemble):
         model_file(path)
     dataset = open_dataset(args.data, store=args.store)  # before TensorFlow starts: seconds
@@ -112,7 +113,8 @@ def main(argv: list[str] | None = None) -> int:
     out.mkdir(parents=True, exist_ok=True)
     others = [load_model(path, targets=args.target_names) for path in args.ensemble]
     result = evaluate_model(model, dataset, how=how, cache=out, ensemble=others)
-    result.report(out, command=sys.argv if argv is None else ["evaluate_danq.py", *argv])
+    with outputs_together(out / _TOGETHER):
+        result.report(out, command=sys.argv if argv is None else ["evaluate_danq.py", *argv])
     print_summary(result.summary, out)
     return 0
 

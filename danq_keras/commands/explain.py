@@ -21,7 +21,7 @@ from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import InputError, optional_module
 from danq_keras.system.files import refuse_unmarked
 from danq_keras.system.tensorflow import start_tensorflow
-from danq_keras.system.terminal import log, set_up_logging
+from danq_keras.system.terminal import set_up_logging
 
 _EPILOG = """\
 One of
@@ -204,7 +204,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def _explain(args: argparse.Namespace, genome: Genome, place: Region | Intervals) -> int:
     """Load the model, explain, say what was done."""
-    from danq_keras.data.sequence_inputs import write_skipped
     from danq_keras.interpret.places import PlacesRequest, explain_places, insert_motifs
     from danq_keras.models.trained import load_model
 
@@ -221,10 +220,10 @@ def _explain(args: argparse.Namespace, genome: Genome, place: Region | Intervals
         **{name: getattr(args, name) for name in names},
     )
     if args.into is None:
-        lines, skipped = explain_places(model, genome, place, request)
+        lines = explain_places(model, genome, place, request)
     else:
         assert isinstance(place, Intervals)
-        lines, skipped = insert_motifs(
+        lines = insert_motifs(
             model,
             genome,
             place,
@@ -233,8 +232,6 @@ def _explain(args: argparse.Namespace, genome: Genome, place: Region | Intervals
             spacing=args.spacing,
             motif_file=args.motif_file,
         )
-    if (line := write_skipped(args.out, skipped, "intervals")) is not None:
-        log.info(line)
     for line in lines:
         print(line)
     print(f"{args.out}: {time.monotonic() - begin:.1f} s")

@@ -13,6 +13,7 @@ from danq_keras.data.inputs import Windows, open_windows
 from danq_keras.data.sequence_inputs import (
     Intervals,
     is_fasta,
+    skipped_line,
     write_skipped,
 )
 from danq_keras.genome.bed import CHROM_NAMES
@@ -217,6 +218,9 @@ def _predict(args: argparse.Namespace, source: Windows | Intervals | Genome) -> 
     check_window(models[0], windows)
     windows.check()
     strands = args.strands or strands_of(windows, models[0])
+    # The reasons name arguments; what the user reads names flags.
+    skipped = [replace(each, reason=name_flags(each.reason, parser())) for each in skipped]
+    what = "records" if isinstance(source, Genome) else "intervals"
     n_unknown = write_predictions(
         models,
         windows,
@@ -224,12 +228,10 @@ def _predict(args: argparse.Namespace, source: Windows | Intervals | Genome) -> 
         request=Request(strands, args.values, targets, args.batch_size),
         resume=args.resume,
         overwrite=args.overwrite,
+        at_end=lambda: write_skipped(args.output, skipped, what),
     )
-    # The reasons name arguments; what the user reads names flags.
-    skipped = [replace(each, reason=name_flags(each.reason, parser())) for each in skipped]
-    what = "records" if isinstance(source, Genome) else "intervals"
-    if (line := write_skipped(args.output, skipped, what)) is not None:
-        log.info(line)
+    if skipped:
+        log.info(skipped_line(args.output, skipped, what))
     if n_unknown:
         log.info(
             f"{args.output}: {n_unknown:,} windows have more unknown bases (not A, C, G, T) than "

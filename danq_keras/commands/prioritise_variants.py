@@ -1,6 +1,7 @@
 """`prioritise_variants.py`: which variants are functional, learned from labelled ones."""
 
 import argparse
+import gzip
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 from danq_keras import __version__
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import InputError, require_library
-from danq_keras.system.files import refuse_existing
+from danq_keras.system.files import is_unfinished, refuse_existing
 from danq_keras.system.terminal import set_up_logging
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
 
     tables = [f"{args.out.name}.{name}.tsv" for name in TABLES] if args.part == "fit" else []
     for path in (args.out, *(args.out.with_name(name) for name in tables)):
-        refuse_existing(path, overwrite=args.overwrite)
+        refuse_existing(path, overwrite=args.overwrite or is_unfinished(args.out))
     require_library("xgboost", "XGBoost", program="prioritise_variants.py", extra="variants")
     if args.part == "fit":
         _fit(args)
@@ -130,9 +131,11 @@ def _apply(args: argparse.Namespace) -> None:
     from danq_keras.variants.prioritise import prioritise
 
     table = prioritise(args.prioritiser, args.effects, extra=args.extra)
-    packed = "gzip" if args.out.name.endswith(".gz") else None
+    text = table.to_csv(sep="\t", index=False, float_format="%.9g").encode()
+    if args.out.name.endswith(".gz"):  # without a time, so that equal scores are equal bytes
+        text = gzip.compress(text, mtime=0)
     with atomic_output(args.out, overwrite=args.overwrite) as temporary:
-        table.to_csv(temporary, sep="\t", index=False, float_format="%.9g", compression=packed)
+        temporary.write_bytes(text)
     print(
         f"{args.out}: {len(table):,} variants, scores {table['score'].min():.3f} to "
         f"{table['score'].max():.3f}"

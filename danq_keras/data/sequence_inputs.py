@@ -257,6 +257,12 @@ def _reasons(skipped: Sequence[Skipped]) -> str:
     return "; ".join(f"{n:,} {reason}" for reason, n in counts.most_common())
 
 
+def skipped_line(out: Path, skipped: Sequence[Skipped], what: str) -> str:
+    """One line for the user about a list that `write_skipped` has written."""
+    path = out.with_name(f"{out.name}.skipped.tsv")
+    return f"{path}: {len(skipped):,} {what} without a prediction: {_reasons(skipped)}"
+
+
 def write_skipped(out: Path, skipped: Sequence[Skipped], what: str) -> str | None:
     """List what was skipped in `<out>.skipped.tsv`; without any, an earlier list is removed.
 
@@ -275,4 +281,4 @@ def write_skipped(out: Path, skipped: Sequence[Skipped], what: str) -> str | Non
     rows = [f"{each.name}\t{each.start}\t{each.end}\t{each.reason}\n" for each in skipped]
     with atomic_output(path, overwrite=True) as temporary:
         temporary.write_text("name\tstart\tend\treason\n" + "".join(rows), encoding="utf-8")
-    return f"{path}: {len(skipped):,} {what} without a prediction: {_reasons(skipped)}"
+    return skipped_line(out, skipped, what)

@@ -39,7 +39,7 @@ from danq_keras.models.trained import TrainedModel, check_ensemble, opened, weig
 from danq_keras.prediction.predictor import SplitPrediction, SplitPredictor
 from danq_keras.recipes.config import PROBABILITY_CLIP
 from danq_keras.system.errors import InputError
-from danq_keras.system.files import PathLike, write_json
+from danq_keras.system.files import PathLike, atomic_output, write_json
 from danq_keras.system.terminal import log
 
 MIN_VALIDATION_POSITIVES = 25  # below it a target shares the threshold of all targets
@@ -117,7 +117,8 @@ class EvaluationResult:
             if source.resolve() == out.resolve():
                 break
             if (source / name).is_file():
-                shutil.copyfile(source / name, out / name)
+                with atomic_output(out / name, overwrite=True) as temporary:
+                    shutil.copyfile(source / name, temporary)
             else:  # of another network that was evaluated here
                 (out / name).unlink(missing_ok=True)
         told = {"command": " ".join(command)} if command else {}

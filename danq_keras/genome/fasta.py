@@ -7,7 +7,6 @@ is read with a doubt is counted once a record and said at the end; what is no ba
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +29,7 @@ from danq_keras.genome.fasta_index import (
     is_utf16,
     read_index,
 )
+from danq_keras.system.claims import temporary_folder
 from danq_keras.system.errors import InputError, shorten
 from danq_keras.system.files import atomic_output, open_bytes
 from danq_keras.system.inputs import input_file, room_for
@@ -143,7 +143,7 @@ class Genome:
 
     def _unpacked(self, first: bytes, content: IO[bytes]) -> Path:
         with room_for(f"the unpacked {self.path} (bgzip with its .fai is read where it is)"):
-            folder = tempfile.TemporaryDirectory(prefix="danq-genome-")
+            folder = temporary_folder("genome")
             plain = Path(self._cleanup.enter_context(folder)) / "genome.fa"
             with (
                 plain.open("wb") as unpacked,

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from danq_keras.data.sequence_inputs import Intervals, Skipped
+from danq_keras.data.sequence_inputs import Intervals, Skipped, write_skipped
 from danq_keras.genome.bed import CHROM_NAMES, rename_chrom
 from danq_keras.genome.dna import UNKNOWN, pack_codes
 from danq_keras.genome.fasta import Genome
@@ -37,7 +37,13 @@ from danq_keras.interpret.pictures import (
     stands_out,
 )
 from danq_keras.models.trained import TrainedModel, weights_digest, window_of
-from danq_keras.prediction.growing import Contents, GrowingFile, growing_output, move_complete
+from danq_keras.prediction.growing import (
+    Contents,
+    GrowingFile,
+    growing_output,
+    link_complete,
+    partial_path,
+)
 from danq_keras.prediction.outputs import track_names
 from danq_keras.system.errors import InputError, shorten
 from danq_keras.system.files import atomic_output
@@ -83,7 +89,7 @@ class PlacesRequest:
 
 def explain_places(
     model: TrainedModel, genome: Genome, place: Region | Intervals, request: PlacesRequest
-) -> tuple[list[str], list[Skipped]]:
+) -> list[str]:
     """Explain a region or intervals of a genome into a folder.
 
     Args:
@@ -93,7 +99,7 @@ def explain_places(
         request: what is explained, and how it is shown.
 
     Returns:
-        Lines that say what was explained, and the intervals that have no window.
+        Lines that say what was explained; `<out>.skipped.tsv` lists what has no window.
 
     Raises:
         InputError: a place has no window, or the folder is in use.
@@ -110,7 +116,7 @@ def insert_motifs(
     motifs: Sequence[str],
     spacing: str,
     motif_file: Path | None = None,
-) -> tuple[list[str], list[Skipped]]:
+) -> list[str]:
     """Put one or two motifs into the windows of intervals, and write the responses to a folder.
 
     Args:
@@ -123,12 +129,18 @@ def insert_motifs(
         motif_file: JASPAR or MEME file of named motifs; None for JASPAR 2016 vertebrates.
 
     Returns:
-        Lines that say where the responses are highest, and the intervals that have no window.
+        Lines that say where the responses are highest; `<out>.skipped.tsv` lists what has no
+        window.
 
     Raises:
         InputError: see `explain_places`; or the motifs are unknown or do not fit.
     """
     return _Session(request, genome, intervals, model).insert(motifs, spacing, motif_file)
+
+
+def _tell(line: str | None) -> None:
+    if line is not None:
+        log.info(line)
 
 
 def _logistic(score: float) -> float:
@@ -195,8 +207,8 @@ class _Session:
 
     # ---- explanation
 
-    def explain(self) -> tuple[list[str], list[Skipped]]:
-        """Explain every locus into the folder; lines for the user, and what was skipped."""
+    def explain(self) -> list[str]:
+        """Explain every locus into the folder; lines for the user."""
         request = self.request
         loci, skipped = self._loci()
         method = request.method or ("both" if self.is_locus else "gradient")
@@ -211,7 +223,8 @@ class _Session:
         ) as growing:
             self._fill(growing, loci, values)
             scores = growing["scores"][:]
-        return self._lines(loci, scores, method), skipped
+            left_out = write_skipped(request.out, skipped, "intervals")
+        return self._lines(loci, scores, method, left_out)
 
     def _contents(self, loci: Sequence[Locus], values: Sequence[str]) -> Contents:
         """What decides the values, so that only the same explanation is continued."""
@@ -239,7 +252,7 @@ class _Session:
             if (request.table or ("tsv" if self.is_locus else "h5")) == "tsv":
                 self._write_table(folder / "contributions.tsv", file, loci, values)
             else:
-                move_complete(file, folder / "contributions.h5")
+                link_complete(file, partial_path(request.out), folder / "contributions.h5")
 
     def _fill(self, growing: GrowingFile, loci: Sequence[Locus], values: Sequence[str]) -> None:
         """Explain the loci that are still to do; without mutagenesis in batches."""
@@ -350,7 +363,9 @@ class _Session:
             },
         )
 
-    def _lines(self, loci: Sequence[Locus], scores: Any, method: str) -> list[str]:
+    def _lines(
+        self, loci: Sequence[Locus], scores: Any, method: str, left_out: str | None
+    ) -> list[str]:
         width = loci[0].end - loci[0].begin
         what = str(loci[0]) if self.is_locus else f"{len(loci):,} intervals"
         lines = [f"{what}, {width:,} bases, {method}, window {self.window}, {self.request.strands}"]
@@ -358,14 +373,13 @@ class _Session:
             low, high = (float(f(scores[:, number])) for f in (np.min, np.max))
             span = f"{high:.3f}" if len(scores) == 1 else f"{low:.3f} to {high:.3f}"
             lines.append(f"  {name}: logit {span}")
+        _tell(left_out)
         return lines
 
     # ---- inserted motifs
 
-    def insert(
-        self, motifs: Sequence[str], spacing: str, motif_file: Path | None
-    ) -> tuple[list[str], list[Skipped]]:
-        """Put motifs into backgrounds; lines for the user, and what was skipped."""
+    def insert(self, motifs: Sequence[str], spacing: str, motif_file: Path | None) -> list[str]:
+        """Put motifs into backgrounds; lines for the user."""
         request, source = self.request, self.place
         assert isinstance(source, Intervals)
         inserts = [find_insert(text, motif_file) for text in motifs]
@@ -385,6 +399,7 @@ class _Session:
         with atomic_output(request.out, overwrite=request.overwrite) as folder:
             folder.mkdir()
             table.to_csv(folder / "spacing.tsv", sep="\t", index=False, float_format="%.6g")
+            left_out = write_skipped(request.out, skipped, "intervals")
             spacing_png(folder / "spacing.png", table, inserts=names, windows=len(loci))
             title = f"{' and '.join(names)} in {len(loci):,} windows of {source.bed.path.name}"
             caption = f"{title}: response of {', '.join(self.names)}, 95 % bands over windows; "
@@ -400,7 +415,8 @@ class _Session:
                     "pictures": [{"file": "spacing.png", "caption": caption}],
                 },
             )
-        return _peaks(table, self.names), skipped
+        _tell(left_out)
+        return _peaks(table, self.names)
 
 
 def locus_of(region: Region, genome: Genome, window: int) -> Locus:

@@ -25,6 +25,7 @@ from danq_keras.data.targets import Targets
 from danq_keras.models.archive import load_network, model_damage_told
 from danq_keras.models.shipped import model_file, model_place
 from danq_keras.recipes.config import ModelConfig
+from danq_keras.system.claims import remove_leftovers, temporary_sibling
 from danq_keras.system.errors import InputError, one_line
 from danq_keras.system.files import PathLike, atomic_output, replace_durably
 from danq_keras.system.hdf5 import machine_fault, reason_of
@@ -111,9 +112,10 @@ def save_model(model: keras.Model, path: Path, *, about: dict[str, Any] | None =
         path: file to write, with the ending .keras.
         about: what the file says of itself, see `describe_network`; None for nothing.
     """
-    # Keras wants the ending .keras, so the temporary name is not atomic_output's.
-    temporary = path.with_name(f".partial-{path.name}")
+    # Keras wants the ending .keras, which atomic_output's temporary name has not.
+    temporary = temporary_sibling(path, ".keras")
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path.parent)
     try:
         model.save(temporary)
         if about is not None:

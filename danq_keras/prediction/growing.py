@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,8 +28,9 @@ import numpy as np
 from danq_keras import __version__
 from danq_keras.system.arrays import Floats
 from danq_keras.system.errors import InputError, Terminated
-from danq_keras.system.files import refuse_existing, replace_durably
+from danq_keras.system.files import atomic_output, refuse_existing, replace_durably
 from danq_keras.system.hdf5 import (
+    HDF5_DAMAGE,
     NO_LOCKS,
     array,
     attribute,
@@ -44,6 +46,7 @@ SAVE_SECONDS = 20.0
 """How much work a crash may lose."""
 ROWS_AT_ONCE = 4096
 _PROGRESS = "progress"
+_PROGRESS_BYTES = 2048  # of a size that stays: a kill between two writings harms no structure
 _CHECKED_BYTES = 1 << 24
 _UNFINISHED = "unfinished prediction", "Pass `overwrite=True` to begin anew."
 
@@ -85,9 +88,11 @@ class GrowingFile:
         ValueError: it is no such file.
     """
 
-    def __init__(self, file: h5py.File, values: Sequence[str], *, resumed: bool) -> None:
+    def __init__(
+        self, file: h5py.File, values: Sequence[str], *, resumed: bool, path: Path | None = None
+    ) -> None:
         self._file = file
-        self._path = Path(file.filename)
+        self._path = path or Path(file.filename)
         self._values = values
         self._saved = time.monotonic()
         progress = json.loads(file.attrs.get(_PROGRESS, "{}"))
@@ -159,11 +164,25 @@ class GrowingFile:
         with signals_deferred(), self._guarded():
             self._file.flush()  # the rows are on their way before their number is
             # In one attribute, as a kill may come between two.
-            progress = done | ({"sha256": sums} if sums else {})
-            self._file.attrs.update({_PROGRESS: json.dumps(progress), **done})
+            _put_progress(self._file, done | ({"sha256": sums} if sums else {}))
+            for name, number in done.items():
+                self._file.attrs.modify(name, number)
             self._file.flush()
         self.rows_saved = self.rows_done
         self._saved = time.monotonic()
+
+
+def _padded(progress: Mapping[str, Any]) -> bytes:
+    return json.dumps(progress).ljust(_PROGRESS_BYTES).encode()
+
+
+def _put_progress(file: h5py.File, progress: Mapping[str, Any]) -> None:
+    """Write over the bytes of the attribute, where it has the size of today's."""
+    text = _padded(progress)
+    if isinstance(file.attrs.get(_PROGRESS), bytes) and len(text) == _PROGRESS_BYTES:
+        file.attrs.modify(_PROGRESS, np.bytes_(text))
+    else:  # of an early version
+        file.attrs[_PROGRESS] = json.dumps(progress)
 
 
 @contextlib.contextmanager
@@ -178,7 +197,7 @@ def growing_output(
 ) -> Iterator[GrowingFile]:
     """Open `<out>.partial`, new or to go on with; when the block succeeds it becomes `out`.
 
-    A stop (Ctrl-C, SIGTERM) keeps it if rows have been saved; a mistake removes it.
+    Whatever stops the block, rows that have been saved are kept, and can be gone on with.
 
     Args:
         out: what comes of it.
@@ -199,46 +218,37 @@ def growing_output(
         out.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise InputError(f"{out}: its parent is not a folder. Choose another place.") from error
-    resumed = path.exists() and not overwrite
+    resumed = path.exists() and resume and not overwrite
     file = _open(path, contents, create, resume=resume, overwrite=overwrite)
     try:
         with damage_told(path, *_UNFINISHED):
-            growing = GrowingFile(file, contents.values, resumed=resumed)
+            growing = GrowingFile(file, contents.values, resumed=resumed, path=path)
     except BaseException:
         with contextlib.suppress(OSError, RuntimeError):
             file.close()
         raise
-    n_rows = growing.n_rows
-    keep = growing.rows_saved > 0
+    done = False
     try:
         yield growing
         growing.save()
         publish(file)
-        keep = False
+        done = True
     except (KeyboardInterrupt, Terminated):
-        keep = growing.rows_saved > 0
-        if keep:
-            if file:
-                growing.save()
-            log.info(
-                "%s: %s of %s windows are done. --resume goes on.",
-                path,
-                f"{growing.rows_done:,}",
-                f"{n_rows:,}",
-            )
+        if growing.rows_saved and file:
+            growing.save()
         raise
-    except OSError as error:  # such as a full disk: rows that are saved stay
+    except OSError as error:  # such as a full disk
         error.filename = str(error.filename or out).replace(str(path), str(out))
-        raise
-    except BaseException:
-        keep = False
         raise
     finally:
         if file:
             with contextlib.suppress(OSError, RuntimeError):  # the first error is the one to show
                 file.close()
-        if not keep:
+        if done or not growing.rows_saved:
             path.unlink(missing_ok=True)
+        else:
+            n, n_rows = f"{growing.rows_saved:,}", f"{growing.n_rows:,}"
+            log.info("%s: %s of %s windows are done. --resume goes on.", path, n, n_rows)
 
 
 def _open(
@@ -249,45 +259,85 @@ def _open(
     resume: bool,
     overwrite: bool,
 ) -> h5py.File:
-    if path.exists() and not overwrite:
-        if not resume:
-            raise InputError(
-                f"{path}: an unfinished prediction is there. Pass `resume=True` to go on with "
-                "it, or `overwrite=True` to begin anew."
-            )
+    if overwrite or not path.exists():
+        return _create(path, contents, create)
+    if resume:
         return _reopen(path, contents)
+    file = _hold(path)
+    try:  # held until another has its place, so that no third process takes it for free
+        if _rows_saved(file):
+            raise _unfinished(path)
+        return _create(path, contents, create)
+    finally:
+        file.close()
+
+
+def _create(path: Path, contents: Contents, create: Callable[[h5py.File], object]) -> h5py.File:
+    """Make a file without rows, open and locked; a kill leaves it whole or not there."""
+    file = None
     try:
-        with signals_deferred():
-            path.unlink(missing_ok=True)
-            path.touch(exist_ok=False)  # says why, where h5py would only say no
-            file = _open_locked(path, "w")
+        with signals_deferred(), atomic_output(path, overwrite=True) as temporary:
+            temporary.touch(exist_ok=False)  # says why, where h5py would only say no
+            file = _open_locked(temporary, "w")
             file.attrs.update(
                 {
                     "model": contents.request["model"],
                     "strands": contents.request["strands"],
                     "package_version": __version__,
                     "rows_done": 0,
+                    "rows_unknown": 0,
                     "request": contents.fingerprint(),
+                    _PROGRESS: np.bytes_(_padded({"rows_done": 0, "rows_unknown": 0})),
                 }
             )
             create(file)
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        error.filename = str(error.filename or path).removesuffix(".partial")
-        raise
-    except (KeyboardInterrupt, Terminated):
-        path.unlink(missing_ok=True)
+            with faults_named(temporary):
+                file.flush()
+    except BaseException as error:
+        if file is not None:
+            with contextlib.suppress(OSError, RuntimeError):
+                file.close()
+        if isinstance(error, OSError):
+            error.filename = str(error.filename or path).removesuffix(".partial")
+        elif isinstance(error, KeyboardInterrupt | Terminated):  # after it had its place
+            path.unlink(missing_ok=True)
         raise
     return file
 
 
+def _unfinished(path: Path) -> InputError:
+    return InputError(
+        f"{path}: an unfinished prediction is there. Pass `resume=True` to go on with it, or "
+        "`overwrite=True` to begin anew."
+    )
+
+
+def _hold(path: Path) -> h5py.File:
+    """Open a sound unfinished file that no other process is writing.
+
+    Raises:
+        InputError: it is damaged, or another process is writing it.
+    """
+    check_sound(path, *_UNFINISHED)
+    try:
+        with damage_told(path, *_UNFINISHED):
+            return _open_locked(path, "r+")
+    except BlockingIOError as error:
+        raise InputError(f"{path}: another process is writing it. Wait for its end.") from error
+
+
+def _rows_saved(file: h5py.File) -> int:
+    """Whether rows have been saved, as far as can be told."""
+    try:
+        progress = json.loads(file.attrs.get(_PROGRESS, "{}"))
+        return int(progress.get("rows_done", 1))
+    except HDF5_DAMAGE:
+        return 1
+
+
 def _reopen(path: Path, contents: Contents) -> h5py.File:
+    file = _hold(path)
     with damage_told(path, *_UNFINISHED):
-        check_sound(path, *_UNFINISHED)
-        try:
-            file = _open_locked(path, "r+")
-        except BlockingIOError as error:
-            raise InputError(f"{path}: another process is writing it. Wait for its end.") from error
         try:
             before = json.loads(attribute(file, "request", "text"))
             now = json.loads(contents.fingerprint())
@@ -321,10 +371,23 @@ def _open_locked(path: Path, mode: str) -> h5py.File:
             return h5py.File(path, mode, locking=False)
 
 
-def move_complete(file: h5py.File, path: Path) -> None:
-    """Close a grown file and give it its place."""
-    grown, size = Path(file.filename), file.id.get_filesize()
+def move_complete(file: h5py.File, grown: Path, path: Path) -> None:
+    """Close a grown file, which lies at `grown`, and give it its place."""
+    _close_complete(file, grown)
+    replace_durably(grown, path)
+
+
+def link_complete(file: h5py.File, grown: Path, path: Path) -> None:
+    """Close a grown file and give it a second place; a kill leaves it where it has grown."""
+    _close_complete(file, grown)
+    try:
+        path.hardlink_to(grown)
+    except OSError:  # a file system without links
+        shutil.copyfile(grown, path)
+
+
+def _close_complete(file: h5py.File, grown: Path) -> None:
+    size = file.id.get_filesize()
     with faults_named(grown):
         file.close()
     os.truncate(grown, size)  # gives back what was reserved for metadata
-    replace_durably(grown, path)

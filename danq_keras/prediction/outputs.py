@@ -19,6 +19,7 @@ from danq_keras.prediction.growing import (
     GrowingFile,
     growing_output,
     move_complete,
+    partial_path,
 )
 from danq_keras.system.errors import InputError, optional_module
 from danq_keras.system.files import atomic_output, refuse_existing
@@ -116,7 +117,7 @@ def _publish(
     kind = prediction_kind(out)
     if kind == "hdf5":
         refuse_existing(out, overwrite=overwrite)  # somebody else may have been quicker
-        move_complete(file, out)
+        move_complete(file, partial_path(out), out)
         return
     with atomic_output(out, overwrite=overwrite) as temporary:
         if kind == "table":

@@ -9,7 +9,7 @@ strands were predicted and what from. `prediction_files` makes tables and tracks
 does not grow with N: a batch is read, predicted and written before the next.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from danq_keras.prediction.growing import Contents
 from danq_keras.prediction.outputs import growing_file, prediction_kind
 from danq_keras.prediction.predictor import Predictor
 from danq_keras.system.arrays import Floats
-from danq_keras.system.errors import InputError
+from danq_keras.system.errors import InputError, optional_module
 from danq_keras.system.inputs import identity
 from danq_keras.system.terminal import progress
 
@@ -111,6 +111,7 @@ def write_predictions(
     request: Request,
     resume: bool = False,
     overwrite: bool = False,
+    at_end: Callable[[], object] = lambda: None,
 ) -> int:
     """Predict all windows into `out`, which appears complete or not at all.
 
@@ -121,6 +122,7 @@ def write_predictions(
         request: strands, kind of values, targets, batch size.
         resume: go on with an unfinished `out`, see `prediction_files.growing_file`.
         overwrite: whether an `out` that exists is replaced.
+        at_end: called when all is predicted, before `out` appears: what else belongs to it.
 
     Returns:
         How many windows have more unknown bases than known ones.
@@ -149,6 +151,7 @@ def write_predictions(
                 file.append(batch, windows.columns(begin, begin + n_rows))
                 begin += n_rows
                 bar.update(n_rows)
+        at_end()
     if begin != windows.n_windows:
         raise ValueError(f"{begin} rows predicted, {windows.n_windows} announced.")
     return file.n_unknown
@@ -176,8 +179,8 @@ def check_output(out: Path, windows: Windows, values: Sequence[str], *, n_target
     """Refuse bigWig tracks of what has no place along chromosomes.
 
     Raises:
-        InputError: the windows are not tiles, tiles leave gaps, or one file is asked to hold more
-            than one track.
+        InputError: the windows are not tiles, tiles leave gaps, one file is asked to hold more than
+            one track, or pyBigWig is not installed.
     """
     kind = prediction_kind(out)
     if kind not in ("track", "tracks"):
@@ -197,6 +200,7 @@ def check_output(out: Path, windows: Windows, values: Sequence[str], *, n_target
             f"{out}: a .bw file is one track; {n_targets} targets × {len(values)} values were "
             "asked for. Choose one with `targets`, or give a folder (a name without ending)."
         )
+    optional_module("pyBigWig", "tracks")  # before hours of predictions
 
 
 def _describe(models: Sequence[TrainedModel], windows: Windows) -> dict[str, Any]:

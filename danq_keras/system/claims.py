@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,8 @@ from danq_keras.system.errors import InputError
 from danq_keras.system.signals import check_stop
 from danq_keras.system.terminal import log
 
-_LEFTOVER = re.compile(r"\..+\.partial-(?P<pid>\d+)(?:@(?P<machine>.+))?", re.DOTALL)
+_LEFTOVER = re.compile(r"\..+\.partial-(?P<pid>\d+)(?:@(?P<machine>.+?))?(?:\.keras)?", re.DOTALL)
+_TEMPORARY = re.compile(r"danq-[a-z]+-(?P<pid>\d+)@(?P<machine>.+)-[^-]+")
 CLAIM = ".claim"
 _SURELY_OLD = 24 * 3600.0  # seconds; for names without a machine, which older versions gave
 _POLL_SECONDS = 0.2
@@ -40,9 +42,32 @@ def this_machine() -> str:
     return name + "." + re.sub(r"\D", "", table)
 
 
-def temporary_sibling(path: Path) -> Path:
-    """Where this process makes what becomes `path`."""
-    return path.with_name(f".{path.name}.partial-{os.getpid()}@{this_machine()}")
+def temporary_sibling(path: Path, ending: str = "") -> Path:
+    """Where this process makes what becomes `path`; Keras wants `ending` to be .keras."""
+    return path.with_name(f".{path.name}.partial-{os.getpid()}@{this_machine()}{ending}")
+
+
+def temporary_folder(what: str) -> tempfile.TemporaryDirectory[str]:
+    """A folder of temporary files, gone with its process; those of killed ones go now.
+
+    Args:
+        what: a word for what is in it, which begins its name.
+
+    Raises:
+        OSError: there is no place for temporary files, or it refuses.
+    """
+    with contextlib.suppress(OSError):  # they belong to somebody else, or cannot be listed
+        for path in Path(tempfile.gettempdir()).glob("danq-*@*"):
+            match = _TEMPORARY.fullmatch(path.name)
+            ours = match is not None and match["machine"] == this_machine()
+            if (
+                match
+                and ours
+                and not _lives(int(match["pid"]))
+                and path.lstat().st_uid == os.getuid()
+            ):
+                _consider(path, int(match["pid"]), match["machine"])
+    return tempfile.TemporaryDirectory(prefix=f"danq-{what}-{os.getpid()}@{this_machine()}-")
 
 
 def is_leftover(name: str) -> bool:

@@ -158,6 +158,28 @@ def atomic_output(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         remove(temporary)
 
 
+def is_unfinished(out: Path) -> bool:
+    """Whether files that belong to `out` were left incomplete, see `outputs_together`."""
+    return _mark(out).exists()
+
+
+@contextlib.contextmanager
+def outputs_together(out: Path) -> Iterator[None]:
+    """Write several files that belong together; a hidden one tells until all are there.
+
+    Where the block was killed or failed, `is_unfinished` is true: the same may replace them.
+    """
+    mark = _mark(out)
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    yield
+    mark.unlink(missing_ok=True)
+
+
+def _mark(out: Path) -> Path:
+    return out.with_name(f".{out.name}.unfinished")
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON atomically, in place of an earlier file; NaN has no place in it."""
     with atomic_output(path, overwrite=True) as temporary:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from danq_keras.system.claims import temporary_folder
 from danq_keras.system.errors import InputError
 
 _STDIN_NAMES = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
@@ -79,7 +80,7 @@ def _copy(path: Path) -> Path:
         key = status.st_dev, status.st_ino
         if key not in _copies:
             with room_for(f"what {path} gives"), _opened(path) as source:
-                _folders.append(tempfile.TemporaryDirectory(prefix="danq-pipe-"))
+                _folders.append(temporary_folder("pipe"))
                 copy = Path(_folders[-1].name) / "input"
                 with copy.open("wb") as target:
                     shutil.copyfileobj(source, target, 1 << 20)

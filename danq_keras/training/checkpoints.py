@@ -21,12 +21,14 @@ import h5py
 import keras
 import numpy as np
 
+from danq_keras.system.claims import remove_leftovers, temporary_sibling
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import replace_durably
 from danq_keras.system.hdf5 import array, attribute, faults_named, new_hdf5, open_hdf5, read_array
 
 _PATTERN = "step-*.h5"
 _KEPT = 2
+_EARLY_PARTIAL = ".partial.h5"  # which early versions left after a kill
 _BLOCK = 512  # the smallest that HDF5 passes over
 _MAGIC = b"danq_keras checkpoint, SHA-256 of what follows byte 512: "
 
@@ -41,7 +43,8 @@ def save_checkpoint(
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{state['step']:09d}.h5"
-    temporary = folder / ".partial.h5"
+    temporary = temporary_sibling(path)
+    remove_leftovers(folder)
     arrays = {key: value for key, value in state.items() if isinstance(value, np.ndarray)}
     with _errors_of(path, temporary):
         with faults_named(temporary), new_hdf5(temporary, userblock_size=_BLOCK) as file:
@@ -68,13 +71,15 @@ def save_checkpoint(
 
 @contextlib.contextmanager
 def _errors_of(path: Path, temporary: Path) -> Iterator[None]:
-    """Name the checkpoint in an error, whose temporary name the user does not know."""
+    """Name the checkpoint in an error, not the temporary file, of which nothing is left."""
     try:
         yield
     except OSError as error:
         if str(error.filename or temporary) == str(temporary):
             error.filename = str(path)
         raise
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _digest(path: Path) -> str:
@@ -85,7 +90,9 @@ def _digest(path: Path) -> str:
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint with the most steps, or None."""
+    """The checkpoint with the most steps, or None; what a killed process left is removed."""
+    remove_leftovers(folder)
+    (folder / _EARLY_PARTIAL).unlink(missing_ok=True)
     return max(folder.glob(_PATTERN), default=None)
 
 

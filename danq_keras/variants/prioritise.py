@@ -9,7 +9,13 @@ import pandas as pd
 
 from danq_keras.system.arrays import Doubles
 from danq_keras.system.errors import InputError
-from danq_keras.system.files import PathLike, atomic_output
+from danq_keras.system.files import (
+    PathLike,
+    atomic_output,
+    is_unfinished,
+    outputs_together,
+    refuse_existing,
+)
 from danq_keras.variants.boosted_trees import BoostingOptions, Flags
 from danq_keras.variants.folds import (
     KEYS,
@@ -54,11 +60,15 @@ class FittedPrioritiser:
             InputError: it exists.
         """
         out = Path(path)
-        for name, rows in zip(TABLES, (self.folds, self.heldout), strict=True):
-            table = out.with_name(f"{out.name}.{name}.tsv")
-            with atomic_output(table, overwrite=overwrite) as temporary:
-                rows.to_csv(temporary, sep="\t", index=False, float_format="%.9g")
-        write_prioritiser(out, self.prioritiser, overwrite=overwrite)
+        tables = [out.with_name(f"{out.name}.{name}.tsv") for name in TABLES]
+        overwrite = overwrite or is_unfinished(out)
+        for place in (out, *tables):
+            refuse_existing(place, overwrite=overwrite)
+        with outputs_together(out):
+            for table, rows in zip(tables, (self.folds, self.heldout), strict=True):
+                with atomic_output(table, overwrite=overwrite) as temporary:
+                    rows.to_csv(temporary, sep="\t", index=False, float_format="%.9g")
+            write_prioritiser(out, self.prioritiser, overwrite=overwrite)
 
 
 def fit_prioritiser(

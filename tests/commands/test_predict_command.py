@@ -1,10 +1,6 @@
 """Predictions of files, against Keras' own `predict` on the one-hot of the same windows."""
 
 import os
-import signal
-import subprocess
-import sys
-import time
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -429,33 +425,6 @@ def test_a_full_disk_is_found_before_the_first_batch(network, h5, tmp_path, monk
         )
     assert caught.value.filename == str(tmp_path / "out.h5")
     assert [path.name for path in tmp_path.iterdir()] == [h5.name]
-
-
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_interrupted_in_the_middle_leaves_nothing(number, status, model_path, codes, tmp_path):
-    """A process of its own, stopped while its temporary file is there."""
-    source = write_h5(tmp_path / "long.h5", np.repeat(codes, 2000, axis=0)[:20000])
-    out = tmp_path / "out.h5"
-    script = [sys.executable, BIN / "predict_danq.py", model_path, source, out, "--batch-size", "1"]
-    process = subprocess.Popen(
-        script,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A test run in the background may have inherited a Ctrl-C that is ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    deadline = time.monotonic() + 90
-    while not (tmp_path / "out.h5.partial").exists():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == status
-    assert errors.splitlines()[-1] in ("Interrupted.", "Terminated.")
-    # On a machine so busy that 20 seconds have passed, rows are saved to go on from.
-    kept = ["out.h5.partial"] if "--resume goes on" in errors else []
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([source.name, *kept])
 
 
 @pytest.mark.data

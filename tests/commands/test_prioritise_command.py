@@ -3,29 +3,13 @@
 import gzip
 
 import h5py
-import numpy as np
 import pandas as pd
 import pytest
-from simulated_effects import make_effects, write_extra
+from simulated_effects import make_effects, write_effects, write_extra
 
 from danq_keras.commands import prioritise_variants
-from danq_keras.variants.reader import FORMAT
 
 FEW = ("--folds", "3", "--trees", "4", "--max-leaves", "4")
-
-
-def write(path, effects, **attributes):
-    text = h5py.string_dtype("utf-8")
-    with h5py.File(path, "w") as file:
-        for name in ("chrom", "id", "ref", "alt"):
-            file.create_dataset(name, data=getattr(effects, name), dtype=text)
-        for name in ("pos", "ref_pred", "alt_pred"):
-            file[name] = getattr(effects, name)
-        file.create_dataset("targets", data=np.array(effects.targets, object), dtype=text)
-        file.attrs.update(
-            {"format": FORMAT, "model_fingerprint": "m", "strands": "both"} | attributes
-        )
-    return path
 
 
 @pytest.fixture
@@ -33,7 +17,7 @@ def files(rng, tmp_path):
     positives = make_effects(rng, 60, shift=0.2)
     negatives = make_effects(rng, 90, first=1500, step=6667)
     for name, effects in (("pos", positives), ("neg", negatives)):
-        write(tmp_path / f"{name}.h5", effects)
+        write_effects(tmp_path / f"{name}.h5", effects)
         write_extra(tmp_path / f"{name}.tsv", effects, phylop=rng.normal(size=len(effects.pos)))
     extra = pd.concat([pd.read_csv(tmp_path / f"{name}.tsv", sep="\t") for name in ("pos", "neg")])
     extra.to_csv(tmp_path / "extra.tsv", sep="\t", index=False)
@@ -101,10 +85,10 @@ def test_mistakes_are_one_line(command, rng, tmp_path):
     def fit(*changed, negatives="neg.h5", out="p.h5"):
         return ("fit", "--positives", "pos.h5", "--negatives", negatives, "--out", out, *changed)
 
-    write(tmp_path / "model.h5", make_effects(rng, 9), model_fingerprint="x")
-    write(tmp_path / "strand.h5", make_effects(rng, 9), strands="forward")
-    write(tmp_path / "two.h5", make_effects(rng, 9, n_targets=2))
-    write(tmp_path / "none.h5", make_effects(rng, 0))
+    write_effects(tmp_path / "model.h5", make_effects(rng, 9), model_fingerprint="x")
+    write_effects(tmp_path / "strand.h5", make_effects(rng, 9), strands="forward")
+    write_effects(tmp_path / "two.h5", make_effects(rng, 9, n_targets=2))
+    write_effects(tmp_path / "none.h5", make_effects(rng, 0))
     for name, message in (
         ("model", "pos.h5: it holds effects by another model than model.h5 has"),
         ("strand", "effects of other strands than strand.h5"),

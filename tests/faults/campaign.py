@@ -2,22 +2,24 @@
 
 A server process imports the package and whatever library is slow to load, runs nothing of it, and
 forks a child for each command. A child can be killed from outside at any time, or end itself with
-SIGKILL just before the n-th time it touches a file of a folder: between any two of these moments a
-kill leaves the same files behind.
+SIGKILL just before the n-th time it touches a file of a folder, by itself or through h5py: between
+any two of these moments a kill leaves the same files behind.
 """
 
 import contextlib
+import functools
 import importlib
 import io
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 import traceback
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -85,16 +87,22 @@ class Server:
         *words: object,
         kill_at: int | None = None,
         watched: Path | None = None,
+        kill_with: int = signal.SIGKILL,
         signals: Mapping[float, int] | None = None,
+        limits: Mapping[str, int] | None = None,
+        settings: Mapping[str, object] | None = None,
     ) -> Ended:
         """Run a command to its end.
 
         Args:
             name: of the command's module.
             *words: of its command line.
-            kill_at: SIGKILL before it touches the watched folder for the n-th time, from 1.
+            kill_at: a signal before it touches the watched folder for the n-th time, from 1.
             watched: a folder; what is beside it and begins with its name counts too.
+            kill_with: the signal.
             signals: seconds after its start → a signal for it.
+            limits: name in `resource`, such as "RLIMIT_FSIZE" → bytes.
+            settings: "module.NAME" of the package → a value for the child.
         """
         self._n += 1
         log = self._folder / f"{self._n}.log"
@@ -104,6 +112,9 @@ class Server:
             "log": str(log),
             "watched": None if watched is None else str(watched),
             "kill_at": kill_at,
+            "kill_with": int(kill_with),
+            "limits": dict(limits or {}),
+            "settings": dict(settings or {}),
         }
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order) + "\n")
@@ -166,21 +177,41 @@ def leftovers(folder: Path) -> list[str]:
 # ── the side of the server ──────────────────────────────────────────────────
 
 
-def _watch(folder: str, kill_at: int | None) -> list[int]:
-    """Count the times that the process touches a folder, and end it at one of them."""
+def _watch(folder: str, kill_at: int | None, kill_with: int) -> list[int]:
+    """Count the times that the process touches a folder, and signal to it at one of them."""
     count = [0]
     beside = str(Path(folder).with_name(f".{Path(folder).name}."))
 
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event not in _TOUCHING or not isinstance(arguments[0], str | os.PathLike):
-            return
-        if os.fspath(arguments[0]).startswith((folder, beside)):
+    def touch(path: Any) -> None:
+        if isinstance(path, str | os.PathLike) and os.fspath(path).startswith((folder, beside)):
             count[0] += 1
             if count[0] == kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), kill_with)
 
-    sys.addaudithook(hook)
+    sys.addaudithook(lambda event, arguments: event in _TOUCHING and touch(arguments[0]))
+    _watch_hdf5(touch)
     return count
+
+
+def _watch_hdf5(touch: Callable[[Any], None]) -> None:
+    """What HDF5 does to files Python's audit does not see."""
+
+    def watched(real: Any, path_of: Callable[[Any], Any]) -> Any:
+        @functools.wraps(real)
+        def call(self: Any, *arguments: Any, **options: Any) -> Any:
+            with contextlib.suppress(RuntimeError, ValueError):  # of what is closed already
+                touch(path_of(self))
+            return real(self, *arguments, **options)
+
+        return call
+
+    for owner, name, path_of in (
+        (h5py.File, "flush", lambda self: self.filename),
+        (h5py.File, "close", lambda self: self.filename),
+        (h5py.Dataset, "__setitem__", lambda self: self.file.filename),
+        (h5py.AttributeManager, "modify", lambda self: self._id and h5py.h5f.get_name(self._id)),
+    ):
+        setattr(owner, name, watched(getattr(owner, name), path_of))
 
 
 def _child(order: dict[str, Any]) -> int:
@@ -193,7 +224,15 @@ def _child(order: dict[str, Any]) -> int:
     os.dup2(log, 2)
     sys.argv = [order["name"], *order["words"]]
     main = importlib.import_module(f"danq_keras.commands.{order['name']}").main
-    count = None if order["watched"] is None else _watch(order["watched"], order["kill_at"])
+    for name, value in order["settings"].items():
+        module, _, variable = name.rpartition(".")
+        setattr(importlib.import_module(f"danq_keras.{module}"), variable, value)
+    count = None
+    if order["watched"] is not None:
+        count = _watch(order["watched"], order["kill_at"], order["kill_with"])
+    for name, value in order["limits"].items():
+        number = getattr(resource, name)
+        resource.setrlimit(number, (value, resource.getrlimit(number)[1]))
     try:
         status = run_command(main)
     except SystemExit as error:  # of argparse

@@ -3,8 +3,6 @@
 The network of most tests predicts the shares of A and G in a window, which are counted here.
 """
 
-import signal
-import subprocess
 import sys
 
 import h5py
@@ -372,39 +370,6 @@ def test_stopped_and_resumed_is_as_uninterrupted(name, files, tmp_path, command,
                 np.testing.assert_array_equal(one[key][:], two[key][:])
     status, shown, _ = command(*flags, out, *more, "--resume")
     assert (status, shown) == (0, f"{out}: is complete already.\n")
-
-
-_KILLED = """
-import os, signal, sys
-from danq_keras.prediction import growing
-from danq_keras.commands import predict
-growing.SAVE_SECONDS = -1
-append = growing.GrowingFile.append
-def killing(file, values, coordinates):
-    append(file, values, coordinates)
-    if file.rows_done >= 20:
-        os.kill(os.getpid(), signal.SIGKILL)
-growing.GrowingFile.append = killing
-predict.main(sys.argv[1:])
-"""
-
-
-def test_killed_and_resumed(files, records, tmp_path, command, monkeypatch):
-    out = tmp_path / "o.h5"
-    flags = (files / "run", files / "g.fa", out, "--tile", STEP, "--batch-size", 5)
-    words = [sys.executable, "-c", _KILLED, *map(str, flags)]
-    killed = subprocess.run(words, capture_output=True, timeout=120, check=False)
-    assert killed.returncode == -signal.SIGKILL
-    seen = []
-    real = Predictor._unguarded
-    monkeypatch.setattr(
-        Predictor, "at_once", lambda self, rows: seen.append(len(rows)) or real(self, rows)
-    )
-    assert command(*flags, "--resume")[0] == 0
-    expected = np.array([shares(text) for _, _, text in tiles(records)])
-    assert sum(seen) == len(expected) - 20
-    with h5py.File(out) as file:
-        np.testing.assert_allclose(file["pred"][:], expected, atol=TOLERANCE)
 
 
 def test_stopped_before_anything_was_saved_leaves_nothing(files, tmp_path, command, monkeypatch):

@@ -23,7 +23,7 @@ def unfinished(tmp_path, *, rows=6, done=4):
 
     def open_again(**options):
         options = {"resume": True, "overwrite": False} | options
-        publish = lambda file: growing.move_complete(file, out)  # noqa: E731
+        publish = lambda file: growing.move_complete(file, growing.partial_path(out), out)  # noqa: E731
         return growing.growing_output(out, contents, create=create, publish=publish, **options)
 
     stopped = contextlib.suppress(KeyboardInterrupt)
@@ -46,6 +46,37 @@ def test_checked_rows_are_gone_on_with(tmp_path):
     with h5py.File(tmp_path / "o.h5") as file:
         np.testing.assert_array_equal(file["pred"], values)
         assert file.attrs["rows_done"] == 6
+
+
+def test_a_mistake_found_in_the_middle_keeps_the_saved_rows(tmp_path):
+    path, values, open_again = unfinished(tmp_path)
+    with pytest.raises(errors.InputError, match="gone"), open_again():
+        raise errors.InputError("gone")
+    assert path.exists()
+    go_on(open_again, values)
+    assert not path.exists()
+
+
+def test_what_a_kill_leaves_without_rows_is_begun_anew(tmp_path):
+    path, values, open_again = unfinished(tmp_path)
+    with h5py.File(path, "r+") as file:
+        file.attrs["progress"] = json.dumps({"rows_done": 0})
+    with open_again(resume=False) as file:
+        assert file.rows_done == 0
+        file.append({"pred": values}, {"start": np.arange(len(values))})
+    assert not path.exists()
+
+
+def test_the_structure_of_a_file_stays_while_it_grows(tmp_path):
+    """A kill between two writings of HDF5 meets no half-changed one."""
+    path, values, open_again = unfinished(tmp_path)
+    with open_again() as file:
+        sizes = [path.stat().st_size]
+        for row in range(file.rows_done, len(values)):
+            file.append({"pred": values[row : row + 1]}, {"start": np.arange(row, row + 1)})
+            file.save()
+            sizes.append(path.stat().st_size)
+    assert len(set(sizes)) == 1
 
 
 @pytest.mark.parametrize("name", ["pred", "start"])

@@ -69,6 +69,35 @@ def test_what_somebody_may_be_making_stays(
     assert said(messages, "of another machine") == 1  # once, and once only
 
 
+def test_temporary_folders_of_dead_processes_go(
+    tmp_path: Path, dead_pid: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims.tempfile, "tempdir", str(tmp_path))
+    names = [
+        f"danq-genome-{dead_pid}@{claims.this_machine()}-abc_1",
+        f"danq-pipe-{os.getppid()}@{claims.this_machine()}-abc_1",
+        f"danq-pipe-{dead_pid}@elsewhere.7-abc_1",
+        "danq-genome-x@y",
+    ]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "genome.fa").touch()
+    with claims.temporary_folder("pipe") as ours:
+        assert sorted(tmp_path.iterdir()) == sorted(
+            [*(tmp_path / n for n in names[1:]), Path(ours)]
+        )
+        with claims.temporary_folder("pipe"):
+            assert Path(ours).is_dir()
+
+
+def test_a_model_under_way_is_a_leftover_too(tmp_path: Path, dead_pid: int) -> None:
+    mine = claims.temporary_sibling(tmp_path / "m.keras", ".keras")
+    path = tmp_path / mine.name.replace(f"-{os.getpid()}@", f"-{dead_pid}@")
+    path.touch()
+    write(tmp_path / "x")
+    assert not path.exists()
+
+
 def test_a_claimed_folder_is_refused_early(tmp_path: Path) -> None:
     claims.require_unclaimed(tmp_path / "none yet")
     claims.require_unclaimed(tmp_path)

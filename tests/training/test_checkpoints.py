@@ -119,11 +119,12 @@ def test_the_same_step_again_replaces(tmp_path: Path) -> None:
 
 
 def test_torn_temporary_file_is_no_checkpoint(tmp_path: Path) -> None:
-    """What a kill in mid-writing leaves: ignored, and overwritten by the next."""
+    """What a kill in mid-writing leaves, of early versions: removed at the next start."""
     made = make()
     path = save_checkpoint(tmp_path, *made, STATE)
     (tmp_path / ".partial.h5").write_bytes(path.read_bytes()[:500])
     assert latest_checkpoint(tmp_path) == path
+    assert names(tmp_path) == [path.name]
     save_checkpoint(tmp_path, *made, {"step": 8})
     assert names(tmp_path) == ["step-000000007.h5", "step-000000008.h5"]
 

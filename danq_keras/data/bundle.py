@@ -54,7 +54,13 @@ from danq_keras.data.store import (
 from danq_keras.genome.dna import Bytes, reverse_complement
 from danq_keras.system.claims import taking_turns
 from danq_keras.system.errors import InputError
-from danq_keras.system.files import PathLike, atomic_output, refuse_existing, refuse_replacing
+from danq_keras.system.files import (
+    PathLike,
+    atomic_output,
+    load_json,
+    refuse_existing,
+    refuse_replacing,
+)
 from danq_keras.system.terminal import log, progress
 
 STORE_FOLDER = "danq_store"
@@ -331,7 +337,7 @@ def _known_record(store: Path) -> dict[str, Any] | None:
     if not path.is_file() or not all((store / f"{split}.h5").is_file() for split in SPLITS):
         return None
     try:
-        record = json.loads(path.read_text("utf-8"))
+        record = load_json(path)
         return {"bundle": str(record["bundle"]), "files": dict(record["files"])}
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a readable record. Delete {store}, or pass `store`.") from (

@@ -35,7 +35,7 @@ from danq_keras.evaluation.kmers import (
     predict_linear,
 )
 from danq_keras.genome import dna
-from danq_keras.system.files import atomic_output
+from danq_keras.system.files import atomic_output, load_json
 from danq_keras.system.terminal import log
 
 TRAIN_CAP = 50_000
@@ -293,7 +293,7 @@ def _read(path: Path, fingerprints: dict[str, str], limit: list[int] | None) -> 
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = load_json(path)
         expected = content.pop("sha256", None)  # an early version wrote none
         if expected not in (None, _digest(content)):
             raise ValueError("wrong checksum")
@@ -303,7 +303,7 @@ def _read(path: Path, fingerprints: dict[str, str], limit: list[int] | None) -> 
             return None
         found = {name: _metrics(columns) for name, columns in content["figures"].items()}
         return Baselines(content["split"], found, content["notes"], content["fingerprints"])
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError):
         log.warning(f"{path}: not a readable file of baselines; computing them again.")
         return None
 

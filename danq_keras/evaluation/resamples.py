@@ -18,9 +18,9 @@ import pandas as pd
 from danq_keras.evaluation.auc_tables import counted, group_masks
 from danq_keras.evaluation.bootstrap import CONFIDENCE, FIGURES, Resamples, percentile_interval
 from danq_keras.system.arrays import Doubles
-from danq_keras.system.errors import InputError, one_line
+from danq_keras.system.errors import InputError
 from danq_keras.system.files import atomic_output
-from danq_keras.system.hdf5 import HDF5_DAMAGE
+from danq_keras.system.hdf5 import attribute, new_hdf5, open_hdf5, read_array, read_texts
 
 FILE = "test_bootstrap.h5"
 FIGURE_LABELS = {"auroc": "ROC AUC", "auprc": "PR AUC", "mcc": "MCC at 0.5"}
@@ -133,7 +133,7 @@ def paired_differences(ours: KeptResamples, reference: KeptResamples) -> tuple[M
 def write_resamples(path: Path, tested: KeptResamples) -> None:
     """Write resamples, in place of earlier ones."""
     drawn = tested.resamples
-    with atomic_output(path, overwrite=True) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_output(path, overwrite=True) as temporary, new_hdf5(temporary) as file:
         file["names"] = np.array(tested.names, h5py.string_dtype("utf-8"))
         file.attrs["unit"], file.attrs["drawn"] = drawn.unit, drawn.drawn
         for figure, values in drawn.figures.items():
@@ -148,23 +148,21 @@ def read_resamples(path: Path) -> KeptResamples:
     Raises:
         InputError: not a file of resamples, or damaged.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            names = tuple(str(name) for name in file["names"].asstr()[:])
-            figures = {
-                name: file[f"figures/{name}/resampled"][:].astype(np.float64) for name in FIGURES
-            }
-            observed = {name: file[f"figures/{name}/observed"][:] for name in FIGURES}
-            drawn = Resamples(figures, str(file.attrs["unit"]), str(file.attrs["drawn"]))
-    except (*HDF5_DAMAGE, AttributeError) as error:
-        raise InputError(
-            f"{path}: not readable resamples of a test ({one_line(error)}). Delete the file, or "
-            "evaluate again with a bootstrap."
-        ) from error
+    advice = "Delete the file, or evaluate again with a bootstrap."
+    with open_hdf5(path, "file of resamples", advice) as file:
+        names = read_texts(file, "names")
+        figures = {
+            name: read_array(file, f"figures/{name}/resampled", kinds="f").astype(np.float64)
+            for name in FIGURES
+        }
+        observed = {
+            name: read_array(file, f"figures/{name}/observed", kinds="f") for name in FIGURES
+        }
+        unit, drawn_how = (attribute(file, name, "text") for name in ("unit", "drawn"))
+        drawn = Resamples(figures, unit, drawn_how)
     shapes = {(len(names), drawn.n)} | {values.shape for values in figures.values()}
     if len(shapes) > 1 or any(values.shape != (len(names),) for values in observed.values()):
         raise InputError(
-            f"{path}: resamples of other sizes than its {len(names)} targets. Delete the file, or "
-            "evaluate again with a bootstrap."
+            f"{path}: resamples of other sizes than its {len(names)} targets. {advice}"
         )
     return KeptResamples(names, observed, drawn)

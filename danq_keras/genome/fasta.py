@@ -19,6 +19,7 @@ from danq_keras.genome.bgzf import BgzfFile, is_bgzf
 from danq_keras.genome.dna import ALPHABET, UNKNOWN, Bytes
 from danq_keras.genome.fasta_index import (
     BLANKS,
+    BYTE_ORDER_MARK,
     Layout,
     Lines,
     Pieces,
@@ -121,7 +122,8 @@ class Genome:
                 f"{self.path}: not a FASTA file: it must begin with '>'. "
                 f"Received: {received[0] if received else 'an empty file'!r}. Check `genome`."
             )
-        lines = [line for line in first.splitlines() if not line.startswith((b">", b";"))]
+        lines = first.removeprefix(BYTE_ORDER_MARK).splitlines()
+        lines = [line for line in lines if not line.startswith((b">", b";"))]
         if foreign := _PROTEIN_LETTERS & set(b"".join(lines).upper()):
             raise InputError(
                 f"{self.path}: not DNA: it has letters that only proteins have. Received: "

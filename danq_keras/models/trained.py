@@ -27,7 +27,7 @@ from danq_keras.models.shipped import model_file, model_place
 from danq_keras.recipes.config import ModelConfig
 from danq_keras.system.claims import remove_leftovers, temporary_sibling
 from danq_keras.system.errors import InputError, one_line
-from danq_keras.system.files import PathLike, atomic_output, replace_durably
+from danq_keras.system.files import PathLike, atomic_output, load_json, replace_durably
 from danq_keras.system.hdf5 import machine_fault, reason_of
 from danq_keras.system.inputs import input_file
 
@@ -288,8 +288,8 @@ def window_of(model: TrainedModel) -> int:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        config = load_json(path)
+    except ValueError as error:
         raise InputError(
             f"{path}: not a JSON file ({one_line(error)}). Restore or remove it."
         ) from error

@@ -9,7 +9,6 @@
 Figures are `repeats`'s; the page is `repeats_report`'s.
 """
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from danq_keras.runs.statistics import (
     target_table,
 )
 from danq_keras.system.errors import InputError
-from danq_keras.system.files import atomic_output
+from danq_keras.system.files import atomic_output, load_json
 from danq_keras.system.tables import write_tsv
 from danq_keras.training.run_folder import is_complete
 
@@ -121,7 +120,7 @@ def read_run_set(folder: Path) -> RunSet:
         )
     path = folder / kind.record
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = load_json(path)
         return RunSet(
             folder=folder,
             kind=kind,

@@ -11,7 +11,6 @@ lost. Nothing here trains, and nothing knows how runs are started.
 """
 
 import dataclasses
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from danq_keras.evaluation.auc_tables import (
 )
 from danq_keras.system.arrays import Doubles
 from danq_keras.system.errors import InputError
+from danq_keras.system.files import load_json
 
 CONFIDENCE = 0.95
 RUN_COLUMNS = ("run", "seed")
@@ -225,7 +225,7 @@ def _test_figures(path: Path) -> dict[str, float]:
     if not path.is_file():
         return {}
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary = load_json(path)
         figures = dict(_numbers(summary["overall"], "test_"))
         for group, values in summary["groups"].items():
             figures |= _numbers(values, f"test_{group}_")

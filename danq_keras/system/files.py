@@ -187,6 +187,20 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
+def load_json(path: Path) -> Any:
+    """What a JSON file holds; a byte order mark before it does no harm.
+
+    Raises:
+        OSError: there is no such file, or it may not be read.
+        ValueError: not JSON, not UTF-8, or nested too deeply.
+    """
+    text = path.read_text(encoding="utf-8-sig")
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; empty where there is no file.
 
@@ -196,8 +210,8 @@ def read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # of JSON or of UTF-8, or nested too deeply
+        content = load_json(path)
+    except ValueError as error:
         raise InputError(f"{path}: not JSON text ({error}). Is the file cut short?") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected a JSON object. Received: {type(content).__name__}.")

@@ -70,12 +70,16 @@ def input_file(path: Path) -> Path:
 
 
 def _copy(path: Path) -> Path:
-    """What a pipe gives, in a temporary file; a file that is standard input is taken as it is."""
+    """What a pipe gives, in a temporary file.
+
+    A file that is standard input is taken as it is, unless somebody has read a part of it.
+    """
     is_stdin = str(path) in _STDIN_NAMES
     try:
         status = os.fstat(0) if is_stdin else path.stat()
         redirected = Path(os.path.realpath("/dev/fd/0"))
-        if stat.S_ISREG(status.st_mode) and redirected.is_file():
+        is_whole = stat.S_ISREG(status.st_mode) and os.lseek(0, 0, os.SEEK_CUR) == 0
+        if is_whole and redirected.is_file():
             return redirected
         key = status.st_dev, status.st_ino
         if key not in _copies:

@@ -5,7 +5,6 @@ come in between.
 """
 
 import errno
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from danq_keras.recipes.presets import get_preset
 from danq_keras.recipes.settings import apply_settings
 from danq_keras.system.claims import CLAIM, is_leftover, require_unclaimed
 from danq_keras.system.errors import InputError
-from danq_keras.system.files import refuse_existing
+from danq_keras.system.files import load_json, refuse_existing
+from danq_keras.system.inputs import input_file
 from danq_keras.training.request import TrainRequest
 from danq_keras.training.run_folder import read_config, require_run
 
@@ -115,11 +115,12 @@ def read_settings_file(path: Path) -> dict[str, Any]:
     """A JSON file of settings, such as a run's config.json.
 
     Raises:
-        InputError: it is not one.
+        InputError: there is none, or it is something else.
     """
+    source = input_file(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        content = load_json(source)
+    except ValueError as error:
         raise InputError(f"{path}: not a JSON file ({error}). Give a run's config.json.") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected a JSON object of settings. Give a run's config.json.")

@@ -4,7 +4,6 @@ Loads neither TensorFlow nor Keras.
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from danq_keras.recipes.presets import get_preset
 from danq_keras.recipes.settings import apply_settings, changed_settings
 from danq_keras.system.claims import remove
 from danq_keras.system.errors import InputError
+from danq_keras.system.files import load_json
 
 _MAY_GROW = "epochs"
 _MARKS = ("config.json", "repeats.json", "folds.json", "run.log")
@@ -70,7 +70,7 @@ def read_config(run: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{run}: no run to resume (config.json is missing). Leave out `resume`.")
     try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        config: dict[str, Any] = load_json(path)
         complete = all(section in config for section in _SECTIONS)
     except (ValueError, TypeError):
         complete = False
@@ -205,7 +205,7 @@ def is_complete(run: Path, config: Mapping[str, Any]) -> bool:
     if not (path.is_file() and (run / "report.html").is_file()):
         return False
     try:
-        epochs = json.loads(path.read_text(encoding="utf-8"))["train"]["epochs"]
+        epochs = load_json(path)["train"]["epochs"]
     except (ValueError, KeyError, TypeError):
         return False
     return bool(epochs == config["train"]["epochs"])

@@ -20,6 +20,7 @@ from danq_keras.motifs.kernels import motif_kernels
 from danq_keras.recipes.config import ModelConfig, Preset
 from danq_keras.recipes.settings import apply_settings
 from danq_keras.system.errors import InputError, near_names
+from danq_keras.system.files import load_json
 from danq_keras.system.inputs import input_file
 
 if TYPE_CHECKING:
@@ -100,8 +101,9 @@ def read_space(path: Path) -> Space:
     Raises:
         InputError: it is not JSON, or a name or range in it is wrong.
     """
+    source = input_file(path)
     try:
-        content = json.loads(input_file(path).read_text(encoding="utf-8-sig"))
+        content = load_json(source)
     except ValueError as error:  # of JSON or of UTF-8
         raise InputError(
             f"{path}: not a JSON file ({error}). Start from the output of `show_space`."

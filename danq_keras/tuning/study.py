@@ -31,7 +31,7 @@ from danq_keras.recipes.presets import get_preset
 from danq_keras.recipes.settings import apply_settings
 from danq_keras.system.claims import CLAIM, claimed_folder, is_leftover, require_unclaimed
 from danq_keras.system.errors import InputError
-from danq_keras.system.files import atomic_output
+from danq_keras.system.files import atomic_output, load_json
 from danq_keras.system.terminal import log
 from danq_keras.tuning.space import Space, apply_values, space_from_json
 
@@ -118,7 +118,7 @@ def read_search(out: Path) -> Search:
     if not is_study(out):
         raise InputError(f"{out}: no search to continue ({_SETTINGS} is missing). Drop `resume`.")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = load_json(path)
         preset = apply_settings(
             get_preset(content.pop("preset")), content.pop("model") | content.pop("train")
         )

@@ -27,7 +27,7 @@ from danq_keras.prediction.growing import ROWS_AT_ONCE, SAVE_SECONDS, partial_pa
 from danq_keras.system.claims import claimed_folder
 from danq_keras.system.errors import InputError, Terminated
 from danq_keras.system.files import read_json, refuse_existing, write_json
-from danq_keras.system.hdf5 import HDF5_DAMAGE
+from danq_keras.system.hdf5 import new_hdf5, open_hdf5
 from danq_keras.system.signals import signals_deferred
 from danq_keras.system.terminal import log
 from danq_keras.variants import bgzip
@@ -118,10 +118,9 @@ class _GrowingH5:
         self.path, self._header = path, dataclasses.replace(header, with_probs=True)
         self._checksums: dict[str, int] = dict.fromkeys(NUMERIC, 0) if state is None else state
         if state is None:
-            path.touch(exist_ok=False)  # says why, where h5py would only say no
-            with h5py.File(path, "w") as file:
+            with new_hdf5(path) as file:
                 create_h5(file, header)
-        self._file = h5py.File(path, "r+")
+        self._file = h5py.File(path, "r+", locking=False)  # the folder is claimed
         reserve_h5(self._file, header)
 
     def write(self, scored: ScoredBlock, begin: int) -> None:
@@ -139,7 +138,7 @@ class _GrowingH5:
     def finish(self, alleles: Path) -> None:
         """Take the texts from the list of alleles."""
         self._file.close()  # so that a stop before this changes no byte
-        self._file = h5py.File(self.path, "r+")
+        self._file = h5py.File(self.path, "r+", locking=False)
         reserve_h5(self._file, self._header)
         checksums = {name: n for name, n in self._checksums.items() if name in self._file}
         checksums |= dict.fromkeys(TEXTS, 0)
@@ -414,22 +413,18 @@ def _check_text(folder: Path, path: Path, state: State, *, packed: bool) -> None
 
 
 def _check_h5(folder: Path, n_rows: int, checksums: State) -> None:
-    try:
-        with h5py.File(folder / _EFFECTS, "r") as file:
-            missing = {*TEXTS, "ref_pred", "alt_pred", "pos"} - set(file)
-            if missing or any(len(file[name]) < n_rows for name in checksums if name in file):
-                raise _damaged(folder, "it ends before the rows that are said to be done")
-            for name in (name for name in checksums if name in file):
-                checksum = 0
-                for begin in range(0, n_rows, ROWS_AT_ONCE):
-                    rows = file[name][begin : min(begin + ROWS_AT_ONCE, n_rows)]
-                    checksum = zlib.crc32(rows.tobytes(), checksum)
-                if checksum != checksums[name]:
-                    raise _damaged(folder, f"{name} is not what was written")
-    except HDF5_DAMAGE as error:
-        if isinstance(error, InputError):
-            raise
-        raise _damaged(folder, "its HDF5 file is not readable") from error
+    path, advice = folder / _EFFECTS, "Pass `overwrite=True` to begin anew."
+    with open_hdf5(path, "unfinished scoring", advice) as file:
+        missing = {*TEXTS, "ref_pred", "alt_pred", "pos"} - set(file)
+        if missing or any(len(file[name]) < n_rows for name in checksums if name in file):
+            raise _damaged(folder, "it ends before the rows that are said to be done")
+        for name in (name for name in checksums if name in file):
+            checksum = 0
+            for begin in range(0, n_rows, ROWS_AT_ONCE):
+                rows = file[name][begin : min(begin + ROWS_AT_ONCE, n_rows)]
+                checksum = zlib.crc32(rows.tobytes(), checksum)
+            if checksum != checksums[name]:
+                raise _damaged(folder, f"{name} is not what was written")
 
 
 def _damaged(folder: Path, why: str) -> InputError:

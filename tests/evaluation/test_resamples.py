@@ -209,6 +209,6 @@ def test_a_damaged_file_of_resamples_is_one_line(rng, tmp_path):
     with pytest.raises(InputError, match="of other sizes than its 3 targets"):
         resamples.read_resamples(path)
     path.write_bytes(b"no HDF5")
-    with pytest.raises(InputError, match="not readable resamples") as caught:
+    with pytest.raises(InputError, match="not a readable file of resamples") as caught:
         resamples.read_resamples(path)
     assert "\n" not in str(caught.value)

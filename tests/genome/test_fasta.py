@@ -39,9 +39,10 @@ def read_all(path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_plain_fasta_is_read_and_indexed_beside(tmp_path: Path, end: str) -> None:
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_plain_fasta_is_read_and_indexed_beside(tmp_path: Path, end: str, mark: bytes) -> None:
     path = tmp_path / "genome.fa"
-    path.write_bytes(fasta_text(SEQUENCES, end=end).encode())
+    path.write_bytes(mark + fasta_text(SEQUENCES, end=end).encode())
     assert read_all(path) == READ
     assert sorted(p.name for p in tmp_path.iterdir()) == ["genome.fa", "genome.fa.fai"]
 

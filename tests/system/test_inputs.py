@@ -72,6 +72,21 @@ def test_standard_input(tmp_path: Path, name: str, redirection: str, expected: s
     assert expected in done.stdout + done.stderr
 
 
+def test_standard_input_that_was_read_in_part_goes_on_there(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"first\nsecond\n")
+    program = (
+        "from pathlib import Path; from danq_keras.system.inputs import input_file\n"
+        "for _ in range(2): print(input_file(Path('-')).read_text())"
+    )
+    with path.open("rb") as file:
+        os.lseek(file.fileno(), len(b"first\n"), os.SEEK_SET)
+        done = subprocess.run(
+            [sys.executable, "-c", program], stdin=file, capture_output=True, text=True, check=True
+        )
+    assert done.stdout.split() == ["second", "second"]
+
+
 def test_tables_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     path = tmp_path / "t.tsv"
     path.write_text("\ufefffile\tname\na\tb\n", encoding="utf-8")

@@ -11,9 +11,15 @@ import tiny
 from danq_keras.data.unchanged import DatasetWatch
 from danq_keras.system import claims
 from danq_keras.system.errors import InputError
-from danq_keras.training.place import check_place, check_set_place, is_used, refuse_used
+from danq_keras.training.place import (
+    check_place,
+    check_set_place,
+    is_used,
+    read_settings_file,
+    refuse_used,
+)
 from danq_keras.training.request import TrainRequest
-from danq_keras.training.run_folder import SameFolder, clear_run, require_run
+from danq_keras.training.run_folder import SameFolder, clear_run, read_config, require_run
 
 CONFIG = {"preset": "danq", "dataset": {}, "model": {}, "train": {}, "targets": []}
 
@@ -55,6 +61,25 @@ def test_anything_else_is(tmp_path, name):
     assert is_used(tmp_path)
     with pytest.raises(InputError, match="already exists"):
         refuse_used(tmp_path, overwrite=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("[" * 100_000, "nested too deeply"), ("[]", "a JSON object"), ("\xff", "not a JSON file")],
+)
+def test_what_is_no_file_of_settings_is_refused(tmp_path, text, expected):
+    path = tmp_path / "best.json"
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(InputError, match=expected):
+        read_settings_file(path)
+    with pytest.raises(InputError, match="not the settings of a run"):
+        read_config(make_run(tmp_path / "run", text))
+
+
+def test_settings_may_begin_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "best.json"
+    path.write_text(json.dumps(CONFIG), encoding="utf-8-sig")
+    assert read_settings_file(path) == CONFIG
 
 
 def test_a_file_is_in_the_way(tmp_path):

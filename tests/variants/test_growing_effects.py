@@ -180,8 +180,22 @@ def test_a_changed_number_in_hdf5_is_refused(tmp_path):
     with pytest.raises(InputError, match="alt_pred is not what was written"):
         write(out, resume=True)
     (folder / "effects").write_bytes(b"no HDF5")
-    with pytest.raises(InputError, match="its HDF5 file is not readable"):
+    with pytest.raises(InputError, match="not a readable unfinished scoring"):
         write(out, resume=True)
+
+
+def test_a_file_system_without_locks_is_no_damage(tmp_path, monkeypatch):
+    opened = h5py.File
+
+    def without_locks(path, mode, *, locking=True, **options):
+        if locking:
+            raise OSError(errno.ENOLCK, "No locks available")
+        return opened(path, mode, locking=locking, **options)
+
+    monkeypatch.setattr(h5py, "File", without_locks)
+    out, _ = stopped(tmp_path, ".h5")
+    write(out, resume=True)
+    assert out.exists()
 
 
 @pytest.mark.parametrize("ending", [".h5", ".vcf"])

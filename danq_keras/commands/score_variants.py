@@ -9,7 +9,6 @@ from danq_keras import __version__
 from danq_keras.commands.options import add_model, add_target_names
 from danq_keras.genome.bed import CHROM_NAMES
 from danq_keras.models.shipped import model_file
-from danq_keras.prediction.growing import partial_path
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import refuse_existing
@@ -158,7 +157,9 @@ def main(argv: list[str] | None = None) -> int:
             f"--batch-size: at least 2, the windows of an SNV. Received: {args.batch_size}."
         )
     _check_outputs(args)
-    if args.resume and args.out.exists() and not partial_path(args.out).exists():
+    from danq_keras.variants.growing import is_complete
+
+    if args.resume and is_complete(args.out):
         print(f"{args.out}: is complete already.")
         return 0
     model_file(args.model)

@@ -438,6 +438,21 @@ def _checksum(state: State) -> str:
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
+def is_complete(out: Path) -> bool:
+    """Whether a scoring was killed after its last file had taken its place; its folder then goes.
+
+    Args:
+        out: the output of the scoring.
+    """
+    folder = partial_path(out)
+    if not out.exists() or not folder.is_dir():
+        return out.exists()
+    if (folder / _EFFECTS).exists() or not (folder / _STATE).exists():  # under way, or a new one
+        return False
+    shutil.rmtree(folder)
+    return True
+
+
 def _publish(folder: Path, out: Path, *, overwrite: bool) -> None:
     for path in (out, skipped_path(out)):
         refuse_existing(path, overwrite=overwrite)  # somebody else may have been quicker

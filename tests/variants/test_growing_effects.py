@@ -14,7 +14,7 @@ from danq_keras.data.targets import Targets
 from danq_keras.system.errors import InputError
 from danq_keras.variants import growing
 from danq_keras.variants.files import EffectsHeader, ScoredBlock, info_keys, skipped_path
-from danq_keras.variants.growing import growing_effects
+from danq_keras.variants.growing import growing_effects, is_complete
 from danq_keras.variants.vcf import Record
 from danq_keras.variants.windows import Allele, Reason, SkippedAllele, VariantBlock
 
@@ -110,6 +110,20 @@ def test_gone_on_with_it_is_the_same_byte_for_byte(ending, tmp_path, whole):
     assert contents(out) == whole[ending]
     assert n_without == sum(int(np.isnan(b.evalue[:, 0]).sum()) for b in BLOCKS)
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_killed_when_all_files_have_their_places(ending, tmp_path, whole):
+    out, folder = stopped(tmp_path, ending)
+    assert not is_complete(out)
+    for path, content in zip((out, skipped_path(out)), whole[ending], strict=True):
+        path.write_bytes(content)
+    assert not is_complete(out)  # of an earlier scoring: the one in the folder is to replace it
+    (folder / "effects").unlink()
+    assert is_complete(out)
+    assert contents(out) == whole[ending]
+    folder.mkdir()
+    assert not is_complete(out)  # just begun
 
 
 def test_what_is_written_is_what_was_scored(whole, tmp_path):

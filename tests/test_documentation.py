@@ -288,7 +288,7 @@ def test_the_guide_runs(tmp_path, monkeypatch, rng):
     run_document(ROOT / "docs" / "guide.md", before)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("in_one_process")
 def test_the_findings_on_yeast_and_the_fidelity_run(tmp_path, monkeypatch, rng):
     monkeypatch.chdir(tmp_path)

@@ -21,7 +21,13 @@ def test_they_are_small_and_show_their_output(path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=pytest.mark.long if number else ())
+        for number, path in enumerate(NOTEBOOKS)
+    ],
+)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_they_run(path, tmp_path):
     notebook = nbformat.read(path, 4)

@@ -5,7 +5,6 @@ Nothing is guessed: a column that is neither sequence, split nor labels is named
 value that is no label is refused.
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,11 @@ import pandas as pd
 
 from danq_keras.data.labels import target_name
 from danq_keras.genome.dna import UNKNOWN, Bytes, encode
-from danq_keras.genome.fasta_index import BLANKS, BYTE_ORDER_MARK, begins_as_fasta
-from danq_keras.system.errors import InputError, one_line, shorten
+from danq_keras.genome.fasta_index import BLANKS, begins_as_fasta
+from danq_keras.system.errors import InputError, shorten
 from danq_keras.system.files import open_bytes
+from danq_keras.system.inputs import BYTE_ORDER_MARK
+from danq_keras.system.tables import parse_table
 from danq_keras.system.terminal import log
 
 Labels: TypeAlias = npt.NDArray[np.int8]
@@ -131,24 +132,8 @@ def name_of_file(path: Path, endings: Sequence[str]) -> str:
 
 
 def _read_frame(path: Path) -> pd.DataFrame:
-    try:
-        with open_bytes(path) as file:
-            header = file.readline()
-            file.seek(0)
-            separator = "\t" if b"\t" in header else ","
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", pd.errors.ParserWarning)  # of cells without a column
-                frame = pd.read_csv(
-                    file,
-                    sep=separator,
-                    dtype=str,
-                    na_filter=False,
-                    index_col=False,
-                    encoding="utf-8-sig",
-                )
-    except (ValueError, pd.errors.ParserWarning) as error:  # pandas' parser errors are such
-        raise InputError(f"{path}: not a table ({one_line(error)}). Correct the file.") from error
-    return frame
+    with open_bytes(path) as file:
+        return parse_table(path, file)
 
 
 def from_frame(

@@ -18,7 +18,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from danq_keras.genome.bed_columns import (
-    BYTE_ORDER_MARK,
     TextOnly,
     feature_lines,
     first_feature,
@@ -31,6 +30,7 @@ from danq_keras.genome.bed_columns import (
 from danq_keras.genome.fasta import Positions
 from danq_keras.system.errors import InputError, one_line, shorten
 from danq_keras.system.files import open_bytes
+from danq_keras.system.inputs import BYTE_ORDER_MARK
 from danq_keras.system.names import refuse_control
 from danq_keras.system.terminal import log
 

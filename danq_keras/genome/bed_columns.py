@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import IO
 
 from danq_keras.system.errors import InputError
+from danq_keras.system.inputs import BYTE_ORDER_MARK, is_utf16
 from danq_keras.system.terminal import log
 
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _NO_FEATURE = rb"(?:#|(?:track|browser)(?:[ \t]|$)|[ \t]*$)"
 _LONE_RETURN = re.compile(rb"\r(?!\n)")
 _NO_FEATURE_LINE = re.compile(_NO_FEATURE)
@@ -69,7 +68,7 @@ def first_feature(head: bytes) -> tuple[int, bytes]:
 
 def is_binary(content: bytes) -> bool:
     """Whether a file with this in it is not text of a byte a letter."""
-    return content.startswith(_UTF16) or b"\0" in content
+    return is_utf16(content) or b"\0" in content
 
 
 def is_chromosome(name: object) -> bool:

@@ -19,7 +19,6 @@ from danq_keras.genome.bgzf import BgzfFile, is_bgzf
 from danq_keras.genome.dna import ALPHABET, UNKNOWN, Bytes
 from danq_keras.genome.fasta_index import (
     BLANKS,
-    BYTE_ORDER_MARK,
     Layout,
     Lines,
     Pieces,
@@ -27,13 +26,12 @@ from danq_keras.genome.fasta_index import (
     begins_as_fasta,
     find_records,
     index_text,
-    is_utf16,
     read_index,
 )
 from danq_keras.system.claims import temporary_folder
 from danq_keras.system.errors import InputError, shorten
 from danq_keras.system.files import atomic_output, open_bytes
-from danq_keras.system.inputs import input_file, room_for
+from danq_keras.system.inputs import BYTE_ORDER_MARK, input_file, is_utf16, room_for
 from danq_keras.system.names import refuse_control
 from danq_keras.system.terminal import log, progress
 

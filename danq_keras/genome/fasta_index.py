@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from danq_keras.genome.dna import Bytes
 from danq_keras.system.errors import InputError
+from danq_keras.system.inputs import BYTE_ORDER_MARK
 from danq_keras.system.terminal import progress
 
 BLANKS = b"\t\n\v\f\r "  # what may stand between bases without being one
@@ -35,8 +36,6 @@ Reader: TypeAlias = Callable[[int, int], bytes]  # position and number of bytes 
 _BLOCK = 1 << 24
 _PIECE = 1 << 16
 _LINE_ENDS, _BLANK, _RECORD = b"\r\n", b" "[0], b">"[0]
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _COMMENT = re.compile(rb"(?<=[\r\n]);[^\r\n]*")
 _MOST_BETWEEN = 1 << 16  # bytes of a header with the blanks around it
@@ -94,11 +93,6 @@ def begins_as_fasta(first: bytes) -> bool:
     lines = first.removeprefix(BYTE_ORDER_MARK).splitlines()
     text = [line for line in lines if line.strip() and not line.startswith(b";")]
     return bool(text) and text[0].startswith(b">")
-
-
-def is_utf16(first: bytes) -> bool:
-    """Whether a file with these first bytes says that it is text of two bytes a letter."""
-    return first.startswith(_UTF16)
 
 
 def read_index(index: Path, read: Reader, size: int) -> dict[str, Lines] | None:

@@ -25,10 +25,9 @@ from danq_keras.data.targets import Targets
 from danq_keras.models.archive import load_network, model_damage_told
 from danq_keras.models.shipped import model_file, model_place
 from danq_keras.recipes.config import ModelConfig
-from danq_keras.system.claims import remove_leftovers, temporary_sibling
 from danq_keras.system.errors import InputError, one_line
-from danq_keras.system.files import PathLike, atomic_output, load_json, replace_durably
-from danq_keras.system.hdf5 import machine_fault, reason_of
+from danq_keras.system.files import PathLike, atomic_output, load_json
+from danq_keras.system.hdf5 import faults_named, reason_of
 from danq_keras.system.inputs import input_file
 
 MEMBER = "danq_keras.json"
@@ -112,24 +111,13 @@ def save_model(model: keras.Model, path: Path, *, about: dict[str, Any] | None =
         path: file to write, with the ending .keras.
         about: what the file says of itself, see `describe_network`; None for nothing.
     """
-    # Keras wants the ending .keras, which atomic_output's temporary name has not.
-    temporary = temporary_sibling(path, ".keras")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(path.parent)
-    try:
+    # Keras wants the ending .keras, which a temporary name has not.
+    with atomic_output(path, overwrite=True, ending=".keras") as temporary, faults_named(path):
         model.save(temporary)
         if about is not None:
             content = {"package": "danq_keras", "version": __version__, **about}
             with zipfile.ZipFile(temporary, "a") as file:
                 file.writestr(zipfile.ZipInfo(MEMBER, _ZIP_DATE), json.dumps(content, indent=1))
-        replace_durably(temporary, path)
-    except (OSError, RuntimeError) as error:
-        fault = machine_fault(error, path)
-        if fault is None:
-            raise
-        raise fault from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _deflate(path: Path) -> None:

@@ -14,6 +14,7 @@ from danq_keras.genome.dna import ALPHABET
 from danq_keras.motifs.motif import Matrix
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import open_bytes
+from danq_keras.system.inputs import BYTE_ORDER_MARK
 from danq_keras.system.names import printable
 from danq_keras.system.terminal import log
 
@@ -40,7 +41,7 @@ def motif_lines(path: Path) -> list[Line]:
         InputError: no such file, or not text.
     """
     with open_bytes(path) as file:
-        content = file.read().removeprefix(b"\xef\xbb\xbf")
+        content = file.read().removeprefix(BYTE_ORDER_MARK)
     if b"\0" in content:
         raise InputError(
             f"{path}: a motif file is text, received other bytes. Give a motif file as text "

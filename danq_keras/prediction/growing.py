@@ -28,7 +28,12 @@ import numpy as np
 from danq_keras import __version__
 from danq_keras.system.arrays import Floats
 from danq_keras.system.errors import InputError, Terminated
-from danq_keras.system.files import atomic_output, refuse_existing, replace_durably
+from danq_keras.system.files import (
+    atomic_output,
+    make_parent,
+    refuse_existing,
+    replace_durably,
+)
 from danq_keras.system.hdf5 import (
     HDF5_DAMAGE,
     NO_LOCKS,
@@ -214,10 +219,7 @@ def growing_output(
     if not resume:
         refuse_existing(out, overwrite=overwrite)
     path = partial_path(out)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise InputError(f"{out}: its parent is not a folder. Choose another place.") from error
+    make_parent(out)
     resumed = path.exists() and resume and not overwrite
     file = _open(path, contents, create, resume=resume, overwrite=overwrite)
     try:

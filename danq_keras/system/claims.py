@@ -59,13 +59,8 @@ def temporary_folder(what: str) -> tempfile.TemporaryDirectory[str]:
     with contextlib.suppress(OSError):  # they belong to somebody else, or cannot be listed
         for path in Path(tempfile.gettempdir()).glob("danq-*@*"):
             match = _TEMPORARY.fullmatch(path.name)
-            ours = match is not None and match["machine"] == this_machine()
-            if (
-                match
-                and ours
-                and not _lives(int(match["pid"]))
-                and path.lstat().st_uid == os.getuid()
-            ):
+            is_ours = match is not None and match["machine"] == this_machine()
+            if match is not None and is_ours and path.lstat().st_uid == os.getuid():
                 _consider(path, int(match["pid"]), match["machine"])
     return tempfile.TemporaryDirectory(prefix=f"danq-{what}-{os.getpid()}@{this_machine()}-")
 

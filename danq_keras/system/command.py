@@ -20,6 +20,7 @@ from danq_keras.system.errors import (
     EXIT_PIPE,
     InputError,
     Terminated,
+    error_number,
     one_line,
 )
 from danq_keras.system.names import printable
@@ -29,7 +30,6 @@ from danq_keras.system.terminal import show_any_text
 Main = Callable[[list[str] | None], int]
 _ARGUMENT = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`]*))?`")
 _SMALLEST_LIMIT = 1 << 20  # bytes
-_HDF5_ERRNO = re.compile(r"errno = (\d+)")  # HDF5 tells the system's number only in its text
 _RIGHTS = "permission denied. Change the rights of the place, or choose another"
 _ADVICE = {
     errno.ENOSPC: "the disk is full. Free some space or choose another place",
@@ -195,11 +195,8 @@ def _describe_os_error(error: OSError | RuntimeError) -> str:
 
     A RuntimeError is one of them where HDF5 meets it on closing a file.
     """
-    number, place = 0, ""
-    if isinstance(error, OSError):
-        number, place = error.errno or 0, f"{error.filename}: " if error.filename else ""
-    if number not in _ADVICE and (found := _HDF5_ERRNO.search(str(error))):
-        number = int(found.group(1))
+    number, named = error_number(error), getattr(error, "filename", None)
+    place = f"{named}: " if named else ""
     if number not in _ADVICE:
         raise error
     if not place:  # what it was about stands in the text alone

@@ -5,6 +5,7 @@ A mistake is an `InputError`: a command prints its one line and ends with status
 
 import difflib
 import importlib.util
+import re
 import signal
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +20,9 @@ EXIT_PIPE = 141
 
 
 EXIT_TERMINATE = 143
+
+
+_HDF5_ERRNO = re.compile(r"errno = (\d+)")  # HDF5 tells the system's number only in its text
 
 
 class InputError(ValueError):
@@ -82,6 +86,13 @@ def require_library(module: str, name: str, *, program: str, extra: str) -> None
 def one_line(error: object) -> str:
     """The text of an error without its line breaks."""
     return " ".join(str(error).split())
+
+
+def error_number(error: BaseException) -> int:
+    """The operating system's number of an error, which HDF5 may hide in the text; 0 for none."""
+    number = error.errno if isinstance(error, OSError) else None
+    found = None if number else _HDF5_ERRNO.search(str(error))
+    return int(found.group(1)) if found else number or 0
 
 
 def near_names(name: str, known: Sequence[str]) -> list[str]:

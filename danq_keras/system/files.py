@@ -124,23 +124,37 @@ def replace_durably(temporary: Path, path: Path) -> None:
     _rename(temporary, path)
 
 
+def make_parent(path: Path) -> None:
+    """Make the folder of an output, and those above it.
+
+    Raises:
+        InputError: something that is no folder is in the way.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(f"{path}: its parent is not a folder. Choose another place.") from error
+
+
 @contextlib.contextmanager
-def atomic_output(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def atomic_output(path: Path, *, overwrite: bool = False, ending: str = "") -> Iterator[Path]:
     """Give a temporary path beside `path`; it takes the final name when the block succeeds.
 
     The caller creates a file or a folder at the temporary path. After an error or an
     interrupt nothing is left of it.
+
+    Args:
+        path: the output.
+        overwrite: whether it may take the place of an earlier one.
+        ending: how the temporary name must end, for libraries that look at it.
 
     Raises:
         InputError: `path` exists and `overwrite` is false, or its folder cannot be made.
         OSError: the disk is full or fails, at the latest when the output must be on it.
     """
     refuse_existing(path, overwrite=overwrite)
-    temporary = temporary_sibling(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise InputError(f"{path}: its parent is not a folder. Choose another place.") from error
+    temporary = temporary_sibling(path, ending)
+    make_parent(path)
     remove(temporary)
     remove_leftovers(path.parent)
     try:

@@ -13,7 +13,6 @@ needs none, and many network file systems have none; so those are opened without
 import contextlib
 import errno
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -22,7 +21,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from danq_keras.system.errors import InputError, one_line
+from danq_keras.system.errors import InputError, error_number, one_line
 from danq_keras.system.hdf5_probe import what_goes_wrong
 
 HDF5_DAMAGE = (
@@ -64,7 +63,6 @@ _MACHINE = {
     errno.EAGAIN,
     *NO_LOCKS,
 }
-_ERRNO = re.compile(r"errno = (\d+)")
 _MOST_PACKED = 1100  # bytes that one byte of a file can stand for: deflate comes to 1032
 _ALWAYS_ALLOWED = 1 << 24
 _METADATA_BYTES = 1 << 16  # checksums and what HDF5 adds on closing
@@ -80,10 +78,7 @@ def machine_fault(error: BaseException, path: Path) -> OSError | None:
     Returns:
         The error to raise in its place; None where the machine is not at fault.
     """
-    number = error.errno if isinstance(error, OSError) else None
-    if number is None:
-        found = _ERRNO.search(str(error))
-        number = int(found.group(1)) if found else None
+    number = error_number(error)
     if number not in _MACHINE:
         return None
     return OSError(number, os.strerror(number), str(path))

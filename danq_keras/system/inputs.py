@@ -5,6 +5,7 @@ file several times. So what comes through is copied to the folder of temporary f
 look, and the copy is read, by every reader of this process, until it ends.
 """
 
+import codecs
 import contextlib
 import errno
 import hashlib
@@ -19,9 +20,15 @@ from typing import IO
 from danq_keras.system.claims import temporary_folder
 from danq_keras.system.errors import InputError
 
+BYTE_ORDER_MARK = codecs.BOM_UTF8
 _STDIN_NAMES = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 _copies: dict[tuple[int, int], Path] = {}
 _folders: list[tempfile.TemporaryDirectory[str]] = []  # removed when the process ends
+
+
+def is_utf16(first: bytes) -> bool:
+    """Whether a file with these first bytes says that it is text of two bytes a letter."""
+    return first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
 
 
 def is_pipe(path: Path) -> bool:

@@ -3,6 +3,7 @@
 import csv
 import warnings
 from pathlib import Path
+from typing import IO
 
 import pandas as pd
 
@@ -16,22 +17,8 @@ def read_table(path: Path, *, required: tuple[str, ...]) -> pd.DataFrame:
     Raises:
         InputError: missing, unreadable, or without one of the `required` columns.
     """
-    place = input_file(path)
-    try:
-        with place.open(encoding="utf-8-sig") as handle:
-            separator = "\t" if "\t" in handle.readline() else ","
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # of cells without a column
-            rows = pd.read_csv(
-                place,
-                sep=separator,
-                dtype=str,
-                na_filter=False,
-                index_col=False,
-                encoding="utf-8-sig",
-            )
-    except (ValueError, pd.errors.ParserWarning) as error:
-        raise InputError(f"{path}: not a table ({one_line(error)}). Correct the file.") from error
+    with input_file(path).open("rb") as file:
+        rows = parse_table(path, file)
     missing = [column for column in required if column not in rows.columns]
     if missing:
         raise InputError(
@@ -39,6 +26,29 @@ def read_table(path: Path, *, required: tuple[str, ...]) -> pd.DataFrame:
             f"Received: {', '.join(map(str, rows.columns))[:80]}. Add the header line."
         )
     return rows
+
+
+def parse_table(path: Path, file: IO[bytes]) -> pd.DataFrame:
+    """The rows of an open tab- or comma-separated table with a header, as text.
+
+    Raises:
+        InputError: not a table, or a row has cells without a column; it names `path`.
+    """
+    try:
+        separator = "\t" if b"\t" in file.readline() else ","
+        file.seek(0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # of cells without a column
+            return pd.read_csv(
+                file,
+                sep=separator,
+                dtype=str,
+                na_filter=False,
+                index_col=False,
+                encoding="utf-8-sig",
+            )
+    except (ValueError, pd.errors.ParserWarning) as error:  # pandas' parser errors are such
+        raise InputError(f"{path}: not a table ({one_line(error)}). Correct the file.") from error
 
 
 def write_tsv(path: Path, frame: pd.DataFrame) -> None:

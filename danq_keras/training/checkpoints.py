@@ -10,10 +10,8 @@ is compared before HDF5 sees a byte; checkpoints of early versions have none and
 are.
 """
 
-import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +19,9 @@ import h5py
 import keras
 import numpy as np
 
-from danq_keras.system.claims import remove_leftovers, temporary_sibling
+from danq_keras.system.claims import remove_leftovers
 from danq_keras.system.errors import InputError
-from danq_keras.system.files import replace_durably
+from danq_keras.system.files import atomic_output
 from danq_keras.system.hdf5 import array, attribute, faults_named, new_hdf5, open_hdf5, read_array
 
 _PATTERN = "step-*.h5"
@@ -41,12 +39,9 @@ def save_checkpoint(
     Raises:
         OSError: the disk is full or fails; the earlier checkpoints are still there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{state['step']:09d}.h5"
-    temporary = temporary_sibling(path)
-    remove_leftovers(folder)
     arrays = {key: value for key, value in state.items() if isinstance(value, np.ndarray)}
-    with _errors_of(path, temporary):
+    with atomic_output(path, overwrite=True) as temporary:
         with faults_named(temporary), new_hdf5(temporary, userblock_size=_BLOCK) as file:
             for group, variables in (
                 ("model", model.variables),
@@ -63,23 +58,9 @@ def save_checkpoint(
         digest = _digest(temporary)
         with temporary.open("rb+") as handle:
             handle.write(_MAGIC + digest.encode())
-        replace_durably(temporary, path)
     for old in sorted(folder.glob(_PATTERN))[:-_KEPT]:
         old.unlink()
     return path
-
-
-@contextlib.contextmanager
-def _errors_of(path: Path, temporary: Path) -> Iterator[None]:
-    """Name the checkpoint in an error, not the temporary file, of which nothing is left."""
-    try:
-        yield
-    except OSError as error:
-        if str(error.filename or temporary) == str(temporary):
-            error.filename = str(path)
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _digest(path: Path) -> str:

@@ -26,6 +26,7 @@ from danq_keras.genome.fasta import Positions
 from danq_keras.system.arrays import Doubles
 from danq_keras.system.errors import InputError, one_line
 from danq_keras.system.files import open_bytes
+from danq_keras.system.inputs import BYTE_ORDER_MARK
 from danq_keras.system.names import refuse_control
 from danq_keras.system.terminal import progress
 from danq_keras.variants.boosted_trees import BoostingOptions, Flags, Forest
@@ -132,7 +133,7 @@ def _read_table(path: Path) -> pd.DataFrame:
         InputError: not one, a column is there twice, or a row has other columns than the header.
     """
     with open_bytes(path) as file:
-        content = file.read().removeprefix(b"\xef\xbb\xbf").removeprefix(b"#")
+        content = file.read().removeprefix(BYTE_ORDER_MARK).removeprefix(b"#")
     header = content.partition(b"\n")[0].rstrip(b"\r").decode("utf-8", "replace").split("\t")
     refuse_control(header, path, "column")
     if len(set(header)) < len(header):

@@ -26,7 +26,7 @@ import numpy as np
 from danq_keras.prediction.growing import ROWS_AT_ONCE, SAVE_SECONDS, partial_path
 from danq_keras.system.claims import claimed_folder
 from danq_keras.system.errors import InputError, Terminated
-from danq_keras.system.files import read_json, refuse_existing, write_json
+from danq_keras.system.files import make_parent, read_json, refuse_existing, write_json
 from danq_keras.system.hdf5 import new_hdf5, open_hdf5
 from danq_keras.system.signals import signals_deferred
 from danq_keras.system.terminal import log
@@ -333,14 +333,11 @@ def _keep_stopped(growing: GrowingEffects | None, folder: Path, header: EffectsH
 
 
 def _make_folder(folder: Path, out: Path) -> None:
+    make_parent(out)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        if folder.exists():
-            raise InputError(f"{folder}: is in the way. Remove it, or choose another name.") from (
-                error
-            )
-        raise InputError(f"{out}: its parent is not a folder. Choose another place.") from error
+        folder.mkdir(exist_ok=True)
+    except FileExistsError as error:
+        raise InputError(f"{folder}: is in the way. Remove it, or choose another name.") from error
     foreign = [path.name for path in folder.iterdir() if not _is_ours(path.name)]
     if foreign:
         raise InputError(

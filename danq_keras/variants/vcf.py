@@ -10,18 +10,17 @@ header, as DeepSEA takes them; one is made up for it. Whatever is accepted with 
 """
 
 import contextlib
-import gzip
 import hashlib
 import io
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, NoReturn
 
 from danq_keras.system.errors import InputError
-from danq_keras.system.inputs import input_file
+from danq_keras.system.files import open_bytes
+from danq_keras.system.inputs import BYTE_ORDER_MARK, input_file, is_utf16
 from danq_keras.system.names import printable
 from danq_keras.variants import bgzip
 from danq_keras.variants.bcf import bcf_header, bcf_rows
@@ -29,8 +28,6 @@ from danq_keras.variants.bcf import bcf_header, bcf_rows
 MISSING = "."
 _COLUMNS = (b"CHROM", b"POS", b"ID", b"REF", b"ALT", b"QUAL", b"FILTER", b"INFO", b"FORMAT")
 _LEAST, _WITH_INFO = 5, 8  # columns that a line must have, and those of a VCF line
-_BOM = b"\xef\xbb\xbf"
-_GZIP_MAGIC = b"\x1f\x8b"
 _REF = re.compile(rb"[ACGTUNRYSWKMBDHVacgtunryswkmbdhv]+|[.-]")
 _ALT = re.compile(rb"[\w.*,<>:\[\]-]*[A-Za-z.*>\[\]-]")
 _POS_DIGITS = 18  # a position is a 64-bit number
@@ -128,7 +125,7 @@ class VcfFile:
         if first.startswith(b"BCF"):
             return True
         if b"\0" in first:
-            what = "UTF-16 text" if first.startswith((b"\xff\xfe", b"\xfe\xff")) else "binary"
+            what = "UTF-16 text" if is_utf16(first) else "binary"
             raise InputError(
                 f"{self.path}: not a VCF file: it is {what}. Give plain text (UTF-8), gzip, bgzip "
                 "or BCF."
@@ -150,25 +147,17 @@ class VcfFile:
     @contextlib.contextmanager
     def _open(self) -> Iterator[BinaryIO]:
         """The text, unpacked."""
-        with self.readable.open("rb") as raw:
-            packed = raw.read(2) == _GZIP_MAGIC
-            raw.seek(0)
-            try:
-                with (
-                    gzip.open(raw) if packed else contextlib.nullcontext(raw) as content,
-                    io.BufferedReader(content, _BUFFER) as buffered,
-                ):
-                    yield buffered
-            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-                raise InputError(
-                    f"{self.path}: damaged or truncated gzip ({error}). Fetch the file again."
-                ) from error
+        with (
+            open_bytes(self.path) as content,
+            io.BufferedReader(content, _BUFFER) as buffered,  # type: ignore[type-var]
+        ):
+            yield buffered
 
     @contextlib.contextmanager
     def _lines(self) -> Iterator[Iterator[bytes]]:
         with self._open() as content:
-            if content.peek(len(_BOM)).startswith(_BOM):  # type: ignore[attr-defined]
-                content.read(len(_BOM))
+            if content.peek(len(BYTE_ORDER_MARK)).startswith(BYTE_ORDER_MARK):  # type: ignore[attr-defined]
+                content.read(len(BYTE_ORDER_MARK))
             yield iter(content)
 
     # ---- the header
@@ -178,7 +167,7 @@ class VcfFile:
         head: list[bytes] = []
         first, names = b"", None
         with self._open() as content:
-            self._bom = content.read(len(_BOM)) == _BOM
+            self._bom = content.read(len(BYTE_ORDER_MARK)) == BYTE_ORDER_MARK
         with self._lines() as lines:
             for line in lines:
                 if line[:6].upper() == b"#CHROM":
@@ -201,7 +190,7 @@ class VcfFile:
             self._end = _end_of(head[-1])
             self._n_columns, self._pads = len(names), len(names) < _WITH_INFO
             head[-1] = _padded(head[-1], _COLUMNS) if self._pads else head[-1]
-            self.header = _BOM * self._bom + b"".join(head)
+            self.header = BYTE_ORDER_MARK * self._bom + b"".join(head)
             self._note_version(head[0])
 
     def _column_names(self, line: bytes) -> list[bytes]:

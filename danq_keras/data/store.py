@@ -360,22 +360,30 @@ def open_split(path: Path) -> Split:
     Raises:
         InputError: not a store, or one of another format version, truncated or damaged.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file. Build the dataset with bin/make_dataset.py.")
-    with open_hdf5(path, "store", ADVICE) as file:
+    with _opened(path) as file:
         return _read_split(path, file)
 
 
+def read_header(path: Path) -> StoreHeader:
+    """What one split file says of itself; nothing of its rows is read.
+
+    Raises:
+        InputError: not a store, or one of another format version, or damaged.
+    """
+    with _opened(path) as file:
+        return _read_header(path, file)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file. Build the dataset with bin/make_dataset.py.")
+    with open_hdf5(path, "store", ADVICE) as file:
+        yield file
+
+
 def _read_split(path: Path, file: h5py.File) -> Split:
-    if file.attrs.get("format") != FORMAT:
-        raise InputError(f"{path}: not a danq_keras store. Build it with bin/make_dataset.py.")
-    version = attribute(file, "format_version", "number")
-    if version != FORMAT_VERSION:
-        raise InputError(
-            f"{path}: store format version {version}, this package reads "
-            f"version {FORMAT_VERSION}. Use the danq_keras that wrote it, or build it again."
-        )
-    header = _read_header(file)
+    header = _read_header(path, file)
     sequence, labels = (map_rows(path, array(file, name)) for name in ("sequence", "labels"))
     n_targets = len(header.targets)
     expected = (packed_width(header.window), -(-n_targets // 8))
@@ -412,14 +420,22 @@ def _read_split(path: Path, file: h5py.File) -> Split:
     )
 
 
-def _read_header(file: h5py.File) -> StoreHeader:
+def _read_header(path: Path, file: h5py.File) -> StoreHeader:
+    if file.attrs.get("format") != FORMAT:
+        raise InputError(f"{path}: not a danq_keras store. Build it with bin/make_dataset.py.")
+    version = attribute(file, "format_version", "number")
+    if version != FORMAT_VERSION:
+        raise InputError(
+            f"{path}: store format version {version}, this package reads "
+            f"version {FORMAT_VERSION}. Use the danq_keras that wrote it, or build it again."
+        )
     names = read_texts(file, "targets")
     columns = [f"target_{column}" for column in TARGET_COLUMNS]
     targets = Targets(
         names, *(read_texts(file, name, len(names)) if name in file else () for name in columns)
     )
     if "targets_sha256" in file.attrs:
-        compare_digest(Path(file.filename), file, "targets", digest_of_targets(targets))
+        compare_digest(path, file, "targets", digest_of_targets(targets))
     return StoreHeader(
         window=attribute(file, "window", "number"),
         bin=attribute(file, "bin", "number"),

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from danq_keras.data.store import Dataset, is_dataset, open_split
+from danq_keras.data.store import Dataset, is_dataset, read_header
 from danq_keras.recipes.config import Preset
 from danq_keras.recipes.presets import DEEPSEA_TARGETS, FITTED
 from danq_keras.system.errors import InputError
@@ -28,7 +28,7 @@ def preset_for(data: Path | None) -> str:
         return "demo"
     if not is_dataset(data):
         return "danq"
-    targets = open_split(data / "train.h5").header.targets
+    targets = read_header(data / "train.h5").targets
     return "danq" if len(targets) == DEEPSEA_TARGETS else FITTED
 
 

@@ -24,7 +24,8 @@ from danq_keras.commands import COMMANDS, score_variants, train
 from danq_keras.data.bundle import dataset_to_bundle
 from danq_keras.data.deepsea import deepsea_targets
 from danq_keras.data.demo import simulate, write_source
-from danq_keras.data.store import Rows, SplitWriter, StoreHeader, new_dataset
+from danq_keras.data.store import StoreHeader
+from danq_keras.data.store_write import Rows, SplitWriter, new_dataset
 from danq_keras.genome.dna import decode, pack_codes, pack_labels
 from danq_keras.models.legacy import export_weights
 from danq_keras.models.trained import TrainedModel

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from danq_keras.data.store import Dataset, Rows, SplitWriter, StoreHeader, new_dataset, open_store
+from danq_keras.data.store import Dataset, StoreHeader, open_store
+from danq_keras.data.store_write import Rows, SplitWriter, new_dataset
 from danq_keras.data.targets import Targets
 from danq_keras.genome import dna
 from danq_keras.recipes.config import Preset

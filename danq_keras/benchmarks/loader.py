@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from danq_keras.benchmarks.options import option
-from danq_keras.data.store import STRANDS_BOTH, Rows, Split, SplitWriter, StoreHeader, open_split
+from danq_keras.data.store import STRANDS_BOTH, Split, StoreHeader, open_split
+from danq_keras.data.store_write import Rows, SplitWriter
 from danq_keras.data.targets import Targets
 from danq_keras.genome.dna import pack_codes, unpack_onehot
 from danq_keras.system.tensorflow import start_tensorflow

@@ -48,15 +48,8 @@ from danq_keras.data.splits import (
     split_by_options,
     split_by_table,
 )
-from danq_keras.data.store import (
-    DATASET_FILES,
-    SPLITS,
-    STRANDS,
-    Dataset,
-    StoreHeader,
-    new_dataset,
-    open_store,
-)
+from danq_keras.data.store import DATASET_FILES, SPLITS, STRANDS, Dataset, StoreHeader, open_store
+from danq_keras.data.store_write import new_dataset
 from danq_keras.data.targets import Targets
 from danq_keras.genome.bed import Bed
 from danq_keras.genome.dna import Bytes, pack_labels

@@ -34,13 +34,11 @@ from danq_keras.data.store import (
     SPLITS,
     STRANDS,
     Dataset,
-    Rows,
-    SplitWriter,
     StoreHeader,
     check_strands,
-    new_dataset,
     open_store,
 )
+from danq_keras.data.store_write import Rows, SplitWriter, new_dataset
 from danq_keras.data.targets import Targets
 from danq_keras.genome.dna import pack_codes, pack_labels, reverse_complement_codes
 from danq_keras.genome.shuffle import dinucleotide_shuffle

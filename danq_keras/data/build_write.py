@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from danq_keras.data.build_summary import Stopwatch
-from danq_keras.data.store import SPLITS, Rows, SplitWriter, StoreHeader
+from danq_keras.data.store import SPLITS, StoreHeader
+from danq_keras.data.store_write import Rows, SplitWriter
 from danq_keras.genome.dna import Bytes, pack_codes, reverse_complement, unpack_codes
 from danq_keras.genome.fasta import Genome, Positions
 from danq_keras.genome.packed import PackedSequence

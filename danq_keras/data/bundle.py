@@ -43,14 +43,12 @@ from danq_keras.data.store import (
     STRANDS_AS_GIVEN,
     STRANDS_BOTH,
     Dataset,
-    Rows,
     Split,
-    SplitWriter,
     StoreHeader,
     is_dataset,
-    new_dataset,
     open_store,
 )
+from danq_keras.data.store_write import Rows, SplitWriter, new_dataset
 from danq_keras.genome.dna import Bytes, reverse_complement
 from danq_keras.system.claims import taking_turns
 from danq_keras.system.errors import InputError

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from danq_keras.data.matlab import Advance, MatFile, Place, checked_bits
-from danq_keras.data.store import Rows
+from danq_keras.data.store_write import Rows
 from danq_keras.data.targets import TARGET_COLUMNS, Targets
 from danq_keras.genome.dna import Bytes, pack_onehot
 from danq_keras.system.errors import InputError

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from danq_keras.data.store import SPLITS, Dataset, Rows, Split, SplitWriter, new_dataset
+from danq_keras.data.store import SPLITS, Dataset, Split
+from danq_keras.data.store_write import Rows, SplitWriter, new_dataset
 from danq_keras.system.errors import InputError
 
 MINIMUM_FOLDS = 3  # one each to test, to validate and to train

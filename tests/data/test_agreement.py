@@ -8,7 +8,8 @@ import pytest
 
 from danq_keras.data import agreement
 from danq_keras.data.agreement import compare_datasets
-from danq_keras.data.store import Dataset, Rows, SplitWriter, StoreHeader, new_dataset, open_store
+from danq_keras.data.store import Dataset, StoreHeader, open_store
+from danq_keras.data.store_write import Rows, SplitWriter, new_dataset
 from danq_keras.data.targets import Targets
 from danq_keras.genome import dna
 from danq_keras.system.errors import InputError

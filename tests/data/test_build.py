@@ -633,7 +633,7 @@ def test_a_failure_in_writing_leaves_nothing_and_keeps_the_old(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("danq_keras.data.store.SplitWriter.append", full)
+    monkeypatch.setattr("danq_keras.data.store_write.SplitWriter.append", full)
     for name in ("new", "old"):
         with pytest.raises(OSError, match="No space left"):
             build_from_spec(tmp_path / name, spec, overwrite=name == "old")

@@ -11,7 +11,7 @@ import pytest
 import scipy.io
 
 from danq_keras.commands import benchmark
-from danq_keras.data import bundle, matlab, matlab_writer, store
+from danq_keras.data import bundle, matlab, matlab_writer, store, store_write
 from danq_keras.data.bundle import bundle_to_dataset, dataset_to_bundle, open_dataset
 from danq_keras.data.targets import Targets
 from danq_keras.genome import dna
@@ -102,7 +102,7 @@ def convert_rows(tmp_path, sequence, labels):
     targets = Targets(tuple("abcdefghijk"))
     header = store.StoreHeader(WINDOW, 200, store.STRANDS_AS_GIVEN, targets, "test")
     blocks = (
-        store.Rows(sequence[i : i + 3], labels[i : i + 3]) for i in range(0, len(sequence), 3)
+        store_write.Rows(sequence[i : i + 3], labels[i : i + 3]) for i in range(0, len(sequence), 3)
     )
     path = tmp_path / "split.h5"
     strands = bundle.write_halves(blocks, path, header, n_rows=len(sequence))
@@ -151,13 +151,13 @@ def test_odd_number_of_rows(tmp_path, rng):
 
 def make_dataset(folder, rng, *, sizes=(40, 10, 9), strands=("both", "as given", "both"), **extra):
     targets = Targets(tuple(f"t|{i}|None" for i in range(11)), treatment=("None", "NA", *[""] * 9))
-    with store.new_dataset(folder) as temporary:
+    with store_write.new_dataset(folder) as temporary:
         for name, n, strand in zip(store.SPLITS, sizes, strands, strict=True):
             header = store.StoreHeader(WINDOW, 4, strand, targets, "test")
             path = temporary / f"{name}.h5"
-            with store.SplitWriter(path, header, n_windows=n, **extra) as writer:
+            with store_write.SplitWriter(path, header, n_windows=n, **extra) as writer:
                 sequence, labels = make_rows(rng, n)
-                rows = store.Rows(
+                rows = store_write.Rows(
                     sequence,
                     labels,
                     ignore=labels,
@@ -436,7 +436,7 @@ def test_full_disk_leaves_nothing(tmp_path, mats, rng, monkeypatch, call):
     def full(*_args, **_options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(store.SplitWriter, "append", full)
+    monkeypatch.setattr(store_write.SplitWriter, "append", full)
     monkeypatch.setattr(bundle, "write_matlab5", full)
     with pytest.raises(OSError, match="No space left"):
         call(source, tmp_path / "out")

@@ -7,7 +7,8 @@ import pytest
 
 from danq_keras.data import duplicates
 from danq_keras.data.duplicates import KMER, SKETCH, Overlap, count_duplicates, describe_overlaps
-from danq_keras.data.store import Dataset, Rows, SplitWriter, StoreHeader, new_dataset, open_store
+from danq_keras.data.store import Dataset, StoreHeader, open_store
+from danq_keras.data.store_write import Rows, SplitWriter, new_dataset
 from danq_keras.data.targets import Targets
 from danq_keras.genome import dna
 from danq_keras.genome.dna import Bytes, decode, encode, reverse_complement_codes

@@ -14,7 +14,7 @@ import pytest
 import tiny
 
 import danq_keras
-from danq_keras.data import store
+from danq_keras.data import store, store_write
 from danq_keras.data.targets import Targets
 from danq_keras.genome import dna
 from danq_keras.system.errors import InputError
@@ -28,11 +28,11 @@ TARGETS = Targets(
 HEADER = store.StoreHeader(WINDOW, BIN, store.STRANDS_BOTH, TARGETS, "made by hand")
 
 
-def make_rows(seed: int, n_windows: int, *, full: bool = True) -> store.Rows:
+def make_rows(seed: int, n_windows: int, *, full: bool = True) -> store_write.Rows:
     """Random rows; `full` adds ignore bits and coordinates."""
     rng = np.random.default_rng(seed)
     labels, ignore = rng.integers(0, 2, (2, n_windows, N_TARGETS), dtype=np.uint8)
-    return store.Rows(
+    return store_write.Rows(
         sequence=dna.pack_codes(rng.integers(0, 5, (n_windows, WINDOW), dtype=np.uint8)),
         labels=dna.pack_labels(labels),
         ignore=dna.pack_labels(ignore) if full else None,
@@ -42,11 +42,11 @@ def make_rows(seed: int, n_windows: int, *, full: bool = True) -> store.Rows:
 
 
 def write_split(
-    path: Path, rows: store.Rows, *, header: store.StoreHeader = HEADER, block: int = 4
+    path: Path, rows: store_write.Rows, *, header: store.StoreHeader = HEADER, block: int = 4
 ) -> None:
     full = rows.ignore is not None
     n_windows = len(rows.sequence)
-    with store.SplitWriter(
+    with store_write.SplitWriter(
         path, header, n_windows=n_windows, with_ignore=full, chrom_width=6 if full else 0
     ) as writer:
         for begin in range(0, n_windows, block):
@@ -55,7 +55,7 @@ def write_split(
                 for field in dataclasses.fields(rows)
                 for value in [getattr(rows, field.name)]
             }
-            writer.append(store.Rows(**part))
+            writer.append(store_write.Rows(**part))
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def split_path(tmp_path: Path) -> Path:
 
 
 def write_dataset(folder: Path, **headers: store.StoreHeader) -> None:
-    with store.new_dataset(folder) as temporary:
+    with store_write.new_dataset(folder) as temporary:
         for seed, name in enumerate(store.SPLITS):
             rows = make_rows(seed, 5, full=False)
             write_split(temporary / f"{name}.h5", rows, header=headers.get(name, HEADER))
@@ -157,7 +157,9 @@ def test_bytes_do_not_depend_on_the_blocks(tmp_path: Path) -> None:
 def test_strided_rows_are_hashed_as_written(tmp_path: Path) -> None:
     """A Fortran-ordered or sliced block must give the checksum of the bytes on disk."""
     rows = make_rows(3, 8, full=False)
-    strided = store.Rows(np.asfortranarray(rows.sequence), np.repeat(rows.labels, 2, axis=0)[::2])
+    strided = store_write.Rows(
+        np.asfortranarray(rows.sequence), np.repeat(rows.labels, 2, axis=0)[::2]
+    )
     write_split(tmp_path / "train.h5", strided, block=8)
     split = store.open_split(tmp_path / "train.h5")
     np.testing.assert_array_equal(split.sequence, rows.sequence)
@@ -221,12 +223,12 @@ def test_writer_counts_rows(tmp_path: Path) -> None:
     rows = make_rows(1, 3, full=False)
     with (
         pytest.raises(ValueError, match="3 rows written, 4 announced"),
-        store.SplitWriter(tmp_path / "few.h5", HEADER, n_windows=4) as writer,
+        store_write.SplitWriter(tmp_path / "few.h5", HEADER, n_windows=4) as writer,
     ):
         writer.append(rows)
     with (
         pytest.raises(ValueError, match="3 rows appended to a split of 2"),
-        store.SplitWriter(tmp_path / "many.h5", HEADER, n_windows=2) as writer,
+        store_write.SplitWriter(tmp_path / "many.h5", HEADER, n_windows=2) as writer,
     ):
         writer.append(rows)
     with pytest.raises(InputError, match="not a readable store"):
@@ -236,7 +238,7 @@ def test_writer_counts_rows(tmp_path: Path) -> None:
 def test_writer_wants_announced_coordinates(tmp_path: Path) -> None:
     with (
         pytest.raises(ValueError, match="give chrom and start"),
-        store.SplitWriter(tmp_path / "x.h5", HEADER, n_windows=3, chrom_width=6) as writer,
+        store_write.SplitWriter(tmp_path / "x.h5", HEADER, n_windows=3, chrom_width=6) as writer,
     ):
         writer.append(make_rows(1, 3, full=False))
 
@@ -244,7 +246,7 @@ def test_writer_wants_announced_coordinates(tmp_path: Path) -> None:
 def test_writer_never_overwrites(split_path: Path) -> None:
     before = split_path.read_bytes()
     with pytest.raises(FileExistsError):
-        store.SplitWriter(split_path, HEADER, n_windows=1)
+        store_write.SplitWriter(split_path, HEADER, n_windows=1)
     assert split_path.read_bytes() == before
 
 
@@ -260,7 +262,7 @@ def test_full_disk_is_noticed_before_any_row(
     monkeypatch.setattr(os, "posix_fallocate", refuse)
     path = tmp_path / "train.h5"
     with pytest.raises(OSError, match="No space left") as caught:
-        store.SplitWriter(path, HEADER, n_windows=1_000_000)
+        store_write.SplitWriter(path, HEADER, n_windows=1_000_000)
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(path))
     assert wanted[0] >= 1_000_000 * (6 + 2)
     assert path.stat().st_size < 100_000
@@ -282,7 +284,7 @@ def test_new_dataset_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "set"
 
     def fail_halfway() -> None:
-        with store.new_dataset(folder) as temporary:
+        with store_write.new_dataset(folder) as temporary:
             write_split(temporary / "train.h5", make_rows(0, 2))
             assert not folder.exists()
             raise RuntimeError("halfway")
@@ -297,7 +299,7 @@ def test_new_dataset_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_new_dataset_refuses_a_used_folder(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="already exists"), store.new_dataset(tmp_path):
+    with pytest.raises(InputError, match="already exists"), store_write.new_dataset(tmp_path):
         pytest.fail("the body must not run")
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
@@ -306,7 +308,7 @@ def test_new_dataset_overwrites_on_request(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     folder.mkdir()
     (folder / "old").touch()
-    with store.new_dataset(folder, overwrite=True) as temporary:
+    with store_write.new_dataset(folder, overwrite=True) as temporary:
         (temporary / "new").touch()
         assert (folder / "old").exists()
     assert [path.name for path in folder.iterdir()] == ["new"]

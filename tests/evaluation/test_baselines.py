@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from danq_keras.data import store
+from danq_keras.data import store, store_write
 from danq_keras.data.targets import Targets
 from danq_keras.evaluation import baselines, kmers, metrics
 from danq_keras.genome import dna
@@ -43,15 +43,15 @@ def plant(rng, n_windows):
 
 def write_dataset(folder, rng, *, sizes=(600, 150, 200), strands=store.STRANDS_BOTH, ignore=False):
     header = store.StoreHeader(WINDOW, 20, strands, Targets(TARGETS), "simulated")
-    with store.new_dataset(folder) as temporary:
+    with store_write.new_dataset(folder) as temporary:
         for name, size in zip(store.SPLITS, sizes, strict=True):
             codes, labels = plant(rng, size)
             masked = dna.pack_labels(rng.random(labels.shape) < 0.2) if ignore else None
-            with store.SplitWriter(
+            with store_write.SplitWriter(
                 temporary / f"{name}.h5", header, n_windows=size, with_ignore=ignore
             ) as writer:
                 packed = dna.pack_codes(codes)
-                writer.append(store.Rows(packed, dna.pack_labels(labels), masked))
+                writer.append(store_write.Rows(packed, dna.pack_labels(labels), masked))
     return store.open_store(folder)
 
 

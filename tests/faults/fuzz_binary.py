@@ -305,7 +305,7 @@ def campaign(reader: Reader, trials: int, seed: int, folder: Path) -> Counter[st
 
 
 def _rows(n: int) -> Any:
-    from danq_keras.data.store import Rows
+    from danq_keras.data.store_write import Rows
     from danq_keras.genome import dna
 
     rng = np.random.default_rng(1)
@@ -320,7 +320,8 @@ def _rows(n: int) -> Any:
 
 
 def make_store(folder: Path) -> Path:
-    from danq_keras.data.store import SplitWriter, StoreHeader
+    from danq_keras.data.store import StoreHeader
+    from danq_keras.data.store_write import SplitWriter
     from danq_keras.data.targets import Targets
 
     path = folder / "train.h5"

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 import tiny
 
-from danq_keras.data import store
+from danq_keras.data import store, store_write
 from danq_keras.data.deepsea import deepsea_targets
 from danq_keras.data.targets import Targets
 from danq_keras.genome import dna
@@ -48,9 +48,11 @@ def make_split(path: Path, *, strands: str = "both", with_ignore: bool = False) 
     targets = Targets(tuple(f"t{i}" for i in range(N_TARGETS)))
     header = store.StoreHeader(WINDOW, 4, strands, targets, "random")
     labels, ignore = rng.integers(0, 2, (2, N_WINDOWS, N_TARGETS), dtype=np.uint8)
-    with store.SplitWriter(path, header, n_windows=N_WINDOWS, with_ignore=with_ignore) as writer:
+    with store_write.SplitWriter(
+        path, header, n_windows=N_WINDOWS, with_ignore=with_ignore
+    ) as writer:
         writer.append(
-            store.Rows(
+            store_write.Rows(
                 dna.pack_codes(rng.integers(0, 5, (N_WINDOWS, WINDOW), dtype=np.uint8)),
                 dna.pack_labels(labels),
                 dna.pack_labels(ignore),

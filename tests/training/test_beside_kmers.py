@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tiny
 
-from danq_keras.data.store import Rows, SplitWriter, StoreHeader, new_dataset, open_store
+from danq_keras.data.store import StoreHeader, open_store
+from danq_keras.data.store_write import Rows, SplitWriter, new_dataset
 from danq_keras.data.targets import Targets
 from danq_keras.evaluation.baselines import kmer_validation
 from danq_keras.genome.dna import pack_codes, pack_labels

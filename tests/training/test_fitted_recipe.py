@@ -60,7 +60,8 @@ def test_the_data_are_opened_once(tmp_path, monkeypatch) -> None:
     dataset = tiny.make_dataset(tmp_path / "data")
     opened = []
     monkeypatch.setattr(plans, "open_dataset", lambda path, **_: opened.append(path) or dataset)
-    monkeypatch.setattr(fit, "open_split", lambda path: opened.append(path) or dataset.train)
+    header = dataset.train.header
+    monkeypatch.setattr(fit, "read_header", lambda path: opened.append(path) or header)
     request = plans.with_preset(TrainRequest(data=dataset.folder))
     out = plans.run_folder(request)
     assert str(out) == f"runs/{FITTED}-data"

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from danq_keras.data import store
+from danq_keras.data import store, store_write
 from danq_keras.data.targets import Targets
 from danq_keras.genome import dna
 from danq_keras.system.errors import InputError
@@ -23,9 +23,11 @@ def make_split(
         WINDOW, 4, strands, Targets(tuple(f"t{i}" for i in range(N_TARGETS))), "random"
     )
     labels, ignore = rng.integers(0, 2, (2, n_windows, N_TARGETS), dtype=np.uint8)
-    with store.SplitWriter(path, header, n_windows=n_windows, with_ignore=with_ignore) as writer:
+    with store_write.SplitWriter(
+        path, header, n_windows=n_windows, with_ignore=with_ignore
+    ) as writer:
         writer.append(
-            store.Rows(
+            store_write.Rows(
                 dna.pack_codes(rng.integers(0, 5, (n_windows, WINDOW), dtype=np.uint8)),
                 dna.pack_labels(labels),
                 dna.pack_labels(ignore),

@@ -330,7 +330,8 @@ def _add_sequences(commands: Any) -> None:
     group.add_argument(
         "--drop-shared",
         action="store_true",
-        help="leave out training sequences that are in validation or test too (default: count)",
+        help="leave out training sequences that are in validation or test too, or nearly "
+        "(default: count and warn)",
     )
 
 

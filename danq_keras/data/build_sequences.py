@@ -2,7 +2,7 @@
 
 Rows keep the order of their sources. Sequences that are equal, or nearly so (see `duplicates`), on
 either strand, get the same split where the splits are drawn here; where the source says the splits,
-shared windows are counted and, if asked for, taken out of training.
+those that training shares with another split are counted and, if asked for, taken out of training.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from danq_keras.data.build_summary import BuildSummary, Stopwatch
-from danq_keras.data.duplicates import group_twins
+from danq_keras.data.duplicates import find_twins, group_twins
 from danq_keras.data.labelled import (
     UNSAID,
     Columns,
@@ -52,7 +52,9 @@ _BLOCK_ROWS = 8192
 CONFLICTS = ("refuse", "drop", "keep")
 # Why a sequence is left out.
 CONTRADICTORY = "same sequence with another label"
-IN_OTHER_SPLIT = "training sequence that is in validation or test too"
+IN_OTHER_SPLIT = "training sequence that is in validation or test too, or nearly"
+# Below this share of a split, what training shares with it is told without a warning.
+_WARN_SHARED = 0.01
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ class SequenceSpec:
         negatives: negatives to make, see `negatives.Negatives`.
         conflicts: what becomes of equal sequences with different labels: "refuse", "drop" or
             "keep" them.
-        drop_shared: leave out training sequences that are in validation or test too.
+        drop_shared: leave out training sequences that are in validation or test too, equal or
+            nearly so, on either strand.
     """
 
     valid_fraction: float | None = None
@@ -148,7 +151,8 @@ def build_dataset_from_sequences(
         seed: number from which splits and made negatives are drawn.
         strands: "both", or "given" where only the strand as it stands has a meaning (RNA).
         conflicts: what to do with equal sequences of different labels: "refuse", "drop" or "keep".
-        drop_shared: leave out training sequences that are in validation or test too.
+        drop_shared: leave out training sequences that are in validation or test too, equal or
+            nearly so, on either strand (see `danq_keras.data.duplicates`).
         overwrite: whether to replace `out` if it is there.
 
     Returns:
@@ -251,14 +255,15 @@ def _build(
     with watch.stage("comparing sequences"):
         twins = _twins(found, both=both)
         kept = _settle_conflicts(found, twins, spec, summary)
-        found, twins = found.at(kept), twins[kept]
+        found = found.at(kept)
         split = _splits(found, spec)
-        if found.split is not None:
-            held = split != 0
-            shared = (split == 0) & np.isin(twins, twins[held])
-            _tell_shared(shared, spec, summary)
-            if spec.drop_shared:
-                found, split = found.at(~shared), split[~shared]
+        memory = ""
+        if found.split is not None and spec.drop_shared:
+            alone = _without_shared(found, split)
+            summary.bins_left_out[IN_OTHER_SPLIT] += int((~alone).sum())
+            found, split = found.at(alone), split[alone]
+        elif found.split is not None:
+            memory = _tell_shared(found, split)
     if spec.negatives is not None:
         with watch.stage("shuffling"):
             found, split = _with_shuffles(found, split, spec)
@@ -270,6 +275,8 @@ def _build(
         choices.append(f"negatives {spec.negatives}, seed {spec.seed}")
     if found.split is None:
         choices.append(f"splits drawn with seed {spec.seed}")
+    if memory:
+        choices.append(memory)
     source = f"{described}; {', '.join(choices)}"
     length = found.codes.shape[1]
     header = StoreHeader(
@@ -366,17 +373,47 @@ def _drawn(
     return of_group[groups]
 
 
-def _tell_shared(shared: npt.NDArray[np.bool_], spec: SequenceSpec, summary: BuildSummary) -> None:
-    if not shared.any():
-        return
-    if spec.drop_shared:
-        summary.bins_left_out[IN_OTHER_SPLIT] += int(shared.sum())
-    else:
-        log.warning(
-            "%s training sequences are in validation or test too: their scores owe something to "
-            "memory. Leave them out with `drop_shared`.",
-            f"{int(shared.sum()):,}",
+def _tell_shared(found: Labelled, split: npt.NDArray[np.int8]) -> str:
+    """Say how much of validation and test is in training too; the line, empty if little is."""
+    packed, window = pack_codes(found.codes), found.codes.shape[1]
+    train, said, most = packed[split == 0], [], 0.0
+    for code, name in list(enumerate(SPLITS))[1:]:
+        rows = packed[split == code]
+        n_shared = int(find_twins(rows, train, window).sum())
+        if n_shared:
+            share = n_shared / len(rows)
+            said.append(f"{n_shared:,} of {len(rows):,} {name} sequences ({share:.1%})")
+            most = max(most, share)
+    if not said:
+        return ""
+    line = f"{' and '.join(said)} are in training too, or nearly"
+    if most < _WARN_SHARED:
+        log.info("%s.", line)
+        return ""
+    log.warning(
+        "%s: their scores owe something to memory. Leave those out of training with `drop_shared`, "
+        "or have the splits drawn, by tables without the column.",
+        line,
+    )
+    return line
+
+
+def _without_shared(found: Labelled, split: npt.NDArray[np.int8]) -> npt.NDArray[np.bool_]:
+    """Which sequences (N,) stay when training gives up those that another split holds too.
+
+    Raises:
+        InputError: none is left to train on.
+    """
+    packed, train = pack_codes(found.codes), np.flatnonzero(split == 0)
+    stay = np.ones(len(found), bool)
+    stay[train] = ~find_twins(packed[train], packed[split != 0], found.codes.shape[1])
+    if not stay[train].any():
+        raise InputError(
+            f"`drop_shared`: each of the {len(train):,} training sequences is in validation or "
+            "test too, or nearly. Leave the flag out, or have the splits drawn, by tables without "
+            "the column."
         )
+    return stay
 
 
 def _with_shuffles(

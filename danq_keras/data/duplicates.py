@@ -117,11 +117,7 @@ def group_twins(packed: Bytes, window: int) -> npt.NDArray[np.int64]:
 
     A window that resembles two others brings them together, however little they resemble.
     """
-    parts = [
-        _mark_block(packed[at : at + _BLOCK_ROWS], window, keep_empty=True)
-        for at in range(0, len(packed), _BLOCK_ROWS)
-    ]
-    marks = _Marks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    marks = _mark_rows(packed, window)
     first = np.unique(marks.equal, return_index=True, return_inverse=True)[1:]
     pairs = [np.stack([np.arange(len(packed)), first[0][first[1]]])]
     pairs += [np.stack(each) for each in _mates(marks.sketch, marks.sketch)]
@@ -129,6 +125,27 @@ def group_twins(packed: Bytes, window: int) -> npt.NDArray[np.int64]:
     links = coo_array((np.ones(len(query), bool), (query, mate)), (len(packed),) * 2)
     groups: npt.NDArray[np.int64] = connected_components(links, directed=False)[1].astype(np.int64)
     return groups
+
+
+def find_twins(packed: Bytes, others: Bytes, window: int) -> npt.NDArray[np.bool_]:
+    """Which packed windows (N,) have an equal or near-duplicate one among `others` (M, same width).
+
+    Windows without a known base are equal to each other here.
+    """
+    marks, those = _mark_rows(packed, window), _mark_rows(others, window)
+    found = np.isin(marks.equal, those.equal)
+    rows = np.flatnonzero(~found)
+    found[rows] = _has_mate(marks.sketch[rows], those.sketch)
+    return found
+
+
+def _mark_rows(packed: Bytes, window: int) -> _Marks:
+    """Marks of all rows, also of those without a known base."""
+    parts = [
+        _mark_block(packed[at : at + _BLOCK_ROWS], window, keep_empty=True)
+        for at in range(0, max(1, len(packed)), _BLOCK_ROWS)
+    ]
+    return _Marks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def _has_mate(sketches: Sketches, others: Sketches) -> npt.NDArray[np.bool_]:

@@ -9,6 +9,8 @@ import pytest
 
 import danq_keras as dq
 from danq_keras.commands import make_dataset
+from danq_keras.data.build_sequences import IN_OTHER_SPLIT
+from danq_keras.data.duplicates import count_duplicates
 from danq_keras.data.labelled import read_fasta
 from danq_keras.data.store import SPLITS, open_store
 from danq_keras.genome import dna
@@ -309,11 +311,59 @@ def test_shared_sequences_of_given_splits_are_told_or_dropped(tmp_path, rng, mes
     )
     kept = dq.build_dataset_from_sequences(tmp_path / "a", frame, valid_fraction=0)
     assert kept.train.n_windows == 4
-    assert "2 training sequences are in validation or test too" in messages.text
+    assert "2 of 4 test sequences (50.0%) are in training too, or nearly" in messages.text
+    assert "2 of 4 test sequences (50.0%)" in kept.train.header.source
     dropped = dq.build_dataset_from_sequences(
         tmp_path / "b", frame, valid_fraction=0, drop_shared=True
     )
     assert rows_of(dropped.train)[0] == texts[2:4]
+    assert dropped.summary.bins_left_out[IN_OTHER_SPLIT] == 2
+    assert "in training too" not in dropped.train.header.source
+
+
+def joined_tables(rng, n_shared):
+    """Two factors: `n_shared` of 200 test peaks, all of B, are training peaks of A, moved by 5."""
+    wholes = sequences(rng, 600, 111)
+    frame = {name: [] for name in ("A", "B")}
+    for number, whole in enumerate(wholes):
+        split = "test" if number % 3 == 2 else "train"
+        frame["AB"[number % 2]].append((whole[:101], split, number % 4 // 2))
+    tests = [row for row in frame["B"] if row[1] == "test"][:n_shared]
+    of_text = {whole[:101]: whole for whole in wholes}
+    for number, (text, _, label) in enumerate(tests):
+        moved = of_text[text][5:106]
+        frame["A"].append((moved if number % 2 else reverse(moved), "train", label))
+    columns = ["sequence", "split", "label"]
+    return {name: pd.DataFrame(rows, columns=columns) for name, rows in frame.items()}
+
+
+def test_near_shared_sequences_across_tables_are_told_or_dropped(tmp_path, rng, messages):
+    """What one table tests on, another may train on: a peak of two factors, some bases off."""
+    tables = joined_tables(rng, 20)
+    kept = dq.build_dataset_from_sequences(tmp_path / "a", tables, valid_fraction=0)
+    assert "20 of 200 test sequences (10.0%) are in training too, or nearly" in messages.text
+    assert kept.train.n_windows == 420
+    dropped = dq.build_dataset_from_sequences(
+        tmp_path / "b", tables, valid_fraction=0, drop_shared=True
+    )
+    assert dropped.train.n_windows == 400
+    assert count_duplicates(dropped)[0].near == 0
+
+
+def test_a_rare_shared_sequence_is_told_without_a_warning(tmp_path, rng, messages):
+    tables = joined_tables(rng, 1)
+    dataset = dq.build_dataset_from_sequences(tmp_path / "a", tables, valid_fraction=0)
+    assert "1 of 200 test sequences (0.5%) are in training too" in messages.text
+    assert "owe something to memory" not in messages.text
+    assert "in training too" not in dataset.train.header.source
+
+
+def test_nothing_left_to_train_on_is_refused(tmp_path, rng):
+    frame = table(rng, 8).assign(split=["train", "test"] * 4)
+    frame.loc[::2, "sequence"] = frame.loc[1::2, "sequence"].to_numpy()
+    frame.loc[::2, "label"] = frame.loc[1::2, "label"].to_numpy()
+    with pytest.raises(InputError, match="each of the 4 training sequences is in validation"):
+        dq.build_dataset_from_sequences(tmp_path / "a", frame, valid_fraction=0, drop_shared=True)
 
 
 def test_the_command(tmp_path, rng, capsys):

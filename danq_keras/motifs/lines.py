@@ -4,6 +4,7 @@ Lines are stripped and have no control characters; blank lines and # comments ar
 """
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn, TypeAlias
@@ -22,6 +23,7 @@ Line: TypeAlias = tuple[int, str]
 """Number, from 1 on, and text."""
 
 FILE_ALPHABET = "ACGT"
+_COUNTS = re.compile(r"[0-9.]{0,300}")  # too short to be infinite
 _PLAIN = bytes(range(0x20, 0x7F)) + b"\t\n\r"
 SUM_TOLERANCE = 0.02  # files print rounded frequencies
 _ABOVE_ROUNDING = 1.5  # a sum from here on is of counts
@@ -76,7 +78,10 @@ def numbers(path: Path, number: int, words: Sequence[str]) -> list[float]:
         values = list(map(float, words))
     except ValueError:
         values = []
-    if len(values) < len(words) or "_" in "".join(words):  # which Python takes in numbers
+    together = "".join(words)
+    if len(values) == len(words) and _COUNTS.fullmatch(together):
+        return values  # the usual case, in half the time
+    if len(values) < len(words) or "_" in together:  # which Python takes in numbers
         wrong = next(word for word in words if "_" in word or not is_number(word))
         refuse(path, number, f"expected numbers, received {wrong[:20]!r}.")
     if values and not (min(values) >= 0 and sum(values) < math.inf):  # false of a NaN too
@@ -138,7 +143,7 @@ def to_frequencies(
         )
     if max(listed) < _ABOVE_ROUNDING and not _are_ones(totals):
         doubts.add("sum", identifier)
-    matrix: Matrix = counts[:, _FROM_FILE] / totals[:, None]
+    matrix: Matrix = counts.take(_FROM_FILE, axis=1) / totals[:, None]
     return matrix
 
 

@@ -8,7 +8,7 @@ bare rows of four are what the file's other records are; where there is none, wh
 at every position; and where that tells nothing either, the file is refused.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,22 +66,29 @@ def parse_records(path: Path, lines: list[Line], *, rows_are: str | None = None)
     Raises:
         InputError: a record is not valid, or can be read in two ways; the line is named.
     """
-    records, doubts = _records(path, lines), Doubts(path)
-    for record in records:
+    doubts = Doubts(path)
+    motifs: list[Motif | None] = []
+    untold: list[tuple[int, _Record]] = []  # where in `motifs`, and what
+    told = set()
+    for record in _records(path, lines):
         if not record.rows:
             doubts.add("matrix", record.id)
-    records = [record for record in records if record.rows]
-    if not records:
+            continue
+        way = rows_are or record.rows_are()
+        if way == UNKNOWN:
+            untold.append((len(motifs), record))
+            motifs.append(None)
+        else:
+            told.add(way)
+            motifs.append(_motif(path, record, way, doubts))
+    usual = told.pop() if len(told) == 1 else UNKNOWN
+    for index, record in untold:
+        motifs[index] = _motif(path, record, usual, doubts)
+    found = [motif for motif in motifs if motif is not None]
+    if not found:
         raise InputError(f"{path}: holds no motif. Give a file with at least one.")
-    told = [rows_are or record.rows_are() for record in records]
-    others = set(told) - {UNKNOWN}
-    usual = others.pop() if len(others) == 1 else UNKNOWN
-    motifs = [
-        _motif(path, record, usual if way == UNKNOWN else way, doubts)
-        for record, way in zip(records, told, strict=True)
-    ]
     doubts.tell()
-    return motifs
+    return found
 
 
 def parse_bare(path: Path, lines: list[Line]) -> list[Motif] | None:
@@ -108,19 +115,22 @@ def _words(line: str) -> list[str]:
     return line.split() or [" "]
 
 
-def _records(path: Path, lines: list[Line]) -> list[_Record]:
-    records: list[_Record] = []
+def _records(path: Path, lines: list[Line]) -> Iterator[_Record]:
+    record = None
     for number, line in lines:
-        if line.startswith(">"):
+        if line[0] == ">":
+            if record is not None:
+                yield record
             header = line[1:].strip()
             if not header:
                 refuse(path, number, "a header needs an ID after '>'.")
-            records.append(_Record(number, *_names(header), []))
-        elif records:
-            records[-1].rows.append((number, _words(line)))
+            record = _Record(number, *_names(header), [])
+        elif record is not None:
+            record.rows.append((number, _words(line)))
         else:
             refuse(path, number, f"expected a header such as '>MA0139.1 CTCF', got {line[:40]!r}.")
-    return records
+    if record is not None:
+        yield record
 
 
 def _names(header: str) -> tuple[str, str, bool]:

@@ -148,16 +148,13 @@ def _read_columns(
         if first:
             used = columns_of(first)
             handle.seek(0)
-            first_word = split_line(first)[0]
             try:
-                table = _parse(
-                    TextOnly(path, handle), first, used, n_before, quick=not is_number(first_word)
-                )
+                table = _parse(TextOnly(path, handle, first), first, used, n_before, quick=True)
             except InputError:
                 raise
             except _PARSE_ERRORS:
                 table = None
-            if table is not None and all(map(is_chromosome, _chromosomes(table[0])[0])):
+            if table is not None and all(map(is_chromosome, table[0].cat.categories)):
                 return used, table
     with open_bytes(path) as handle:
         text = feature_lines(path, handle.read())
@@ -173,10 +170,7 @@ def _read_columns(
 def _parse(
     source: Any, first: bytes, used: dict[str, int], n_before: int, *, quick: bool = False
 ) -> pd.DataFrame:
-    """Parse features; `quick` where not all chromosomes may look like numbers.
-
-    pandas makes numbers of categories that are digits alone, so that 01 and 1 would be one name.
-    """
+    """Parse features; `quick` where the source ends with a mark (see `TextOnly`)."""
     table: pd.DataFrame = pd.read_csv(
         source,
         sep="\t" if b"\t" in first else r"\s+",
@@ -188,14 +182,15 @@ def _parse(
         na_filter=False,
         quoting=3,
     )
-    return table
+    return table.iloc[:-1] if quick else table
 
 
 def _chromosomes(column: "pd.Series[Any]") -> tuple[tuple[str, ...], Positions]:
     """The names, and which of them (n,) each feature has."""
     if isinstance(column.dtype, pd.CategoricalDtype):
-        found = column.cat.categories.to_numpy(object)
-        return tuple(found), column.cat.codes.to_numpy(np.int64)
+        found, codes = column.cat.categories, column.cat.codes.to_numpy(np.int64)
+        there = np.bincount(codes, minlength=len(found)) > 0  # which the mark of `TextOnly` is not
+        return tuple(found[there]), codes if there.all() else (np.cumsum(there) - 1)[codes]
     codes, found = pd.factorize(column.to_numpy(object), sort=True)
     return tuple(found), codes.astype(np.int64)
 

@@ -79,20 +79,29 @@ def is_chromosome(name: object) -> bool:
 
 
 class TextOnly:
-    """A file of bytes for pandas that stops at what no text has.
+    """A file of bytes for pandas that stops at what no text has, and ends with `mark`.
+
+    `mark` is a line like `first`, on a chromosome whose name is no number: pandas makes numbers of
+    categories that are all digits, of 01 and 1 the same one, but not where one is a word. Names
+    that are read as text take 1.6 times as long.
 
     Raises:
         InputError: there is a byte 0, which would end a number before its time.
     """
 
-    def __init__(self, path: Path, handle: IO[bytes]) -> None:
+    def __init__(self, path: Path, handle: IO[bytes], first: bytes) -> None:
         self._path, self._handle = path, handle
+        tab = b"\t" if b"\t" in first else None
+        rest = first.rstrip(b"\r\n").split(tab)[1:]
+        self.mark: bytes | None = b"\n" + b"\t".join([b"mark", *rest]) + b"\n"
 
     def read(self, n_bytes: int = -1) -> bytes:
         """The next bytes."""
         block = self._handle.read(n_bytes)
         if b"\0" in block:
             raise _no_text(self._path)
+        if not block and n_bytes:
+            block, self.mark = self.mark or b"", None
         return block
 
     def __iter__(self) -> Iterator[bytes]:

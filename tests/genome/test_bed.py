@@ -109,6 +109,19 @@ def test_names_that_look_like_missing_values_stay_text(tmp_path: Path) -> None:
     assert set(bed.names) == {"NA", "None"}
 
 
+@pytest.mark.parametrize("end", ["\n", ""])
+@pytest.mark.parametrize("names", [["1", "01"], ["mark", "1"], ["1", "2"], ["2", "X", "02"]])
+def test_names_of_digits_stay_apart_wherever_they_stand(tmp_path, names, end) -> None:
+    """Also where only digits stand in the part of the file that pandas reads at a time."""
+    path = tmp_path / "x.bed"
+    rows = [name for name in names for _ in range(40_000)]
+    path.write_text("\n".join(f"{name}\t{i}\t{i + 5}" for i, name in enumerate(rows)) + end)
+    bed = read_bed(path)
+    assert bed.names == tuple(sorted(names))
+    assert [bed.names[code] for code in bed.chrom] == rows
+    assert bed.ends.tolist() == [i + 5 for i in range(len(rows))]
+
+
 @pytest.mark.parametrize("name", ["01", "1e5", "1.50", "True", "0x1"])
 def test_names_that_look_like_numbers_stay_text(tmp_path: Path, name: str) -> None:
     bed = read_bed(write(tmp_path / "a.bed", f"{name}\t1\t4\t{name}\n" * 2), with_names=True)

@@ -113,6 +113,8 @@ def _join(peaks: Sequence[Path], table: Path) -> tuple[Targets, Sequence[Path]]:
         )
     rows = read_table(table, required=("file", "name"))
     refuse_control(rows["name"], table, "target")
+    for column in filter(rows.columns.__contains__, TARGET_COLUMNS):
+        refuse_control(rows[column], table, f"target's {column}")
     if rows["name"].str.strip().eq("").any() or rows["file"].eq("").any():
         raise InputError(f"{table}: 'file' and 'name' must not be empty. Fill them in.")
     if peaks:

@@ -67,7 +67,7 @@ def split_by_options(
     ]
     if valid_region:
         located.append(("valid", _locate(Region.parse(valid_region), genome, "`valid_region`")))
-    return SplitMap(_by_chrom(located), TRAIN)
+    return SplitMap(_by_chrom(located, "`test_chroms`, `valid_region`"), TRAIN)
 
 
 def split_by_table(genome: Genome, table: Path, *, chrom_names: str | None = None) -> SplitMap:
@@ -97,7 +97,7 @@ def split_by_table(genome: Genome, table: Path, *, chrom_names: str | None = Non
             chrom = rename_chrom(chrom, chrom_names, genome.lengths)
         region = _region(chrom, row.get("start", ""), row.get("end", ""), where=where)
         located.append((row["split"], _locate(region, genome, where)))
-    return SplitMap(_by_chrom(located), IN_NO_SPLIT)
+    return SplitMap(_by_chrom(located, str(table)), IN_NO_SPLIT)
 
 
 def require_chroms(chroms: Sequence[str], genome: Genome, option: str) -> None:
@@ -138,7 +138,7 @@ def _locate(region: Region, genome: Genome, where: str) -> Region:
     return Region(region.chrom, region.start, end)
 
 
-def _by_chrom(located: Sequence[tuple[str, Region]]) -> SpanLists:
+def _by_chrom(located: Sequence[tuple[str, Region]], source: str) -> SpanLists:
     by_chrom = {}
     for chrom in dict.fromkeys(region.chrom for _, region in located):
         merged = []
@@ -150,12 +150,12 @@ def _by_chrom(located: Sequence[tuple[str, Region]]) -> SpanLists:
             ]
             starts, ends = np.array(bounds, np.int64).reshape(-1, 2).T
             merged.append(merge(starts, ends))
-        _refuse_overlap(chrom, merged)
+        _refuse_overlap(chrom, merged, source)
         by_chrom[chrom] = merged
     return by_chrom
 
 
-def _refuse_overlap(chrom: str, merged: list[Spans]) -> None:
+def _refuse_overlap(chrom: str, merged: list[Spans], source: str) -> None:
     listed = sorted(
         (int(start), int(end), name)
         for name, (starts, ends) in zip(SPLITS, merged, strict=True)
@@ -164,6 +164,6 @@ def _refuse_overlap(chrom: str, merged: list[Spans]) -> None:
     for before, after in itertools.pairwise(listed):
         if after[0] < before[1]:
             raise InputError(
-                f"Splits must not overlap. Received {before[2]} and {after[2]}, which share "
-                f"{chrom}:{after[0] + 1}-{min(before[1], after[1])}. Correct one of them."
+                f"{source}: splits must not overlap. Received {before[2]} and {after[2]}, which "
+                f"share {chrom}:{after[0] + 1}-{min(before[1], after[1])}. Correct one of them."
             )

@@ -26,7 +26,15 @@ _HDF5_ERRNO = re.compile(r"errno = (\d+)")  # HDF5 tells the system's number onl
 
 
 class InputError(ValueError):
-    """A user's mistake. The message is one line: the rule, what was received, what to do."""
+    """A user's mistake. The message is one line: the rule, what was received, what to do.
+
+    What was received may come from a damaged file: characters that end a line or steer a terminal
+    become escapes.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        shown = (c if c.isprintable() else ascii(c)[1:-1] for c in message)
+        super().__init__(message if message.isprintable() else "".join(shown))
 
 
 class ChildFailedError(RuntimeError):

@@ -185,7 +185,10 @@ def _preset(request: TrainRequest, content: dict[str, Any], source: Source | Non
         if request.preset is not None:  # whose settings the file's replace
             content = content | {"preset": request.preset}
             content.pop("source", None)
-        base = preset_from_config(content)
+        try:
+            base = preset_from_config(content)
+        except InputError as error:
+            raise InputError(f"{request.config}: {error}") from error
     else:
         base = get_preset(preset_name(request))
     if source is None:

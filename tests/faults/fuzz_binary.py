@@ -1,74 +1,41 @@
-"""Damages binary files at random and gives them to their readers, each time in a child process.
+"""Binary files damaged at random, for their readers: see `fuzz`, which counts what becomes of it.
 
-Run as a script: `python tests/faults/fuzz_binary.py TRIALS [SEED] [READER …]` prints a line for
-each reader: how many mutants were refused in one line (and of how many HDF5 comes to no end, or
-crashes), accepted with the same content, accepted with another content, and what else happened,
-with the trial that repeats it. The child has limits
-of time and memory. Mutants are bytes flipped, zeroed, cut off or doubled, and, through h5py or
-zipfile, parts of another kind, type, shape or size.
-
-A process that forks must not have used TensorFlow yet, so the tests start this as a script.
+Mutants are bytes flipped, zeroed, cut off or doubled, and, through h5py or zipfile, parts of
+another kind, type, shape or size.
 """
 
 import contextlib
-import faulthandler
-import hashlib
 import json
-import os
-import pickle
 import random
-import resource
 import shutil
-import signal
 import sys
-import tempfile
-import time
-import traceback
-import warnings
 import zipfile
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-SECONDS, MEMORY = 10, 2 << 30
-CAUGHT = {"endless": "comes to no end", "crash": "crashes on it", "memory": "asks for more memory"}
-"""What a child of the reader's own comes to; these mutants are refused in one line too."""
-GOOD = ("refused", *CAUGHT, "same", "other")
-Content = Any
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-
-@dataclass(frozen=True)
-class Reader:
-    """A reader under test.
-
-    `make` writes a sound file and gives its path; `read` reads one and gives all that it read;
-    `summed` says that the file has checksums, so that no damage of bytes may go unnoticed.
-    """
-
-    name: str
-    make: Callable[[Path], Path]
-    read: Callable[[Path], Content]
-    summed: bool = False
-    kind: str = "hdf5"
-
+from fuzz import Content, Reader, main
 
 # ── mutants ──
 
 
-def mutate(path: Path, reader: Reader, rng: random.Random) -> bool:
-    """Damage a file in place; whether the damage is of bytes, below the format."""
-    structural = {"hdf5": _mutate_hdf5, "zip": _mutate_zip, "bytes": None}[reader.kind]
-    if structural is not None and rng.random() < 0.5:
-        with contextlib.suppress(OSError, RuntimeError, KeyError, ValueError, TypeError):
-            structural(path, rng)
-        return False
-    path.write_bytes(_mutate_bytes(bytearray(path.read_bytes()), rng))
-    return True
+def damage(structural: Callable[[Path, random.Random], None] | None) -> Any:
+    """Damages a file in its bytes, or half of the time in its structure, under right checksums."""
+
+    def mutate(path: Path, rng: random.Random) -> bool:
+        if structural is not None and rng.random() < 0.5:
+            with contextlib.suppress(OSError, RuntimeError, KeyError, ValueError, TypeError):
+                structural(path, rng)
+            return False
+        path.write_bytes(_mutate_bytes(bytearray(path.read_bytes()), rng))
+        return True
+
+    return mutate
 
 
 def _mutate_bytes(content: bytearray, rng: random.Random) -> bytes:
@@ -212,93 +179,6 @@ def _mutate_json(text: bytes, rng: random.Random) -> bytes:
     values = [None, -1, 0, 10**8, 1.5, "x", "", [], {}, True, [[]], {"class_name": "Lambda"}]
     item[key] = rng.choice(values)
     return json.dumps(content).encode()
-
-
-# ── a child that reads ──
-
-
-def digest(content: Content) -> str:
-    return hashlib.sha256(pickle.dumps(content)).hexdigest()
-
-
-def outcome(read: Callable[[Path], Content], path: Path) -> str:
-    """What reading comes to in a child: "ok " and a digest, "refused", or what went wrong."""
-    receive, send = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child == 0:
-        os.close(receive)
-        _read_and_exit(read, path, send)
-    os.close(send)
-    with os.fdopen(receive, "rb") as pipe:
-        said = pipe.read().decode(errors="replace")
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        return f"ended by {signal.Signals(os.WTERMSIG(status)).name}"
-    return said or f"ended silently with {os.WEXITSTATUS(status)}"
-
-
-def _read_and_exit(read: Callable[[Path], Content], path: Path, send: int) -> None:
-    from danq_keras.system.errors import InputError
-
-    said = ""
-    try:
-        faulthandler.disable()
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        most = pages * os.sysconf("SC_PAGE_SIZE") + MEMORY
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(15 * SECONDS)  # of a busy machine
-        said = f"ok {digest(read(path))}"
-    except InputError as error:
-        message = str(error)
-        calm = message.isprintable() and len(message) < 1000 and str(path.parent) in message
-        caught = next((key for key, words in CAUGHT.items() if words in message), "refused")
-        said = caught if calm else f"refused badly: {message!r}"
-    except BaseException:  # noqa: BLE001
-        said = traceback.format_exc()
-    finally:
-        os.write(send, said.encode()[:60_000])
-        os._exit(0)
-
-
-def campaign(reader: Reader, trials: int, seed: int, folder: Path) -> Counter[str]:
-    """Count what becomes of mutants; keys beside the good ones are what went wrong."""
-    sound = reader.make(folder)
-    whole = sound.read_bytes()
-    if reader.kind == "zip":
-        import danq_keras.models.trained  # noqa: F401
-    else:
-        reader.read(sound)  # what it imports need not be imported in each child
-        sound.write_bytes(whole)
-    before = outcome(reader.read, sound)
-    if not before.startswith("ok "):
-        raise RuntimeError(f"{reader.name}: the sound file is not read: {before}")
-    counts: Counter[str] = Counter()
-    for trial in range(trials):
-        rng = random.Random(f"{reader.name} {seed} {trial}")
-        sound.write_bytes(whole)
-        in_bytes = mutate(sound, reader, rng)
-        changed = sound.read_bytes() != whole
-        said = outcome(reader.read, sound)
-        if said == before:
-            counts["same"] += 1
-        elif said.startswith("ok "):
-            unseen = in_bytes and reader.summed and changed
-            counts[f"unnoticed in trial {trial}" if unseen else "other"] += 1
-        elif said in GOOD:
-            counts[said] += 1
-        else:
-            last = said.strip().splitlines()[-1]
-            counts[f"trial {trial}: {last[:300]}"] += 1
-            if os.environ.get("DANQ_FAULT_SHOW"):
-                print(f"--- {reader.name} {seed} {trial}\n{said}", file=sys.stderr)
-    sound.write_bytes(whole)
-    return counts
 
 
 # ── the readers ──
@@ -537,42 +417,26 @@ def read_model(path: Path) -> Content:
     return model.network.get_weights(), model.targets, model.config
 
 
+IN_HDF5, IN_BYTES, IN_ZIP = damage(_mutate_hdf5), damage(None), damage(_mutate_zip)
 READERS = {
     reader.name: reader
     for reader in (
-        Reader("store", make_store, read_store, summed=True),
-        Reader("mat73", make_mat73, read_mat),
-        Reader("mat5", make_mat5, read_mat, kind="bytes"),
-        Reader("testxdata", make_windows, read_windows),
-        Reader("old_weights", make_old_weights, read_old_weights),
-        Reader("checkpoint", make_checkpoint, read_checkpoint, summed=True),
-        Reader("early_checkpoint", make_early_checkpoint, read_checkpoint),
-        Reader("partial", make_partial, read_partial, summed=True),
-        Reader("effects", make_effects, read_effects),
-        Reader("background", make_background, read_background),
-        Reader("keras", make_model, read_model, kind="zip"),
+        Reader("store", make_store, read_store, IN_HDF5, summed=True),
+        Reader("mat73", make_mat73, read_mat, IN_HDF5),
+        Reader("mat5", make_mat5, read_mat, IN_BYTES),
+        Reader("testxdata", make_windows, read_windows, IN_HDF5),
+        Reader("old_weights", make_old_weights, read_old_weights, IN_HDF5),
+        Reader("checkpoint", make_checkpoint, read_checkpoint, IN_HDF5, summed=True),
+        Reader("early_checkpoint", make_early_checkpoint, read_checkpoint, IN_HDF5),
+        Reader("partial", make_partial, read_partial, IN_HDF5, summed=True),
+        Reader("effects", make_effects, read_effects, IN_HDF5),
+        Reader("background", make_background, read_background, IN_HDF5),
+        Reader("keras", make_model, read_model, IN_ZIP),
     )
 }
 
 
-def main(trials: int, seed: int = 0, *names: str) -> int:
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-    bad = 0
-    for name in names or READERS:
-        began = time.monotonic()
-        with tempfile.TemporaryDirectory() as folder:
-            counts = campaign(READERS[name], trials, seed, Path(folder))
-        wrong = {key: n for key, n in counts.items() if key not in GOOD}
-        bad += sum(wrong.values())
-        shown = ", ".join(f"{key} {counts[key]}" for key in GOOD)
-        seconds = time.monotonic() - began
-        print(f"{name}: {trials} tried, {shown}, wrong {sum(wrong.values())}, {seconds:.0f} s")
-        for key in wrong:
-            print(f"  {key}")
-        sys.stdout.flush()
-    return min(bad, 1)
-
-
 if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    sys.exit(main(int(arguments[0]), int((arguments[1:2] or ["0"])[0]), *arguments[2:]))
+    if "keras" in (sys.argv[3:] or READERS):
+        import danq_keras.models.trained  # noqa: F401
+    sys.exit(main(READERS, sys.argv[1:], cold=("keras",)))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fuzz
 import fuzz_binary
 import pytest
 
@@ -33,7 +34,7 @@ def test_the_campaign_sees_tracebacks_crashes_and_loops(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The yardstick itself: a reader that fails in each way is found out."""
-    monkeypatch.setattr(fuzz_binary, "SECONDS", 1)
+    monkeypatch.setattr(fuzz, "SECONDS", 1)
 
     def fail(how: str) -> str:
         def read(path: Path) -> object:
@@ -45,7 +46,7 @@ def test_the_campaign_sees_tracebacks_crashes_and_loops(
                 pass
             return np_full if (np_full := bytearray(3 << 30)) else path
 
-        return fuzz_binary.outcome(read, tmp_path)
+        return fuzz.outcome(read, tmp_path)
 
     assert "KeyError: 'traceback'" in fail("traceback")
     assert fail("crash") == "ended by SIGABRT"

@@ -350,7 +350,7 @@ def _fault(fields: list[str], used: dict[str, int]) -> str:
     for name, column in used.items():
         if _DTYPES[name] is np.float64 and not is_number(fields[column]):
             return f"the {name} must be a finite number"
-        if _DTYPES[name] is np.int64 and not re.fullmatch(r"-?\d{1,18}", fields[column].strip()):
+        if _DTYPES[name] is np.int64 and not re.fullmatch(r" *-?[0-9]{1,18} *", fields[column]):
             return f"the {name} must be a whole number"
     if int(fields[1]) < 0:
         return "the start must not be negative (BED counts from 0)"

@@ -24,7 +24,7 @@ _LONE_RETURN = re.compile(rb"\r(?!\n)")
 _NO_FEATURE_LINE = re.compile(_NO_FEATURE)
 _NO_FEATURE_LINES = re.compile(rb"^" + _NO_FEATURE + rb"[^\n]*\n?", re.MULTILINE)
 
-_WHOLE = re.compile(r"-?\d{1,18}")
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 _SCORE, _SIGNAL, _SUMMIT, _GAPPED_SIGNAL = 4, 6, 9, 12
 _NARROW, _BROAD, _BED12, _GAPPED = 10, 9, 12, 15  # columns

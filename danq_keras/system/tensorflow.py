@@ -2,10 +2,17 @@
 
 import functools
 import os
+import resource
 import sys
+from pathlib import Path
 
 from danq_keras.system.errors import InputError, one_line
 from danq_keras.system.terminal import quiet_native_output
+
+# Address space, measured with TensorFlow 2.21 on Linux: of the libraries, of a small network at
+# work on two cores (its threads and pools), and of each further core. With less, threads and
+# allocations fail inside the libraries, which then end the process without a word.
+_LIBRARIES, _AT_WORK, _EACH_CORE = 1600 << 20, 512 << 20, 16 << 20
 
 
 @functools.cache  # the functions of the package each ask for it
@@ -21,6 +28,7 @@ def start_tensorflow() -> None:
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     ours = "keras" not in sys.modules
+    _require_address_space()
     try:
         with quiet_native_output():
             _start()
@@ -35,6 +43,28 @@ def start_tensorflow() -> None:
         keras.config.set_image_data_format("channels_last")
         keras.config.set_floatx("float32")
         keras.config.set_epsilon(1e-7)
+
+
+def _require_address_space() -> None:
+    """Refuse a limit of memory (`ulimit -v`) under which TensorFlow would crash.
+
+    Raises:
+        InputError: there is such a limit.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    statm = Path("/proc/self/statm")
+    if limit == resource.RLIM_INFINITY or not statm.exists():
+        return
+    used = int(statm.read_text().split()[0]) * resource.getpagesize()
+    needed = _AT_WORK + _EACH_CORE * (os.cpu_count() or 1)
+    if "tensorflow" not in sys.modules:
+        needed += _LIBRARIES
+    if used + needed > limit:
+        raise InputError(
+            f"TensorFlow cannot be started: it needs {(used + needed) / 2**30:.1f} GiB of address "
+            f"space at least, this process may have {limit / 2**30:.1f}. Raise the limit (`ulimit "
+            "-v`, the job's memory)."
+        )
 
 
 def _start() -> None:

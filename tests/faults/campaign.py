@@ -129,6 +129,11 @@ class Server:
         count = log.with_suffix(".count")
         return Ended(status, said, int(count.read_text()) if count.exists() else 0)
 
+    def address_space(self) -> int:
+        """Bytes of memory that a forked command begins with."""
+        pages = Path(f"/proc/{self._process.pid}/statm").read_text().split()[0]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
     def _read(self) -> str:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()

@@ -162,7 +162,7 @@ def plain_vcf(content: bytes) -> Content | None:
         if line.startswith("#") or not line:
             continue
         fields = line.split("\t")
-        if len(fields) < 8 or not all(fields[:8]):
+        if len(fields) < 8 or any(not field or " " in field for field in fields[:8]):
             return None
         position = _whole(fields[1])
         if position is None:

@@ -217,3 +217,32 @@ def test_killed_before_any_touch(work: Work, tmp_path: Path) -> None:
         if trial % 3 == 0:
             work.begin(folder, kill_at=int(rng.integers(1, 30))).require(-signal.SIGKILL, 0, 2)
         work.finish(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.campaign
+@pytest.mark.parametrize("most", [2_000, 1 << 20])
+@pytest.mark.parametrize("work", KINDS, indirect=True)
+def test_files_of_limited_size(work: Work, tmp_path: Path, most: int) -> None:
+    """`ulimit -f`: done within it, or one line; without it the same command goes through."""
+    folder = tmp_path / "limited"
+    folder.mkdir()
+    ended = work.begin(folder, limits={"RLIMIT_FSIZE": most}).require(0, 2)
+    if ended.status:
+        assert "ulimit -f" in ended.said
+    work.finish(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.campaign
+@pytest.mark.parametrize("more", [8, 512, 700, 1000])
+@pytest.mark.parametrize("work", KINDS, indirect=True)
+def test_memory_of_limited_size(work: Work, tmp_path: Path, more: int) -> None:
+    """`ulimit -v`: as much as the process has and `more` MiB."""
+    folder = tmp_path / "limited"
+    folder.mkdir()
+    most = work.server.address_space() + (more << 20)
+    ended = work.begin(folder, limits={"RLIMIT_AS": most}).require(0, 2)
+    if ended.status:
+        assert "ulimit -v" in ended.said
+    work.finish(folder)

@@ -423,3 +423,10 @@ def test_a_signal_that_is_needed_must_be_there() -> None:
         bed_from_frame(peaks(), "mine", with_signal=True)
     with pytest.raises(InputError, match=r"mine, row 1: .* the signal finite"):
         bed_from_frame(peaks(signal=[1, float("nan")]), "mine", with_signal=True)
+
+
+@pytest.mark.parametrize("start", ["\x1f05", "\u0665", "\u00a05", "5_0", "5\u2003"])
+def test_what_python_but_no_file_takes_for_a_number_is_refused(tmp_path: Path, start: str) -> None:
+    path = write(tmp_path / "a.bed", f"chr1\t3\t9\nchr1\t{start}\t70\n")
+    with pytest.raises(InputError, match="line 2: the start must be a whole number"):
+        read_bed(path)

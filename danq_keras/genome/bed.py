@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from danq_keras.genome.bed_columns import (
+    MARK,
     TextOnly,
     feature_lines,
     first_feature,
@@ -182,7 +183,11 @@ def _parse(
         na_filter=False,
         quoting=3,
     )
-    return table.iloc[:-1] if quick else table
+    if quick:
+        if table[used["chrom"]].iloc[-1] != MARK:
+            raise ValueError("the last line was not read as one")
+        return table.iloc[:-1]
+    return table
 
 
 def _chromosomes(column: "pd.Series[Any]") -> tuple[tuple[str, ...], Positions]:

@@ -78,12 +78,15 @@ def is_chromosome(name: object) -> bool:
     return not name.startswith("#") and name not in ("track", "browser")
 
 
-class TextOnly:
-    """A file of bytes for pandas that stops at what no text has, and ends with `mark`.
+MARK = "mark"
 
-    `mark` is a line like `first`, on a chromosome whose name is no number: pandas makes numbers of
-    categories that are all digits, of 01 and 1 the same one, but not where one is a word. Names
-    that are read as text take 1.6 times as long.
+
+class TextOnly:
+    """A file of bytes for pandas that stops at what no text has, and ends with a mark.
+
+    The mark is a line like `first`, on the chromosome `MARK`, whose name is no number: pandas makes
+    numbers of categories that are all digits, of 01 and 1 the same one, but not where one is a
+    word. Names that are read as text take 1.6 times as long.
 
     Raises:
         InputError: there is a byte 0, which would end a number before its time.
@@ -93,7 +96,7 @@ class TextOnly:
         self._path, self._handle = path, handle
         tab = b"\t" if b"\t" in first else None
         rest = first.rstrip(b"\r\n").split(tab)[1:]
-        self.mark: bytes | None = b"\n" + b"\t".join([b"mark", *rest]) + b"\n"
+        self._mark = b"\n" + b"\t".join([MARK.encode(), *rest]) + b"\n"
 
     def read(self, n_bytes: int = -1) -> bytes:
         """The next bytes."""
@@ -101,7 +104,7 @@ class TextOnly:
         if b"\0" in block:
             raise _no_text(self._path)
         if not block and n_bytes:
-            block, self.mark = self.mark or b"", None
+            block, self._mark = self._mark, b""
         return block
 
     def __iter__(self) -> Iterator[bytes]:

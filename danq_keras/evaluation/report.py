@@ -30,6 +30,7 @@ from danq_keras.evaluation.auc_tables import (
 from danq_keras.evaluation.baselines import NAMES, kmer_validation
 from danq_keras.interpret.files import SUMMARY as EXPLANATION
 from danq_keras.interpret.kernel_motifs import SHEET, SUMMARY, TABLE, logo_path
+from danq_keras.recipes.monitor import best_epoch, monitor_of
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import atomic_output, read_json
 from danq_keras.system.tables import read_text_table
@@ -127,7 +128,7 @@ def _context(run: Path) -> dict[str, Any]:
         "summary": summary_section(summary) if "overall" in summary else None,
         "curves": _curves(history, kmer_validation(run, config)),
         "evaluation": evaluation,
-        "best_epoch": _best_epoch(history),
+        "best_epoch": _best_epoch(history, monitor_of(config)),
         "calibration": _calibration(summary.get("calibration")),
         "plots": [] if table is None else _plots(table, int(summary.get("min_positives") or 1)),
         "table": None if table is None else _table(table),
@@ -148,10 +149,11 @@ def _read_history(path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: expected numbers, a row per epoch ({error}).") from error
 
 
-def _best_epoch(history: pd.DataFrame) -> int | None:
-    if "val_loss" not in history or not history["val_loss"].notna().any():
+def _best_epoch(history: pd.DataFrame, monitor: str) -> int | None:
+    if "val_loss" not in history:
         return None
-    return int(history.loc[history["val_loss"].idxmin(), "epoch"])
+    best = best_epoch(history.to_dict("records"), monitor)
+    return None if best is None else int(history["epoch"].iloc[best])
 
 
 def _is_synthetic(summary: Mapping[str, Any]) -> bool:

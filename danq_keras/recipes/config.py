@@ -81,6 +81,9 @@ class ModelConfig:
         return length
 
 
+MONITORS = ("val_loss", "val_auprc")
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """How to train. Steps are optimizer steps of `batch_size` samples (a strand is a sample)."""
@@ -101,6 +104,9 @@ class TrainConfig:
     plateau_patience: int = 2
     minimum_learning_rate: float = 0.0
     precision: str = "float32"
+    # Which figure of the validation split says what is better: for the weights that are kept, for
+    # `patience` and for the schedule "plateau".
+    monitor: str = "val_loss"
     patience: int | None = 6
     seed: int = 0
     data_seed: int = 0
@@ -129,6 +135,7 @@ class TrainConfig:
         check_choice("schedule", self.schedule, ("constant", "cosine", "plateau"))
         precisions = ("float32", "mixed_float16", "mixed_bfloat16", "auto")
         check_choice("precision", self.precision, precisions)
+        check_choice("monitor", self.monitor, MONITORS)
         check_choice("distribute", self.distribute, ("none", "mirrored"))
         check_choice("restudy_mode", self.restudy_mode, ("extra", "replace"))
         check_choice("restudy_by", self.restudy_by, ("expected", "matched"))

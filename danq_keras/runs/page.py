@@ -45,7 +45,7 @@ _MAIN = {
     "val_auprc": "validation PR AUC",
     "val_accuracy": "validation accuracy",
     "val_f1": "validation F1 at 0.5",
-    "best_epoch": "epochs to the best validation loss",
+    "best_epoch": "epochs to the best validation",
     "epochs_trained": "epochs trained",
     "seconds": "seconds of training",
     "baseline_kmer_auroc_mean": "k-mer baseline, test ROC AUC",

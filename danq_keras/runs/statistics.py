@@ -28,9 +28,10 @@ from danq_keras.evaluation.auc_tables import (
     TEXT_COLUMNS,
     read_auc_table,
 )
+from danq_keras.recipes.monitor import best_epoch, monitor_of
 from danq_keras.system.arrays import Doubles
 from danq_keras.system.errors import InputError
-from danq_keras.system.files import load_json
+from danq_keras.system.files import load_json, read_json
 
 CONFIDENCE = 0.95
 RUN_COLUMNS = ("run", "seed")
@@ -189,7 +190,8 @@ def run_figures(run: Path, until: Sequence[Until]) -> dict[str, float]:
     if not np.isfinite(losses).any():
         raise InputError(f"{run / 'history.csv'}: no epoch with a validation loss. Train it anew.")
     epochs, seconds = history["epoch"].to_numpy(np.float64), history["seconds"]
-    best = int(np.nanargmin(losses))
+    config = read_json(run / "config.json")
+    best = best_epoch(history.to_dict("records"), monitor_of(config)) or 0
     figures = {
         "epochs_trained": float(len(history)),
         "best_epoch": float(epochs[best]),

@@ -83,7 +83,7 @@ class Run:
 
     @functools.cached_property
     def model(self) -> TrainedModel:
-        """The network of the lowest validation loss, with the names of its targets."""
+        """The network of the best validation, with the names of its targets."""
         return load_model(self.folder)
 
     @functools.cached_property

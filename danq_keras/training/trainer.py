@@ -24,6 +24,7 @@ from danq_keras.models.networks import build_network
 from danq_keras.models.trained import describe_network, save_model
 from danq_keras.prediction.predictor import SplitPredictor
 from danq_keras.recipes.config import ModelConfig, Preset
+from danq_keras.recipes.monitor import is_better
 from danq_keras.system.errors import InputError, Terminated, one_line
 from danq_keras.system.files import atomic_output
 from danq_keras.system.signals import Interruption, check_stop
@@ -105,6 +106,7 @@ class State:
     sums: EpochSums = field(default_factory=EpochSums)
     seconds: float = 0.0
     best_loss: float = math.inf
+    best_auprc: float = math.nan
     best_epoch: int = 0
     without_improvement: int = 0
     plateau: float = 1.0
@@ -233,9 +235,11 @@ class Trainer:
             if interruption.signal:  # it came after the last step
                 self._stop(interruption)
         writer.close()
-        log.info(
-            "Best validation loss %.6f in epoch %d.", self.state.best_loss, self.state.best_epoch
-        )
+        if self.config.monitor == "val_auprc":
+            best = f"PR AUC {self.state.best_auprc:.4f}"
+        else:
+            best = f"loss {self.state.best_loss:.6f}"
+        log.info("Best validation %s in epoch %d.", best, self.state.best_epoch)
 
     def save(self) -> None:
         """Write a checkpoint of this very step.
@@ -408,7 +412,7 @@ class Trainer:
         columns = (*HISTORY_COLUMNS, *(RESTUDY_COLUMNS if self.curriculum.n_again else ()))
         self.place.require()
         state.history.append({name: row[name] for name in columns})
-        self._judge(row["val_loss"])
+        self._judge(row)
         write_history(self.run / "history.csv", state.history)
         for name in columns[1:]:
             tf.summary.scalar(name, row[name], step=state.epoch + 1)
@@ -420,11 +424,13 @@ class Trainer:
         if line and not state.finished:
             log.info("%s", line)
 
-    def _judge(self, loss: float) -> None:
-        """Keep the weights of the strictly lowest validation loss; count epochs without one."""
+    def _judge(self, row: dict[str, Any]) -> None:
+        """Keep the weights of a strictly better validation; count epochs without one."""
         state = self.state
-        if loss < state.best_loss:
-            state.best_loss, state.best_epoch = loss, state.epoch + 1
+        best = {"val_loss": state.best_loss, "val_auprc": state.best_auprc}
+        if is_better(row, best if state.best_epoch else None, self.config.monitor):
+            state.best_loss, state.best_auprc = row["val_loss"], row["val_auprc"]
+            state.best_epoch = state.epoch + 1
             state.without_improvement = state.plateau_epochs = 0
             with self.step.averaged_weights():
                 self.save_model(self.run / "model.keras")

@@ -283,7 +283,7 @@ def test_settings_curves_comparison_banner(rendered: tuple[str, Page]) -> None:
     assert "<dt>targets</dt><dd>4</dd>" in text
     assert "<dt>motif_file</dt><dd>none</dd>" in text
     assert "<dt>versions.keras</dt><dd>3.15.0</dd>" in text
-    assert "Lowest validation loss after epoch 2" in text
+    assert "Best validation after epoch 2" in text
     captions = [a["aria-label"] for a in page.attributes("div") if a.get("role") == "img"]
     assert len(captions) == len(page.attributes("svg")) == 5 + 1 + 6 + 2
     for what in ("Loss", "Validation ROC AUC", "Validation PR AUC", "Validation F1"):

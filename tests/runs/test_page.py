@@ -58,7 +58,7 @@ def test_text_for_the_terminal(tmp_path):
     tables = run_sets.write_tables(sets.make_set(tmp_path / "set", AUCS))
     lines = repeats_report.set_text(tables).splitlines()
     assert lines[0].startswith("| figure")
-    row = next(line for line in lines if "epochs to the best validation loss" in line)
+    row = next(line for line in lines if "epochs to the best validation" in line)
     assert [cell.strip() for cell in row.split("|")][2:4] == ["2.0", "0.0"]
     assert "3 of 3" in row
     assert any("test ROC AUC" in line and "0.7833" in line for line in lines)

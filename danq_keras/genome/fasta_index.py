@@ -103,7 +103,7 @@ def read_index(index: Path, read: Reader, size: int) -> dict[str, Lines] | None:
         read: reads the unpacked FASTA file.
         size: its bytes.
     """
-    places = _parse(index)
+    places = _parse(index, size)
     if not places:
         return None
     end, is_empty = 0, True
@@ -124,15 +124,17 @@ def read_index(index: Path, read: Reader, size: int) -> dict[str, Lines] | None:
     return places if 0 <= rest <= _MOST_BETWEEN and not read(end, rest).strip() else None
 
 
-def _parse(index: Path) -> dict[str, Lines]:
-    """What the lines of a `.fai` say, in the order of the file; empty where it is none."""
+def _parse(index: Path, size: int) -> dict[str, Lines]:
+    """What the lines of a `.fai` say, in the order of the file of `size` bytes; empty if none."""
     try:
         rows = [row.split("\t") for row in index.read_text(encoding="utf-8").split("\n") if row]
         places = {name: Lines(*map(int, numbers)) for name, *numbers in rows}
     except (ValueError, TypeError, OSError):  # of int, of UTF-8, of Lines; it may not be read
         return {}
     wrong = len(places) < len(rows) or any(
-        lines.n_bases < 0 or (lines.n_bases and not 0 < lines.bases <= lines.width)
+        lines.n_bases < 0
+        or max(lines) > size + 2  # the last line may have no end
+        or (lines.n_bases and not 0 < lines.bases <= lines.width)
         for lines in places.values()
     )
     return {} if wrong else dict(sorted(places.items(), key=lambda item: item[1].offset))

@@ -103,6 +103,7 @@ def test_an_index_fits_its_own_file_and_no_other(tmp_path: Path, text: str) -> N
         "a\t-8\t3\t4\t5\n",
         "a\t7\t3\t4\t5\n",
         "a\t9\t3\t4\t5\n",
+        "a\t8\t3\t4\t9999999999999999999999999\n",
         "a\t800\t3\t4\t5\n",
         "a\t8\t4\t4\t5\n",
         "a\t8\t-3\t4\t5\n",

@@ -59,7 +59,8 @@ def run_all(orders: Sequence[RunOrder], *, at_once: int) -> int:
     """Make all runs.
 
     With one at a time, a run writes to the terminal itself; with several, their lines are shown
-    with the run's name, and the cores are dealt out to them.
+    with the run's name, and the cores are dealt out to them: to as many as there are, where these
+    are fewer than `at_once`.
 
     Returns:
         0, or the status of the first run that failed, which has said why; others are stopped then,
@@ -70,6 +71,7 @@ def run_all(orders: Sequence[RunOrder], *, at_once: int) -> int:
         KeyboardInterrupt: Ctrl-C, after all have saved.
         Terminated: SIGTERM, after all have saved.
     """
+    at_once = min(at_once, max(1, len(orders)))
     waiting = deque(enumerate(orders, start=1))
     running: list[_Process] = []
     with Interruption() as interruption, _stopping(running):

@@ -1,5 +1,7 @@
 """Starts TensorFlow for a command that needs it."""
 
+import contextlib
+import ctypes
 import functools
 import os
 import resource
@@ -13,6 +15,10 @@ from danq_keras.system.terminal import quiet_native_output
 # work on two cores (its threads and pools), and of each further core. With less, threads and
 # allocations fail inside the libraries, which then end the process without a word.
 _LIBRARIES, _AT_WORK, _EACH_CORE = 1600 << 20, 512 << 20, 16 << 20
+
+# Parameters of glibc's mallopt (malloc.h), and the size from which blocks still go back at once.
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4
+_LARGE = 1 << 30
 
 
 @functools.cache  # the functions of the package each ask for it
@@ -29,6 +35,7 @@ def start_tensorflow() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     ours = "keras" not in sys.modules
     _require_address_space()
+    _keep_freed_memory()
     try:
         with quiet_native_output():
             _start()
@@ -65,6 +72,24 @@ def _require_address_space() -> None:
             f"space at least, this process may have {limit / 2**30:.1f}. Raise the limit (`ulimit "
             "-v`, the job's memory)."
         )
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep the blocks of a step for the next one; other C libraries are left alone.
+
+    By default blocks above 32 MB go back to the system and come again as pages of zeros, which cost
+    a quarter of a step of `danq-fitted` on yeast: 457 ms with 2.0 million page faults, 333 ms with
+    0.36 million (two cores of 71 GFLOP/s together), for a quarter more memory at the peak (1.38 GB,
+    not 1.10). Who sets `MALLOC_…` in the environment has decided already.
+    """
+    if any(name.startswith("MALLOC_") for name in os.environ):
+        return
+    with contextlib.suppress(AttributeError, OSError):  # macOS, musl
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(_TOP_PAD, 64 << 20)
+        if not mallopt(_MMAP_THRESHOLD, _LARGE):  # before glibc 2.35 at most 32 MB
+            mallopt(_MMAP_MAX, 0)
 
 
 def _start() -> None:

@@ -35,6 +35,7 @@ from danq_keras.data.store import (
     STRANDS,
     Dataset,
     StoreHeader,
+    check_seed,
     check_strands,
     open_store,
 )
@@ -93,6 +94,7 @@ class SequenceSpec:
                 "`valid_fraction` and `test_fraction`: together below 1. Received: "
                 f"{self.valid_fraction} and {self.test_fraction}."
             )
+        check_seed(self.seed)
         check_strands(self.strands)
         if self.conflicts not in CONFLICTS:
             raise InputError(

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from danq_keras.data.build import build_from_spec
 from danq_keras.data.spec import GenomeSpec
-from danq_keras.data.store import DATASET_FILES, Dataset, open_store
+from danq_keras.data.store import DATASET_FILES, Dataset, check_seed, open_store
 from danq_keras.genome.dna import ALPHABET, UNKNOWN, Bytes, decode, reverse_complement_codes
 from danq_keras.motifs.files import danq_jaspar_motifs
 from danq_keras.motifs.motif import Motif
@@ -237,6 +237,7 @@ def make_demo(
     Example:
         data = make_demo("demo")
     """
+    check_seed(seed)
     out = Path(out)
     written = f"{DATASET_FILES}|{_SOURCE}"
     refuse_replacing(out, "demo", overwrite=overwrite, written=written)

@@ -8,7 +8,7 @@ value that is no label is refused.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -39,8 +39,11 @@ SPLIT_WORDS = {
 _SEQUENCE_COLUMNS = ("sequence", "seq")
 _LABEL_COLUMNS = ("label", "labels")  # these take the file's name as their target
 _NAMES_COLUMN = "targets"
-_LABEL_OF_TEXT = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "False": 0, "True": 1}
-_NO_LABEL = ("", "NA", "nan", "NaN", "None", "<NA>")
+_PLACE_COLUMNS = ("chrom", "chr", "chromosome", "start", "end", "strand")  # never labels
+_LABEL_OF_TEXT = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
+_LABEL_OF_TEXT |= {"False": 0, "FALSE": 0, "false": 0, "True": 1, "TRUE": 1, "true": 1}
+_NO_LABEL = ("", "NA", "N/A", "nan", "NaN", "None", "<NA>")
+_MEANING = _LABEL_OF_TEXT | dict.fromkeys(_NO_LABEL, UNSAID)
 _BASES = np.zeros(256, bool)
 _BASES[list(b"ACGTUNRYSWKMBDHVacgtunryswkmbdhv")] = True
 
@@ -166,21 +169,76 @@ def from_frame(
     row = np.arange(2, len(frame) + 2)  # as a text editor numbers them: the header is row 1
     split = _split(frame, source, columns)
     used = {sequence, columns.split or _column(frame, None, ("split",))}
-    listed = _listing_column(frame, columns)
+    listed = _listing_column(frame, source, columns, used)
     if listed is None:
         names, labels = _labels(frame, source, target, columns, used)
     else:
         names, labels = _labels_of_names(frame[listed].astype(str).tolist(), source, listed)
-    codes = _codes(frame[sequence].astype(str).tolist(), source, row, window)
+        _tell_left_out([name for name in frame.columns if name not in {*used, listed}], source)
+    codes = _codes(_sequences(frame[sequence], source), source, row, window)
     places = np.full(len(row), source), row
     return Labelled(codes, labels, names, split, *places, listed=listed is not None)
 
 
-def _listing_column(frame: pd.DataFrame, columns: Columns) -> str | None:
-    """The column that lists the positive targets of each row."""
+def _sequences(column: "pd.Series[Any]", source: str) -> list[str]:
+    """The sequences of a column as text.
+
+    Raises:
+        InputError: one is missing: NA would be read as the bases N and A.
+    """
+    texts = ["" if value is None else str(value).strip() for value in column.tolist()]
+    missing = [row for row, text in enumerate(texts, 2) if text in _NO_LABEL]
+    if missing:
+        raise InputError(
+            f"{source}, row {missing[0]}: no sequence, and {len(missing) - 1:,} more such rows. "
+            f"Received: {texts[missing[0] - 2]!r} in column {column.name}. Leave them out, or name "
+            "another column with `sequence_column`."
+        )
+    return texts
+
+
+def _listing_column(
+    frame: pd.DataFrame, source: str, columns: Columns, used: set[str | None]
+) -> str | None:
+    """The column that lists the positive targets of each row.
+
+    Raises:
+        InputError: nobody said so, and there are columns of labels too.
+    """
     if columns.names is not None or columns.labels is not None:
         return columns.names
-    return _NAMES_COLUMN if _NAMES_COLUMN in frame.columns else None
+    if _NAMES_COLUMN not in frame.columns:
+        return None
+    others = [
+        name
+        for name in _candidates(frame, used)
+        if name != _NAMES_COLUMN and _are_labels(_values(frame[name]))
+    ]
+    if others:
+        raise InputError(
+            f"{source}: a column {_NAMES_COLUMN!r}, and columns of 0 and 1 ({shorten(others, 5)}). "
+            "Say which has the labels: `label_columns` or `targets_column`."
+        )
+    return _NAMES_COLUMN
+
+
+def _candidates(frame: pd.DataFrame, used: set[str | None]) -> list[str]:
+    """Columns that may be labels."""
+    return [
+        name
+        for name in frame.columns
+        if name not in used and name.strip().lower() not in _PLACE_COLUMNS
+    ]
+
+
+def _are_labels(values: Labels) -> bool:
+    return _WRONG not in values and bool((values != UNSAID).any())
+
+
+def _values(column: "pd.Series[Any]") -> Labels:
+    """The labels (N,) of a column, `_WRONG` for what is none."""
+    texts = [str(value).strip() for value in column.tolist()]
+    return np.array([_MEANING.get(text, _WRONG) for text in texts], np.int8)
 
 
 def _listed(frame: pd.DataFrame) -> str:
@@ -213,26 +271,26 @@ def _labels(
     frame: pd.DataFrame, source: str, target: str, columns: Columns, used: set[str | None]
 ) -> tuple[tuple[str, ...], Labels]:
     """Names and values of the columns of labels."""
-    names, values, left_out = [], [], []
-    meaning = _LABEL_OF_TEXT | dict.fromkeys(_NO_LABEL, UNSAID)
-    for name in columns.labels or [name for name in frame.columns if name not in used]:
-        texts = [str(value).strip() for value in frame[name].tolist()]
-        found = np.array([meaning.get(text, _WRONG) for text in texts], np.int8)
+    names, values = [], []
+    chosen = columns.labels or _candidates(frame, used)
+    left_out = [] if columns.labels else [n for n in frame.columns if n not in {*used, *chosen}]
+    for name in chosen:
+        found = _values(frame[name])
         wrong = np.flatnonzero(found == _WRONG)
         is_label = columns.labels is not None or name.strip().lower() in _LABEL_COLUMNS
-        if len(wrong) and (is_label or 2 * len(wrong) < len(texts)):
+        if len(wrong) and (is_label or 2 * len(wrong) < len(found)):
             raise InputError(
                 f"{source}, row {wrong[0] + 2}: a label is 0, 1 or empty (not known). Received: "
-                f"{texts[wrong[0]]!r} in column {name}, and {len(wrong) - 1:,} more such. "
+                f"{str(frame[name].iloc[wrong[0]]).strip()!r} in column {name}, and "
+                f"{len(wrong) - 1:,} more such. "
                 "Correct them, or name the columns of labels with `label_columns`."
             )
-        if len(wrong) or not (found != UNSAID).any():
+        if not _are_labels(found):
             left_out.append(name)
             continue
         names.append(name)
         values.append(found)
-    if left_out:
-        log.info("%s: no labels, left out: column %s.", source, shorten(left_out, 10))
+    _tell_left_out(left_out, source)
     if not names:
         raise InputError(
             f"{source}: no column of 0 and 1. Received: {_listed(frame)}. Name the columns of "
@@ -241,6 +299,11 @@ def _labels(
     if len(names) == 1 and names[0].strip().lower() in _LABEL_COLUMNS:
         names = [target]
     return tuple(names), np.stack(values, axis=1)
+
+
+def _tell_left_out(names: list[str], source: str) -> None:
+    if names:
+        log.info("%s: no labels, left out: column %s.", source, shorten(names, 10))
 
 
 def _labels_of_names(texts: list[str], source: str, column: str) -> tuple[tuple[str, ...], Labels]:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from danq_keras.data.labels import PeakSource
 from danq_keras.data.negatives import Negatives
-from danq_keras.data.store import check_strands
+from danq_keras.data.store import check_seed, check_strands
 from danq_keras.genome.bed import CHROM_NAMES
 from danq_keras.system.errors import InputError, shorten
 from danq_keras.system.files import PathLike
@@ -148,6 +148,7 @@ class GenomeSpec:
                 "`expect_windows`: three numbers, of train, valid and test. Received: "
                 f"{self.expect_windows}."
             )
+        check_seed(self.seed)
         check_strands(self.strands)
         if self.negatives is not None:
             Negatives.parse(self.negatives)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from danq_keras.data.store import SPLITS
 from danq_keras.genome.bed import rename_chrom
@@ -20,10 +21,12 @@ from danq_keras.genome.intervals import SpanLists, Spans, covered_bases, merge
 from danq_keras.genome.regions import Region
 from danq_keras.system.errors import InputError, shorten
 from danq_keras.system.tables import read_table
+from danq_keras.system.terminal import log
 
 TRAIN = SPLITS.index("train")
 IN_NO_SPLIT = -1
 ACROSS_BORDER = -2
+_BOUNDS = {"start": "start", "end": "end", "chromstart": "start", "chromend": "end"}
 LEFT_OUT = -3  # for another reason than where the splits lie
 
 
@@ -65,7 +68,7 @@ def split_by_options(
         ("test", _locate(Region(chrom), genome, "`test_chroms`"))
         for chrom in dict.fromkeys(test_chroms)
     ]
-    if valid_region:
+    if valid_region is not None:
         located.append(("valid", _locate(Region.parse(valid_region), genome, "`valid_region`")))
     return SplitMap(_by_chrom(located, "`test_chroms`, `valid_region`"), TRAIN)
 
@@ -85,7 +88,7 @@ def split_by_table(genome: Genome, table: Path, *, chrom_names: str | None = Non
             regions of two splits that overlap.
     """
     located = []
-    rows = read_table(table, required=("chrom", "split"))
+    rows = _with_bounds(read_table(table, required=("chrom", "split")), table)
     for line, row in enumerate(rows.to_dict("records"), 2):
         where = f"{table}, line {line}"
         if row["split"] not in SPLITS:
@@ -98,6 +101,32 @@ def split_by_table(genome: Genome, table: Path, *, chrom_names: str | None = Non
         region = _region(chrom, row.get("start", ""), row.get("end", ""), where=where)
         located.append((row["split"], _locate(region, genome, where)))
     return SplitMap(_by_chrom(located, str(table)), IN_NO_SPLIT)
+
+
+def _with_bounds(rows: pd.DataFrame, table: Path) -> pd.DataFrame:
+    """The rows with their bounds as `start` and `end`, whatever case or prefix those have.
+
+    Raises:
+        InputError: one of the two is missing, or a column that nobody knows has numbers, which may
+            be bounds: without them the whole chromosome would be meant.
+    """
+    known = {name: _BOUNDS[name.lower()] for name in rows.columns if name.lower() in _BOUNDS}
+    if sorted(known.values()) not in ([], ["end", "start"]):
+        raise InputError(
+            f"{table}: 'start' and 'end' are two columns, or none for whole chromosomes. Received: "
+            f"{', '.join(known)}. Correct the header."
+        )
+    others = [name for name in rows.columns if name not in {"chrom", "split", *known}]
+    numeric = [n for n in others if rows[n].str.isdecimal().any()]
+    if numeric and not known:
+        raise InputError(
+            f"{table}: columns of numbers with a name that says nothing here: "
+            f"{', '.join(numeric)}. Call bounds 'start' and 'end' (0-based, half-open), and leave "
+            "others out."
+        )
+    if others:
+        log.info("%s: not used: column %s.", table, shorten(others, 5))
+    return rows.rename(columns=known)
 
 
 def require_chroms(chroms: Sequence[str], genome: Genome, option: str) -> None:

@@ -71,6 +71,16 @@ _VERIFY_BYTES = 1 << 24
 _COUNT_ROWS = 1 << 16
 
 
+def check_seed(seed: int) -> None:
+    """Refuse a seed that is not a whole number from 0 up.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise InputError(f"`seed`: a whole number from 0 up. Received: {seed!r}.")
+
+
 def check_strands(choice: str) -> None:
     """Refuse what is no key of `STRANDS`.
 

@@ -9,6 +9,7 @@ import functools
 import io
 import itertools
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,6 +27,7 @@ from danq_keras.genome.bed_columns import (
     is_feature,
     is_number,
     peak_columns,
+    refuse_other_format,
     split_line,
 )
 from danq_keras.genome.fasta import Positions
@@ -36,12 +38,15 @@ from danq_keras.system.names import refuse_control
 from danq_keras.system.terminal import log
 
 _HEAD_BYTES = 1 << 16
-_PARSE_ERRORS = (ValueError, OverflowError, IndexError)  # what pandas may say of a file
+# what pandas may say of a file; a warning of a number that no int64 holds is made an error
+_PARSE_ERRORS = (ValueError, OverflowError, IndexError, RuntimeWarning)
 _FEW = 0.1  # share of summits that may be wrong
 _FEW_PAST_END = 0.01  # share of features that may end past a chromosome
 _NAMES = {"name": 3, "strand": 5}
 _NO_TEXT = "."
+_MOST = 1e18  # of a number in a file; an int64 holds a little more
 CHROM_NAMES = ("strip", "add")
+NO_SUMMIT = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +150,9 @@ def _read_columns(
         return used | {name: i for name, i in _NAMES.items() if with_names and i < len(fields)}
 
     with open_bytes(path) as handle:
-        n_before, first = first_feature(handle.read(_HEAD_BYTES))
+        head = handle.read(_HEAD_BYTES)
+        refuse_other_format(path, head)
+        n_before, first = first_feature(head, is_whole=len(head) < _HEAD_BYTES)
         if first:
             used = columns_of(first)
             handle.seek(0)
@@ -172,17 +179,19 @@ def _parse(
     source: Any, first: bytes, used: dict[str, int], n_before: int, *, quick: bool = False
 ) -> pd.DataFrame:
     """Parse features; `quick` where the source ends with a mark (see `TextOnly`)."""
-    table: pd.DataFrame = pd.read_csv(
-        source,
-        sep="\t" if b"\t" in first else r"\s+",
-        header=None,
-        skiprows=n_before,
-        usecols=list(used.values()),
-        dtype={column: _DTYPES[name] for name, column in used.items()}
-        | ({used["chrom"]: "category"} if quick else {}),
-        na_filter=False,
-        quoting=3,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        table: pd.DataFrame = pd.read_csv(
+            source,
+            sep="\t" if b"\t" in first else r"\s+",
+            header=None,
+            skiprows=n_before,
+            usecols=list(used.values()),
+            dtype={column: _DTYPES[name] for name, column in used.items()}
+            | ({used["chrom"]: "category"} if quick else {}),
+            na_filter=False,
+            quoting=3,
+        )
     if quick:
         if table[used["chrom"]].iloc[-1] != MARK:
             raise ValueError("the last line was not read as one")
@@ -224,7 +233,7 @@ def with_summits_inside(bed: Bed) -> Bed:
     if bed.summits is None:
         return bed
     length = bed.ends - bed.starts
-    outside = np.flatnonzero(bed.summits >= length)
+    outside = np.flatnonzero((bed.summits >= length) | (bed.summits < NO_SUMMIT))
     if not len(outside):
         return bed
     first = int(outside[0])
@@ -234,8 +243,9 @@ def with_summits_inside(bed: Bed) -> Bed:
     )
     if len(outside) > _FEW * len(bed):
         raise InputError(f"{fact}. Correct column 10, or leave it out.")
-    log.warning("%s. Those are taken to be at the end of the peak.", fact)
-    return dataclasses.replace(bed, summits=np.minimum(bed.summits, length - 1))
+    log.warning("%s. Those are taken to be at the nearer end of the peak.", fact)
+    inside = np.clip(bed.summits, 0, length - 1)
+    return dataclasses.replace(bed, summits=np.where(bed.summits == NO_SUMMIT, NO_SUMMIT, inside))
 
 
 def centres(bed: Bed) -> Positions:
@@ -272,6 +282,12 @@ def bed_from_frame(frame: pd.DataFrame, name: str, *, with_signal: bool = False)
             raise InputError(
                 f"{name}: {column!r} must be whole numbers. Received: {values.dtype}. Convert it."
             )
+    unnamed = np.flatnonzero(frame["chrom"].isna())
+    if len(unnamed):
+        raise InputError(
+            f"{name}, row {unnamed[0]}: no chromosome, and {len(unnamed) - 1:,} more such rows. "
+            "Leave them out."
+        )
     chrom, names = pd.factorize(frame["chrom"].astype(str), sort=True)
     numbers = {column: values.to_numpy(np.int64) for column, values in whole.items()}
     signal = frame["signal"].to_numpy(np.float64) if with_signal else None
@@ -333,10 +349,11 @@ def _explain(path: Path, used: dict[str, int], *, error: Exception | None = None
     """Find the first line that is at fault; slow, and only for files already found wrong."""
     with open_bytes(path) as handle:
         lines = handle.read().removeprefix(BYTE_ORDER_MARK).splitlines()
+    first = next((line for line in lines if is_feature(line)), b"")
     for number, line in enumerate(lines, 1):
-        fields = split_line(line)
         if not is_feature(line):
             continue
+        fields = split_line(line, tabs=b"\t" in first)
         if reason := _fault(fields, used):
             raise InputError(
                 f"{path}, line {number}: {reason}. Received: {' '.join(fields)[:60]!r}. "
@@ -355,11 +372,24 @@ def _fault(fields: list[str], used: dict[str, int]) -> str:
     for name, column in used.items():
         if _DTYPES[name] is np.float64 and not is_number(fields[column]):
             return f"the {name} must be a finite number"
-        if _DTYPES[name] is np.int64 and not re.fullmatch(r" *-?[0-9]{1,18} *", fields[column]):
+        if _DTYPES[name] is np.int64 and _whole(fields[column]) is None:
             return f"the {name} must be a whole number"
-    if int(fields[1]) < 0:
+    start, end = _whole(fields[1]), _whole(fields[2])
+    assert start is not None
+    assert end is not None
+    if start < 0:
         return "the start must not be negative (BED counts from 0)"
-    return "the end must be above the start" if int(fields[2]) <= int(fields[1]) else ""
+    return "the end must be above the start" if end <= start else ""
+
+
+def _whole(text: str) -> int | None:
+    """A whole number as pandas takes it, 1e3 and 1000.0 too; None of anything else."""
+    if re.fullmatch(r" *-?[0-9]{1,18} *", text):
+        return int(text)
+    if not re.fullmatch(r"[0-9]{1,18}(\.0*)?([eE]\+?[0-9]{1,2})?", text):
+        return None
+    value = float(text)
+    return int(value) if value.is_integer() and value < _MOST else None
 
 
 def rename_chrom(name: str, how: str, lengths: dict[str, int]) -> str:
@@ -448,6 +478,16 @@ def locate(
     Raises:
         InputError: they do not fit the genome.
     """
-    if chrom_names is not None:
-        bed = _rename(bed, chrom_names, lengths)
-    return bed, in_genome(bed, lengths)
+    if chrom_names not in (None, *CHROM_NAMES):
+        raise InputError(
+            f"`chrom_names`: one of {', '.join(CHROM_NAMES)}. Received: {chrom_names!r}."
+        )
+    if chrom_names is None:
+        return bed, in_genome(bed, lengths)
+    renamed = _rename(bed, chrom_names, lengths)
+    if not set(renamed.names) & set(lengths) and set(bed.names) & set(lengths):
+        raise InputError(
+            f"{bed.path}: `chrom_names={chrom_names!r}` makes {shorten(renamed.names, 3)} of "
+            f"{shorten(bed.names, 3)}, which are in the FASTA as they are. Leave it out."
+        )
+    return renamed, in_genome(renamed, lengths)

@@ -24,6 +24,9 @@ _LONE_RETURN = re.compile(rb"\r(?!\n)")
 _NO_FEATURE_LINE = re.compile(_NO_FEATURE)
 _NO_FEATURE_LINES = re.compile(rb"^" + _NO_FEATURE + rb"[^\n]*\n?", re.MULTILINE)
 
+_VALUES_TRACK = re.compile(
+    rb"^track[^\r\n]*[ \t]type=[\"']?(bedGraph|wiggle_0|bigWig)", re.MULTILINE | re.IGNORECASE
+)
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 _SCORE, _SIGNAL, _SUMMIT, _GAPPED_SIGNAL = 4, 6, 9, 12
@@ -48,11 +51,34 @@ def feature_lines(path: Path, content: bytes) -> bytes:
     return content
 
 
-def first_feature(head: bytes) -> tuple[int, bytes]:
+def refuse_other_format(path: Path, head: bytes) -> None:
+    """Refuse what has chromosomes and numbers, and other things than features behind them.
+
+    Args:
+        path: the file, whose name counts.
+        head: the beginning of its content.
+
+    Raises:
+        InputError: it is a bedGraph, a wiggle or a VCF file.
+    """
+    name = path.name.lower().removesuffix(".gz")
+    track = _VALUES_TRACK.search(head)
+    if track or name.endswith((".bedgraph", ".bdg", ".wig")):
+        kind = track.group(1).decode() if track else name.rpartition(".")[2]
+        raise InputError(
+            f"{path}: {kind} has values along the genome, those of 0 too, and no peaks. Call peaks "
+            "on it; where each line is one, save it as BED."
+        )
+    if head.removeprefix(BYTE_ORDER_MARK).startswith(b"##fileformat=VCF"):
+        raise InputError(f"{path}: a VCF file, where BED or peaks are needed. Give such a file.")
+
+
+def first_feature(head: bytes, *, is_whole: bool) -> tuple[int, bytes]:
     """How many lines stand before the first feature, and that feature's line.
 
     Args:
         head: the beginning of a file.
+        is_whole: whether that is all of it; else its last line may be cut.
 
     Returns:
         The line is empty where there is none, or where the file needs a closer look.
@@ -62,7 +88,7 @@ def first_feature(head: bytes) -> tuple[int, bytes]:
         return 0, b""
     for number, line in enumerate(head.splitlines(keepends=True)):
         if is_feature(line):
-            return number, line
+            return (number, line) if is_whole or line.endswith((b"\n", b"\r")) else (0, b"")
     return 0, b""
 
 
@@ -120,10 +146,10 @@ def is_feature(line: bytes) -> bool:
     return _NO_FEATURE_LINE.match(line.rstrip(b"\r\n")) is None
 
 
-def split_line(line: bytes) -> list[str]:
-    """The fields of a line: between tabs, or between blanks where it has no tab."""
+def split_line(line: bytes, *, tabs: bool | None = None) -> list[str]:
+    """The fields of a line: between tabs, or between blanks where it (or its file) has no tab."""
     text = line.decode("utf-8", "replace").rstrip("\r\n")
-    return text.split("\t") if "\t" in text else text.split()
+    return text.split("\t") if ("\t" in text if tabs is None else tabs) else text.split()
 
 
 def is_number(text: str) -> bool:
@@ -185,6 +211,13 @@ def _kind_by_name(path: Path, fields: list[str]) -> str:
             " and summits" if said == "narrowPeak" else "",
         )
         return "BED"
+    if said == "narrowPeak" and _is_bed12(fields):
+        log.warning(
+            "%s: called narrowPeak, and its columns are those of BED of 12 columns: read as such, "
+            "without signal and summits.",
+            path,
+        )
+        return "BED"
     return said
 
 
@@ -207,7 +240,9 @@ def _kind_by_columns(path: Path, fields: list[str]) -> str:
             n,
         )
         return "BED"
-    if n not in (_NARROW, _IDR_NARROW):
+    if n == _NARROW:
+        log.info("%s: read as narrowPeak: signal in column 7, summit in column 10.", path)
+    elif n != _IDR_NARROW:
         log.warning(
             "%s: read as narrowPeak with %d further columns: signal in column 7, summit in "
             "column 10.",

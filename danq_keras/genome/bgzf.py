@@ -16,6 +16,7 @@ from typing import Self
 import numpy as np
 
 from danq_keras.system.errors import InputError
+from danq_keras.system.files import is_bgzip
 
 _MAGIC = b"\x1f\x8b\x08\x04"
 _HEADER, _TRAILER = 18, 8
@@ -25,7 +26,7 @@ _KEPT_BLOCKS = 256  # 16 MiB: sorted windows find their neighbours' blocks
 def is_bgzf(path: Path) -> bool:
     """Whether a file begins with a block of bgzip."""
     with path.open("rb") as file:
-        return _block_bytes(file.read(_HEADER)) > 0
+        return is_bgzip(file.read(_HEADER))
 
 
 def _block_bytes(header: bytes) -> int:

@@ -5,9 +5,13 @@ bare numbers for A, C, G, T) or positions (HOMER, .cb, PCM: four columns A, C, G
 them). Which of the two is told by letters, by HOMER's header, or by the shape: four rows of another
 number of columns than four are bases, another number of rows of four columns are positions. Four
 bare rows of four are what the file's other records are; where there is none, what sums to the same
-at every position; and where that tells nothing either, the file is refused.
+at every position; and where that tells nothing either, the file is refused. Positions may begin
+with their number, or with the letter that stands for them (the ENCODE motifs of Kheradpour and
+Kellis): five columns, of which four are numbers.
 """
 
+import itertools
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +33,10 @@ from danq_keras.motifs.motif import Matrix, Motif
 from danq_keras.system.errors import InputError
 
 _POSITION_WORDS = ("POS", "POSITION", "PO", "P0")
+_TAG = re.compile("[A-Z]{2}")  # of a line of TRANSFAC
+_IUPAC = frozenset("ACGTURYSWKMBDHVNacgturyswkmbdhvn")
 BASES, POSITIONS, UNKNOWN = "bases", "positions", "unknown"
+LABELLED, UNTOLD = "positions behind a label", "bases or labelled positions"
 
 
 @dataclass(slots=True)
@@ -47,12 +54,38 @@ class _Record:
         first = self.rows[0][1]
         if first and first[0].upper() in _POSITION_WORDS:
             return POSITIONS
+        if all(len(words) == 5 for _, words in self.rows):
+            labels = [words[0] for _, words in self.rows]
+            if len(labels) != 4 and (_count_up(labels) or set("".join(labels)) <= _IUPAC):
+                return LABELLED
+            if _count_up(labels) or (_are_bases(labels) and self._rows_alone_sum()):
+                return UNTOLD
         if any(words and words[0][0].isalpha() for _, words in self.rows):
             return BASES
         all_four = all(len(words) == 4 for _, words in self.rows)
         if self.is_homer or (all_four and len(self.rows) != 4):
             return POSITIONS
         return UNKNOWN if all_four else BASES
+
+    def _rows_alone_sum(self) -> bool:
+        """Whether the numbers of every row have one sum, and those of every column do not."""
+        texts = [words[1:] for _, words in self.rows]
+        if not all(is_number(text) for row in texts for text in row):
+            return False
+        values = np.array(texts, float)
+        return _all_equal(values.sum(axis=1)) and not _all_equal(values.sum(axis=0))
+
+
+def _count_up(labels: Sequence[str]) -> bool:
+    """Whether labels are the numbers of positions, from 0 or 1 on."""
+    if not all(label.isdecimal() for label in labels):
+        return False
+    found = [int(label) for label in labels]
+    return found == list(range(found[0], found[0] + len(found))) and found[0] in (0, 1)
+
+
+def _are_bases(labels: Sequence[str]) -> bool:
+    return sorted(map(base_of, labels)) == sorted(FILE_ALPHABET)
 
 
 def parse_records(path: Path, lines: list[Line], *, rows_are: str | None = None) -> list[Motif]:
@@ -75,11 +108,18 @@ def parse_records(path: Path, lines: list[Line], *, rows_are: str | None = None)
             doubts.add("matrix", record.id)
             continue
         way = rows_are or record.rows_are()
+        if way == UNTOLD:
+            refuse(
+                path,
+                record.number,
+                f"motif {record.id} has 4 rows of a label and 4 numbers, and nothing tells whether "
+                "a row is a base or a position. Write the rows as 'A [ 1 2 3 4 ]'.",
+            )
         if way == UNKNOWN:
             untold.append((len(motifs), record))
             motifs.append(None)
         else:
-            told.add(way)
+            told.add(POSITIONS if way == LABELLED else way)
             motifs.append(_motif(path, record, way, doubts))
     usual = told.pop() if len(told) == 1 else UNKNOWN
     for index, record in untold:
@@ -95,7 +135,8 @@ def parse_bare(path: Path, lines: list[Line]) -> list[Motif] | None:
     """The one motif of a file that has no header, called as the file; None where it is none.
 
     Raises:
-        InputError: see `parse_records`.
+        InputError: see `parse_records`; or a comment or blank line stands between the rows, as
+            between two motifs.
     """
     rows = [_words(line) for _, line in lines]
     numeric = (
@@ -105,6 +146,14 @@ def parse_bare(path: Path, lines: list[Line]) -> list[Motif] | None:
     letters = all(len(row[0]) == 1 or row[0][0].isdigit() or row[0][0] == "." for row in rows[1:])
     if not (all(len(row) > 1 for row in rows) and all(numeric) and letters):
         return None
+    for (before, _), (number, line) in itertools.pairwise(lines):
+        if number != before + 1 and rows[0][0].upper() not in _POSITION_WORDS:
+            refuse(
+                path,
+                number,
+                "rows of numbers go on behind a blank line or comment. Begin each motif with "
+                f"'>NAME'. Received: {line[:40]!r}.",
+            )
     return parse_records(path, [(lines[0][0], f">{path.stem.replace(' ', '_')}"), *lines])
 
 
@@ -147,7 +196,9 @@ def _motif(path: Path, record: _Record, rows_are: str, doubts: Doubts) -> Motif:
     if rows_are == UNKNOWN:
         rows_are = _told_by_sums(path, record)
         doubts.add("way", record.id)
-    counts = _by_position(path, record) if rows_are == POSITIONS else _by_base(path, record)
+    if rows_are == LABELLED:
+        record.rows = [(number, words[1:]) for number, words in record.rows]
+    counts = _by_base(path, record) if rows_are == BASES else _by_position(path, record)
     matrix = to_frequencies(path, record.number, record.id, counts, doubts)
     return Motif(record.id, record.name, matrix)
 
@@ -237,16 +288,28 @@ def parse_transfac(path: Path, lines: list[Line]) -> list[Motif]:
     names: dict[str, str] = {}
     order: list[str] = []
     counts: list[list[float]] = []
-    start = 0
+    start, first, is_over = 0, 1, False
     for number, line in [*lines, (lines[-1][0], "//")]:
         words = line.split()
         columns = _columns(words)
-        if (words[0] == "//" or (columns and order)) and (names or order):
+        ends = words[0] == "//" or (columns and order) or (words[0] in ("AC", "ID") and counts)
+        if ends and (names or order):
             _end_of_transfac(path, start, names, order, counts, motifs, doubts)
-            names, order, counts = {}, [], []
+            names, order, counts, is_over = {}, [], [], False
+        is_tag = _TAG.fullmatch(words[0]) is not None
+        is_over = is_over or (is_tag and bool(order))
         if columns:
             start, order = number, columns
-        elif words[0].isdigit() and order:
+        elif order and not is_tag and (not is_over or words[0].isdecimal()):
+            at = int(words[0]) if words[0].isdecimal() else -1
+            first = first if counts else at
+            if is_over or first not in (0, 1) or at != first + len(counts):
+                refuse(
+                    path,
+                    number,
+                    "the rows of a matrix are numbered one by one, from 0 or 1 on, and end where "
+                    f"another line (XX, //) begins. Received: {line[:40]!r}.",
+                )
             counts.append(numbers(path, number, words[1:5]))
             if len(counts[-1]) != 4:
                 refuse(path, number, f"a position has 4 numbers, received {len(counts[-1])}.")

@@ -6,6 +6,7 @@ on the disk, so that neither a kill nor a power cut leaves a half-written file u
 
 import contextlib
 import gzip
+import io
 import json
 import os
 import re
@@ -19,6 +20,8 @@ from danq_keras.system.errors import InputError
 from danq_keras.system.inputs import input_file
 
 _GZIP_MAGIC = b"\x1f\x8b"
+BGZIP_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+"""The empty block at the end of a bgzip file; one without it was cut."""
 
 
 PathLike = str | os.PathLike[str]
@@ -237,10 +240,13 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
     """Open a file or a pipe, unpacking gzip (and so bgzip) whatever the name says.
 
     Raises:
-        InputError: no such file, or damaged gzip.
+        InputError: no such file, or damaged or truncated gzip.
     """
     with input_file(path).open("rb") as raw:
-        packed = raw.read(2) == _GZIP_MAGIC
+        first = raw.read(len(BGZIP_END))
+        packed = first.startswith(_GZIP_MAGIC)
+        if is_bgzip(first):
+            _require_end(path, raw)
         raw.seek(0)
         try:
             if not packed:
@@ -252,3 +258,18 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
             raise InputError(
                 f"{path}: damaged or truncated gzip ({error}). Fetch the file again."
             ) from error
+
+
+def is_bgzip(first: bytes) -> bool:
+    """Whether a file that begins with these 16 bytes was packed by bgzip, not by plain gzip."""
+    return first[:4] == BGZIP_END[:4] and first[12:14] == b"BC"
+
+
+def _require_end(path: Path, raw: IO[bytes]) -> None:
+    """Refuse a bgzip file that was cut between two blocks: gzip alone does not notice."""
+    raw.seek(max(0, raw.seek(0, io.SEEK_END) - len(BGZIP_END)))
+    if raw.read() != BGZIP_END:
+        raise InputError(
+            f"{path}: truncated: the block that ends a bgzip file is missing. Fetch the file "
+            "again; where it was joined with other gzip files, pack it anew."
+        )

@@ -10,15 +10,8 @@ import zlib
 
 BLOCK = 0xFF00
 """Bytes of text in a block, as bgzip has them."""
-END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
-"""The empty block at the end of a file; a file without it was cut."""
 _HEAD = bytes.fromhex("1f8b08040000000000ff060042430200")
 _LEVEL = 6
-
-
-def is_bgzip(first: bytes) -> bool:
-    """Whether a file that begins with these 16 bytes was packed by bgzip, not by plain gzip."""
-    return first[:4] == _HEAD[:4] and first[12:14] == b"BC"
 
 
 def packed_block(text: bytes) -> bytes:

@@ -26,7 +26,13 @@ import numpy as np
 from danq_keras.prediction.growing import ROWS_AT_ONCE, SAVE_SECONDS, partial_path
 from danq_keras.system.claims import claimed_folder
 from danq_keras.system.errors import InputError, Terminated
-from danq_keras.system.files import make_parent, read_json, refuse_existing, write_json
+from danq_keras.system.files import (
+    BGZIP_END,
+    make_parent,
+    read_json,
+    refuse_existing,
+    write_json,
+)
 from danq_keras.system.hdf5 import new_hdf5, open_hdf5
 from danq_keras.system.signals import signals_deferred
 from danq_keras.system.terminal import log
@@ -97,7 +103,7 @@ class _GrowingText:
         self.write(self.rows.tail())
         if self._packed:
             self._file.write(bgzip.packed_block(self._held) if self._held else b"")
-            self._file.write(bgzip.END)
+            self._file.write(BGZIP_END)
         self._sync()
         self._file.close()
 

@@ -22,7 +22,6 @@ from danq_keras.system.errors import InputError
 from danq_keras.system.files import open_bytes
 from danq_keras.system.inputs import BYTE_ORDER_MARK, input_file, is_utf16
 from danq_keras.system.names import printable
-from danq_keras.variants import bgzip
 from danq_keras.variants.bcf import bcf_header, bcf_rows
 
 MISSING = "."
@@ -117,7 +116,6 @@ class VcfFile:
 
     def _check(self) -> bool:
         """Whether it is a BCF file; refuses what is no text."""
-        self._refuse_without_end()
         with self._open() as content:
             first = content.read(4096)
         if not first:
@@ -131,18 +129,6 @@ class VcfFile:
                 "or BCF."
             )
         return False
-
-    def _refuse_without_end(self) -> None:
-        """The last block of bgzip is empty: without it the file was cut between two blocks."""
-        with self.readable.open("rb") as raw:
-            if not bgzip.is_bgzip(raw.read(16)):
-                return
-            size = raw.seek(0, io.SEEK_END)
-            raw.seek(max(0, size - len(bgzip.END)))
-            if raw.read() != bgzip.END:
-                raise InputError(
-                    f"{self.path}: truncated: its last block is missing. Fetch the file again."
-                )
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[BinaryIO]:

@@ -68,7 +68,12 @@ class Server:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "TQDM_DISABLE": "1", "TF_CPP_MIN_LOG_LEVEL": "3"},
+            env={
+                **os.environ,
+                "TQDM_DISABLE": "1",
+                "TF_CPP_MIN_LOG_LEVEL": "3",
+                "PYTHONPATH": str(Path(__file__).parents[1]),
+            },
         )
 
     def __enter__(self) -> Self:
@@ -102,7 +107,8 @@ class Server:
             kill_with: the signal.
             signals: seconds after its start → a signal for it.
             limits: name in `resource`, such as "RLIMIT_FSIZE" → bytes.
-            settings: "module.NAME" of the package → a value for the child.
+            settings: "module.NAME" of the package → a value for the child; of a text such as
+                "in_process:run_all" what it names.
         """
         self._n += 1
         log = self._folder / f"{self._n}.log"
@@ -231,6 +237,9 @@ def _child(order: dict[str, Any]) -> int:
     main = importlib.import_module(f"danq_keras.commands.{order['name']}").main
     for name, value in order["settings"].items():
         module, _, variable = name.rpartition(".")
+        if isinstance(value, str):
+            place, _, known = value.partition(":")
+            value = getattr(importlib.import_module(place), known)
         setattr(importlib.import_module(f"danq_keras.{module}"), variable, value)
     count = None
     if order["watched"] is not None:

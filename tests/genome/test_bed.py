@@ -164,7 +164,7 @@ def test_a_byte_0_behind_the_first_lines_is_seen(tmp_path: Path) -> None:
         ("chr1\t1\t99999999999999999999\n", "line 1: the end must be a whole number"),
         ("chr1\t-1\t5\n", "line 1: the start must not be negative"),
         ("chr1\t5\t5\n", "line 1: the end must be above the start"),
-        ("chr1\t1\t5\tx\nchr1\t1\n", "line 2: 2 columns, at least 3 are needed"),
+        ("chr1\t1\t5\tx\nchr1\t1\n", "line 2: 1 columns, at least 3 are needed"),
         ("chr1\t1\t5\n\t1\t5\n", "line 2: no chromosome"),
         ("chr1\t1\t5\ntracked again\n", "line 2: 2 columns, at least 3"),
         ("#x\n\nchr1\t1\t5\n#y\nchr1\t1\tx\n", "line 5: the end must be a whole number"),

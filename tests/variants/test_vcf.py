@@ -9,6 +9,7 @@ import pytest
 from damaged_text import mutants
 
 from danq_keras.system.errors import InputError
+from danq_keras.system.files import BGZIP_END, is_bgzip
 from danq_keras.variants import bgzip
 from danq_keras.variants.vcf import Record, VcfFile
 
@@ -254,7 +255,7 @@ def test_a_truncated_file(packing, tmp_path):
 
 def test_bgzip_cut_between_two_blocks_is_truncated(tmp_path):
     blocks = [bgzip.packed_block(TEXT.encode()), bgzip.packed_block(LINES[0].encode())]
-    path = written(tmp_path / "v.vcf.gz", b"".join([*blocks, bgzip.END]))
+    path = written(tmp_path / "v.vcf.gz", b"".join([*blocks, BGZIP_END]))
     assert len(read(path)) == 5
     with pytest.raises(InputError, match="truncated: its last block is missing"):
         read(written(path, blocks[0]))
@@ -263,14 +264,14 @@ def test_bgzip_cut_between_two_blocks_is_truncated(tmp_path):
 def test_blocks_are_those_of_bgzip(tmp_path):
     text = bytes(range(256)) * 255
     assert len(text) == bgzip.BLOCK
-    path = written(tmp_path / "t.gz", bgzip.packed_block(text) + bgzip.END)
+    path = written(tmp_path / "t.gz", bgzip.packed_block(text) + BGZIP_END)
     assert gzip.decompress(path.read_bytes()) == text
     with pysam.BGZFile(str(path)) as file:
         assert file.read() == text
     noise = os.urandom(bgzip.BLOCK)
     assert gzip.decompress(bgzip.packed_block(noise)) == noise
-    assert bgzip.is_bgzip(path.read_bytes()[:16])
-    assert not bgzip.is_bgzip(gzip.compress(text)[:16])
+    assert is_bgzip(path.read_bytes()[:16])
+    assert not is_bgzip(gzip.compress(text)[:16])
 
 
 @pytest.mark.parametrize("content", [TEXT, LIST, "#CHROM\tPOS\tID\tREF\tALT\n" + LIST])

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from danq_keras import __version__
-from danq_keras.commands.options import add_model, add_target_names
+from danq_keras.commands.options import add_model, add_target_names, print_complete
 from danq_keras.data.sequence_inputs import Intervals
 from danq_keras.genome.bed import CHROM_NAMES
 from danq_keras.genome.fasta import Genome
@@ -190,7 +190,7 @@ def main(argv: list[str] | None = None) -> int:
     elif args.out.exists() and not partial_path(args.out).exists():
         # Only that this is a folder of explanations is asked: nothing is written.
         refuse_unmarked(args.out, "explanations", overwrite=True, marker=SUMMARY)
-        print(f"{args.out}: is complete already.")
+        print_complete(args.out)
         _update_report(args)
         return 0
     if args.into is None:

@@ -119,3 +119,11 @@ def read_pairs(pairs: Iterable[str], settings: Mapping[str, Any] | None = None) 
             raise InputError(f"{key} is given twice: {found[key]} and {value}. Give it once.")
         found[key] = value
     return found
+
+
+def print_complete(out: Path) -> None:
+    """Say that there is nothing to resume, and what was not looked at."""
+    print(
+        f"{out}: is complete already. Whether it was made from these inputs was not compared: "
+        "--overwrite makes it anew."
+    )

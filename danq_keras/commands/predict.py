@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from danq_keras import __version__
-from danq_keras.commands.options import add_ensemble, add_model, add_target_names
+from danq_keras.commands.options import add_ensemble, add_model, add_target_names, print_complete
 from danq_keras.data.inputs import Windows, open_windows
 from danq_keras.data.sequence_inputs import (
     Intervals,
@@ -183,7 +183,7 @@ def main(argv: list[str] | None = None) -> int:
     _check_options(args)
     _check_output(args)
     if args.resume and args.output.exists() and not partial_path(args.output).exists():
-        print(f"{args.output}: is complete already.")
+        print_complete(args.output)
         return 0
     for path in (args.model, *args.ensemble):
         model_file(path)

@@ -91,7 +91,12 @@ def main(argv: list[str] | None = None) -> int:
     from danq_keras.variants.prioritiser import TABLES
 
     tables = [f"{args.out.name}.{name}.tsv" for name in TABLES] if args.part == "fit" else []
+    inputs = [*args.positives, *args.negatives] if args.part == "fit" else [args.effects]
+    inputs += [] if args.part == "fit" else [args.prioritiser]
+    inputs += [args.extra] if args.extra else []
     for path in (args.out, *(args.out.with_name(name) for name in tables)):
+        if path.resolve() in {each.resolve() for each in inputs}:
+            raise InputError(f"{path}: is an input itself. Choose another name to write.")
         refuse_existing(path, overwrite=args.overwrite or is_unfinished(args.out))
     require_library("xgboost", "XGBoost", program="prioritise_variants.py", extra="variants")
     if args.part == "fit":

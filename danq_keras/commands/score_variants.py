@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from danq_keras import __version__
-from danq_keras.commands.options import add_model, add_target_names
+from danq_keras.commands.options import add_model, add_target_names, print_complete
 from danq_keras.genome.bed import CHROM_NAMES
 from danq_keras.models.shipped import model_file
 from danq_keras.system.command import command, run_command
@@ -160,7 +160,7 @@ def main(argv: list[str] | None = None) -> int:
     from danq_keras.variants.growing import is_complete
 
     if args.resume and is_complete(args.out):
-        print(f"{args.out}: is complete already.")
+        print_complete(args.out)
         return 0
     model_file(args.model)
     from danq_keras.genome.fasta import Genome

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from danq_keras.data.store import Split
-from danq_keras.genome.dna import ALPHABET, UNKNOWN, Bytes, encode, unpack_codes
+from danq_keras.genome.dna import ALPHABET, UNKNOWN, Bytes, encode, foreign_letters, unpack_codes
 from danq_keras.system.errors import InputError
 
 ArrayWindows: TypeAlias = Sequence[str] | npt.NDArray[Any] | Split
@@ -93,4 +93,15 @@ def _of_strings(windows: Any, length: int) -> Bytes:
                 f"`windows`: the network reads {length} bases, number {number} has {len(text)}. "
                 "Cut all to that length."
             )
-    return np.stack([encode(text) for text in texts]) if texts else np.empty((0, length), np.uint8)
+    if not texts:
+        return np.empty((0, length), np.uint8)
+    letters = np.frombuffer("".join(texts).encode("ascii", "replace"), np.uint8)
+    foreign = foreign_letters(letters)
+    if len(foreign):
+        number, place = divmod(int(foreign[0]), length)
+        raise InputError(
+            "`windows`: bases are A, C, G, T, U, N and the other IUPAC codes. Received: "
+            f"{texts[number][place]!r} at base {place + 1} of number {number}, {len(foreign):,} "
+            "such letters in all. Correct them, or write N."
+        )
+    return encode(letters).reshape(len(texts), length)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from danq_keras.data.labels import target_name
-from danq_keras.genome.dna import UNKNOWN, Bytes, encode
+from danq_keras.genome.dna import UNKNOWN, Bytes, encode, foreign_letters
 from danq_keras.genome.fasta_index import BLANKS, begins_as_fasta
 from danq_keras.system.errors import InputError, shorten
 from danq_keras.system.files import open_bytes
@@ -44,8 +44,6 @@ _LABEL_OF_TEXT = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
 _LABEL_OF_TEXT |= {"False": 0, "FALSE": 0, "false": 0, "True": 1, "TRUE": 1, "true": 1}
 _NO_LABEL = ("", "NA", "N/A", "nan", "NaN", "None", "<NA>")
 _MEANING = _LABEL_OF_TEXT | dict.fromkeys(_NO_LABEL, UNSAID)
-_BASES = np.zeros(256, bool)
-_BASES[list(b"ACGTUNRYSWKMBDHVacgtunryswkmbdhv")] = True
 
 
 @dataclass(frozen=True)
@@ -340,7 +338,7 @@ def _codes(
     if length < 1:
         raise InputError(f"{source}, row {row[0]}: no sequence. Name it with `sequence_column`.")
     letters = np.frombuffer("".join(texts).encode("ascii", "replace"), np.uint8)
-    wrong = np.flatnonzero(~_BASES[letters])
+    wrong = foreign_letters(letters)
     if len(wrong):
         ends = np.cumsum(lengths)
         number = int(np.searchsorted(ends, wrong[0], side="right"))

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
+
 from danq_keras.system.errors import InputError
 from danq_keras.system.names import refuse_control
 
@@ -73,7 +75,7 @@ class Targets:
             InputError: a target is unknown, ambiguous or named twice.
         """
         found: list[int] = []
-        for text in [wanted] if isinstance(wanted, (str, int)) else wanted:
+        for text in [wanted] if isinstance(wanted, str | int | np.integer) else wanted:
             index = self._find_one(str(text).strip())
             if index in found:
                 raise InputError(f"Target {text!r} is named twice. Name each target once.")

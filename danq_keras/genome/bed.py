@@ -276,6 +276,8 @@ def bed_from_frame(frame: pd.DataFrame, name: str, *, with_signal: bool = False)
             f"{name}: a data frame of peaks has rows with {', '.join(required)}. Received: "
             f"{len(frame)} rows with {', '.join(map(str, frame.columns))[:80]}. Rename its columns."
         )
+    if twice := sorted({repr(column) for column in frame.columns[frame.columns.duplicated()]}):
+        raise InputError(f"{name}: columns must differ. Received twice: {shorten(twice)}.")
     whole = {column: frame[column] for column in ("start", "end", "summit") if column in frame}
     for column, values in whole.items():
         if not pd.api.types.is_integer_dtype(values) or values.isna().any():

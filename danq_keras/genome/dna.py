@@ -21,11 +21,23 @@ Bytes: TypeAlias = npt.NDArray[np.uint8]
 
 ALPHABET = "AGCT"  # Source: DeepSEA's training files; not the alphabetical A,C,G,T
 UNKNOWN = 4
+BASES_OF_LETTER = {
+    **dict(zip("ACGT", "ACGT", strict=True)),
+    **{"R": "AG", "Y": "CT", "S": "CG", "W": "AT", "K": "GT", "M": "AC"},
+    **{"B": "CGT", "D": "AGT", "H": "ACT", "V": "ACG", "N": "ACGT"},
+}
+"""Upper-case letter → the bases that it may stand for.
+
+Source: IUPAC-IUB, Nucleic Acids Research 13:3021, 1985.
+"""
 
 _CODE_OF_BYTE = np.full(256, UNKNOWN, np.uint8)
 # U is RNA's T.
 for _code, _base in (*enumerate(ALPHABET), (ALPHABET.index("T"), "U")):
     _CODE_OF_BYTE[[ord(_base), ord(_base.lower())]] = _code
+_IS_LETTER = np.zeros(256, bool)
+_IS_LETTER[list("".join([*BASES_OF_LETTER, "U"]).encode())] = True
+_IS_LETTER[list("".join([*BASES_OF_LETTER, "U"]).lower().encode())] = True
 _BYTE_OF_CODE = np.frombuffer((ALPHABET + "N").encode(), np.uint8)
 _CODE_OF_NIBBLE = np.full(16, UNKNOWN, np.uint8)
 _CODE_OF_NIBBLE[[0b1000, 0b0100, 0b0010, 0b0001]] = np.arange(4)
@@ -53,6 +65,11 @@ def encode(sequence: str | bytes | Bytes) -> Bytes:
     if isinstance(sequence, bytes):
         sequence = np.frombuffer(sequence, np.uint8)
     return _CODE_OF_BYTE[sequence]
+
+
+def foreign_letters(letters: Bytes) -> npt.NDArray[np.intp]:
+    """Places of the ASCII bytes (L,) that are neither bases, U, nor another letter of IUPAC's."""
+    return np.flatnonzero(~_IS_LETTER[letters])
 
 
 def decode(codes: Bytes) -> str:

@@ -257,6 +257,13 @@ class Genome:
         codes[codes == _URACIL] = ALPHABET.index("T")
         codes[codes == _GAP] = UNKNOWN
 
+    def letters(self, chrom: str, start: int, end: int) -> str:
+        """The letters of an interval inside a sequence, as the file has them.
+
+        `fetch` has one code for all that are no single base.
+        """
+        return self._letters(chrom, start, end).decode("latin-1")
+
     def _letters(self, chrom: str, start: int, end: int) -> bytes:
         """The letters of an interval as the file has them, without blanks."""
         ranges, skip = self._layouts[chrom].ranges(start, end)

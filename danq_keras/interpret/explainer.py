@@ -100,6 +100,8 @@ class Explainer:
         strands: str = "both",
         batch_size: int | None = None,
     ) -> None:
+        if not len(targets):
+            raise InputError("`targets`: none. Name at least one.")
         self._targets = list(targets)
         network = score_model(model.network)
         self._both = strands == "both"

@@ -19,7 +19,7 @@ import pandas as pd
 
 from danq_keras.data.arrays import ArrayWindows, codes_of
 from danq_keras.data.targets import TargetChoice
-from danq_keras.genome.dna import UNKNOWN, Bytes, encode, pack_codes
+from danq_keras.genome.dna import BASES_OF_LETTER, UNKNOWN, Bytes, encode, pack_codes
 from danq_keras.interpret.explainer import Explainer
 from danq_keras.interpret.pictures import spacing_png
 from danq_keras.models.trained import TrainedModel, opened, window_of
@@ -30,12 +30,6 @@ from danq_keras.system.errors import InputError, shorten
 from danq_keras.system.files import PathLike
 from danq_keras.system.terminal import progress
 
-_BASES = {
-    **dict(zip("ACGT", "ACGT", strict=True)),
-    **{"R": "AG", "Y": "CT", "S": "CG", "W": "AT", "K": "GT", "M": "AC"},
-    **{"B": "CGT", "D": "AGT", "H": "ACT", "V": "ACG", "N": "ACGT"},
-}
-"""Source: IUPAC-IUB, Nucleic Acids Research 13:3021, 1985."""
 _REVERSED = "_rc"
 
 
@@ -57,7 +51,7 @@ class Insert:
         """
         table = np.empty((len(self), UNKNOWN + 1), np.uint8)
         for position, letter in enumerate(self.letters):
-            allowed = encode(_BASES[letter]).tolist()
+            allowed = encode(BASES_OF_LETTER[letter]).tolist()
             for code in range(UNKNOWN):
                 choices = [each for each in (code, 3 - code, code ^ 1) if each in allowed]
                 table[position, code] = (choices or allowed)[0]
@@ -86,7 +80,7 @@ def find_insert(text: str, motif_file: Path | None = None) -> Insert:
     found = [m for m in motifs if m.id == wanted] or [
         m for m in motifs if m.name.upper() == wanted.upper() and not m.id.endswith(_REVERSED)
     ]
-    if not found and set(letters) <= set(_BASES):
+    if not found and set(letters) <= set(BASES_OF_LETTER):
         return Insert(letters, letters)
     where = "JASPAR 2016 vertebrates" if motif_file is None else str(motif_file)
     if not found:

@@ -24,6 +24,7 @@ from danq_keras.system.hdf5 import HDF5_DAMAGE, machine_fault, reason_of
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 _SPARE = 1 << 20
+_LARGEST_TEXT = 1 << 26
 _ADVICE = "Copy the file again, or train the network again."
 DAMAGE = (
     *HDF5_DAMAGE,
@@ -90,9 +91,16 @@ def _check_members(members: zipfile.ZipFile) -> None:
     missing = {_CONFIG, _WEIGHTS} - set(names)
     if missing or len(names) != len(set(names)):
         raise ValueError(f"it must hold {_CONFIG} and {_WEIGHTS}, each once")
+    large = [info.filename for info in members.infolist() if _is_large_text(info)]
+    if large:
+        raise ValueError(f"{large[0]} is larger than any network's")
     damaged = members.testzip()
     if damaged is not None:
         raise ValueError(f"wrong checksum of {damaged}")
+
+
+def _is_large_text(info: zipfile.ZipInfo) -> bool:
+    return info.filename.endswith(".json") and info.file_size > _LARGEST_TEXT
 
 
 def _refuse_code(config: Any) -> None:

@@ -29,6 +29,7 @@ from danq_keras.system.errors import InputError, one_line
 from danq_keras.system.files import PathLike, atomic_output, load_json
 from danq_keras.system.hdf5 import faults_named, reason_of
 from danq_keras.system.inputs import input_file
+from danq_keras.system.terminal import log
 
 MEMBER = "danq_keras.json"
 DEEPSEA = "deepsea"
@@ -191,7 +192,7 @@ def read_about(file: Path) -> dict[str, Any]:
         for key, kind in _DESCRIPTION.items():
             if about.get(key) is not None and not isinstance(about[key], kind):
                 raise ValueError(f"its {MEMBER} is damaged: {key!r} must be a {kind.__name__}")
-        if not all(isinstance(name, str) for name in about.get("targets") or ()):
+        if about.get("targets") is not None and not _are_names(about["targets"]):
             raise ValueError(f"its {MEMBER} is damaged: the names of targets must be texts")
     return about
 
@@ -201,7 +202,14 @@ def _with_names(
 ) -> TrainedModel:
     n_targets = network.output_shape[1]
     own = config.get("targets")
-    own = own if isinstance(own, list) and len(own) == n_targets else None
+    if own is not None and len(own) != n_targets:
+        log.warning(
+            "%s: %d names of targets are known and it predicts %d: they are not used.",
+            place,
+            len(own),
+            n_targets,
+        )
+        own = None
     config = {key: value for key, value in config.items() if key != "targets"}
     if given is not None:
         targets = named_targets(given, n_targets, place)
@@ -281,7 +289,21 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path}: not a JSON file ({one_line(error)}). Restore or remove it."
         ) from error
-    return config if isinstance(config, dict) else {}
+    config = config if isinstance(config, dict) else {}
+    names, model = config.get("targets"), config.get("model")
+    window = model.get("window") if isinstance(model, dict) else None
+    for what, is_right in (
+        ("'targets' a list of names", _are_names(names) or names is None),
+        ("'model' an object", isinstance(model, dict | None)),
+        ("'window' a number from 1 on", window is None or (isinstance(window, int) and window > 0)),
+    ):
+        if not is_right:
+            raise InputError(f"{path}: damaged: {what} is needed. Restore or remove it.")
+    return config
+
+
+def _are_names(names: Any) -> bool:
+    return isinstance(names, list) and all(isinstance(name, str) for name in names)
 
 
 def embedding_model(model: TrainedModel) -> keras.Model:

@@ -72,6 +72,14 @@ def growing_file(
         resume: go on with what is there.
         overwrite: replace what is there.
     """
+    if prediction_kind(out) == "table":
+        columns = [*windows.columns(0, 1)] or ["row"]
+        taken = [name for name in _value_columns(contents) if name in columns]
+        if taken:
+            raise InputError(
+                f"{out}: the target {taken[0]!r} is called as the column of the windows' places. "
+                "Write an .h5 file, or leave the target out."
+            )
     with growing_output(
         out,
         contents,

@@ -137,6 +137,8 @@ def predict(
     numbers = None
     if targets is not None:
         numbers = tuple(models[0].targets.find(targets))
+        if not numbers:
+            raise InputError("`targets`: none. Name at least one, or leave the argument out.")
     with _as_windows(windows, models[0]) as (source, skipped):
         check_window(models[0], source)
         source.check()

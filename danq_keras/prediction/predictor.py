@@ -29,6 +29,20 @@ _MOST_ROWS = 2048
 _CPU_BYTES, _GPU_BYTES = 1 << 28, 1 << 32
 
 
+def require_probabilities(values: Floats, place: object) -> None:
+    """Refuse outputs that are none, as of a network that ends with its logits.
+
+    Raises:
+        InputError: one is not in [0, 1]; it names `place`.
+    """
+    if values.size and not (values.min() >= 0 and values.max() <= 1):  # false of a NaN too
+        raise InputError(
+            f"{place}: the network's outputs are no probabilities: they go from "
+            f"{values.min():g} to {values.max():g}. Give one that ends with a sigmoid, and whose "
+            "weights are not damaged."
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class SplitPrediction:
     """What a network says of a split.
@@ -128,6 +142,7 @@ class SplitPredictor:
                 )
                 total += float(loss)
                 bar.update(len(batch))
+        require_probabilities(probs, desc)
         n_counted = labels.size if ignore is None else int(labels.size - ignore.sum())
         return SplitPrediction(probs, labels, ignore, total / max(1, n_counted))
 
@@ -162,6 +177,8 @@ class Predictor:
         if strands not in STRANDS:
             raise InputError(f"`strands`: one of {', '.join(STRANDS)}. Received: {strands!r}.")
         self._network = network
+        if batch_size is not None and not (isinstance(batch_size, int) and batch_size > 0):
+            raise InputError(f"`batch_size`: a whole number from 1 on. Received: {batch_size!r}.")
         self._window = window
         self._both = strands == "both"
         self._automatic = batch_size is None

@@ -21,7 +21,7 @@ from danq_keras.genome.dna import Bytes
 from danq_keras.models.trained import TrainedModel, check_ensemble, embedding_model, weights_digest
 from danq_keras.prediction.growing import Contents
 from danq_keras.prediction.outputs import growing_file, prediction_kind
-from danq_keras.prediction.predictor import Predictor
+from danq_keras.prediction.predictor import Predictor, require_probabilities
 from danq_keras.system.arrays import Floats
 from danq_keras.system.errors import InputError, optional_module
 from danq_keras.system.inputs import identity
@@ -246,3 +246,5 @@ def _check_finite(batch: dict[str, Floats], windows: Windows, begin: int) -> Non
                 f"{windows.path}: the model's prediction of row {begin + int(wrong.argmax())} is "
                 "not a finite number. Its weights are damaged: use another model."
             )
+    if "pred" in batch:
+        require_probabilities(batch["pred"], windows.path)

@@ -63,7 +63,7 @@ def windows(
     bed: PathLike | pd.DataFrame | None = None,
     *,
     tile: int | None = None,
-    chroms: Sequence[str] | None = None,
+    chroms: str | Sequence[str] | None = None,
     chrom_names: str | None = None,
 ) -> GenomeWindows:
     """Name the windows of a FASTA file that `predict` cuts and predicts.
@@ -88,6 +88,11 @@ def windows(
     """
     if bed is not None and tile is not None:
         raise InputError("`tile`: a BED file has its own windows. Give one of both.")
+    if tile is not None and not (isinstance(tile, int) and tile > 0):
+        raise InputError(f"`tile`: a whole number of bases from 1 on. Received: {tile!r}.")
+    chroms = [chroms] if isinstance(chroms, str) else chroms
+    if chroms is not None and not len(chroms):
+        raise InputError("`chroms`: none. Name at least one, or leave the argument out.")
     if chroms is not None and tile is None:
         raise InputError("`chroms`: names the records that `tile` cuts. Give `tile` too.")
     if isinstance(bed, pd.DataFrame) and not set(_COLUMNS) <= set(bed):

@@ -5,14 +5,16 @@ The library's errors name the arguments of its functions in backticks, as `` `mi
 """
 
 import argparse
+import contextlib
 import errno
 import functools
+import logging
 import os
 import re
 import resource
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from danq_keras.system.errors import (
     EXIT_INPUT,
@@ -25,7 +27,7 @@ from danq_keras.system.errors import (
 )
 from danq_keras.system.names import printable
 from danq_keras.system.signals import Interruption
-from danq_keras.system.terminal import show_any_text
+from danq_keras.system.terminal import log, show_any_text
 
 Main = Callable[[list[str] | None], int]
 _ARGUMENT = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`]*))?`")
@@ -76,15 +78,34 @@ def command(
     def decorate(main: Main) -> Main:
         @functools.wraps(main)
         def with_flags(argv: list[str] | None = None) -> int:
-            try:
-                return main(argv)
-            except InputError as error:
-                message = name_flags(str(error), parser and parser(), flags)
-                raise InputError(message) from error
+            def named(message: str) -> str:
+                return name_flags(message, parser and parser(), flags)
+
+            with _messages_as(named):
+                try:
+                    return main(argv)
+                except InputError as error:
+                    raise InputError(named(str(error))) from error
 
         return with_flags
 
     return decorate
+
+
+@contextlib.contextmanager
+def _messages_as(named: Callable[[str], str]) -> Iterator[None]:
+    """Name a command's flags in warnings too."""
+
+    def rewrite(record: logging.LogRecord) -> bool:
+        if "`" in (message := record.getMessage()):
+            record.msg, record.args = named(message), ()
+        return True
+
+    log.addFilter(rewrite)
+    try:
+        yield
+    finally:
+        log.removeFilter(rewrite)
 
 
 def name_flags(

@@ -8,7 +8,7 @@ from typing import IO
 
 import pandas as pd
 
-from danq_keras.system.errors import InputError, one_line
+from danq_keras.system.errors import InputError, one_line, shorten
 from danq_keras.system.files import open_bytes
 from danq_keras.system.inputs import BYTE_ORDER_MARK, input_file
 
@@ -56,8 +56,10 @@ def parse_table(path: Path, file: IO[bytes]) -> pd.DataFrame:
     # spreadsheets write the separators of columns that nobody has filled
     while names[-1] == "" and len(names) > 1 and not any(row[-1] for row in body):
         names, body = names[:-1], [row[:-1] for row in body]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise InputError(f"{path}: columns must have names of their own. Received twice: {twice}.")
+    if twice := sorted({repr(name) for name in names if names.count(name) > 1}):
+        raise InputError(
+            f"{path}: columns must have names of their own. Received twice: {shorten(twice)}."
+        )
     return pd.DataFrame(body, columns=names, dtype=object)
 
 

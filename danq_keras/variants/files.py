@@ -32,6 +32,7 @@ from danq_keras.data.targets import Targets
 from danq_keras.system.arrays import Doubles
 from danq_keras.system.errors import InputError
 from danq_keras.system.hdf5 import reserve_space
+from danq_keras.system.inputs import BYTE_ORDER_MARK
 from danq_keras.variants.effects import Probs, difference, log_odds_difference
 from danq_keras.variants.reader import FORMAT
 from danq_keras.variants.vcf import MISSING
@@ -228,6 +229,8 @@ class VcfRows:
         """The header, with the definitions of the fields before its last line, #CHROM."""
         header = self._header.vcf_header
         last = header.rstrip(b"\r\n").rfind(b"\n") + 1
+        if not last and header.startswith(BYTE_ORDER_MARK):
+            last = len(BYTE_ORDER_MARK)
         end = "\r\n" if header.endswith(b"\r\n") else "\n"
         added = "".join(line + end for line in self._definitions())
         return header[:last] + added.encode() + header[last:]

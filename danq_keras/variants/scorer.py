@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from danq_keras.models.trained import TrainedModel
-from danq_keras.prediction.predictor import Predictor
+from danq_keras.prediction.predictor import Predictor, require_probabilities
 from danq_keras.system.errors import InputError
 from danq_keras.system.threads import ahead
 from danq_keras.variants.background import Background
@@ -77,11 +77,7 @@ class VariantScorer:
             else np.empty((0, len(self.targets)), np.float32)
         )
         self.seconds += time.perf_counter() - begin
-        if not np.isfinite(probs).all():
-            raise InputError(
-                f"{self._path}: the model's predictions are not finite numbers. Its weights are "
-                "damaged: use another model."
-            )
+        require_probabilities(probs, self._path)
         ref, alt = probs[block.ref_row], probs[block.alt_row]
         if self._background is None:
             return ScoredBlock(block, ref, alt)

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from danq_keras.genome.bed import rename_chrom
-from danq_keras.genome.dna import Bytes, decode, encode, pack_codes
+from danq_keras.genome.dna import BASES_OF_LETTER, UNKNOWN, Bytes, decode, encode, pack_codes
 from danq_keras.genome.fasta import Genome, Positions
 from danq_keras.system.terminal import progress
 from danq_keras.variants.vcf import MISSING, Record
@@ -193,10 +193,16 @@ class WindowCutter:
         if not 0 <= first < end <= length:
             # POS 0 and length + 1 are the telomeres; there is nothing to compare.
             return "" if first in (-1, length) else f"the chromosome has {length} bases"
-        found = self.genome.fetch(self._chrom(record.chrom), first, end)
-        if np.array_equal(found, encode(record.ref)):
+        chrom, ref = self._chrom(record.chrom), encode(record.ref)
+        found = self.genome.fetch(chrom, first, end)
+        if np.array_equal(found, ref):
             return ""
-        return f"expected {_shown(decode(found))}, found {_shown(record.ref)}"
+        letters = decode(found)
+        if UNKNOWN in found and np.array_equal(found[found != UNKNOWN], ref[found != UNKNOWN]):
+            letters = self.genome.letters(chrom, first, end).upper()
+            if all(map(_may_be, letters, record.ref.upper())):
+                return ""
+        return f"expected {_shown(letters)}, found {_shown(record.ref)}"
 
     def _misfit(self, allele: Allele, length: int) -> Reason | None:
         if max(len(allele.ref), len(allele.alt)) > self.window:
@@ -219,6 +225,8 @@ class WindowCutter:
         start, left = self.start(pos), (self.window - 1) // 2
         filling = max(_filling(allele) for allele in alleles)
         around = self.genome.fetch(self._chrom(chrom), start, start + self.window + filling)
+        # which differs where the genome has a letter for several bases
+        around[left : left + len(ref)] = encode(ref)[: len(around) - left]
         before, after = around[:left], around[left + len(ref) :]
         changed = (np.concatenate([before, encode(allele.alt), after]) for allele in alleles)
         return [around[: self.window], *(codes[: self.window] for codes in changed)]
@@ -306,6 +314,14 @@ class _Block:
             skipped=tuple(self._skipped),
             records=tuple(self.records),
         )
+
+
+def _may_be(letter: str, base: str) -> bool:
+    """Whether REF may have this base where the genome has that letter.
+
+    VCF has the first base in place of a letter for several; N stands for any and says nothing.
+    """
+    return letter == base or (letter != "N" and base in BASES_OF_LETTER.get(letter, ""))
 
 
 def _filling(allele: Allele) -> int:

@@ -185,7 +185,8 @@ def test_stopped_and_resumed_is_as_uninterrupted(how, command, tmp_path, monkeyp
     assert (status, calls, partial.exists()) == (0, [1] * 7, False)
     same_files(out, tmp_path / "whole")
     status, shown, _ = command(*flags, "--out", out, "--resume")
-    assert (status, shown) == (0, f"{out}: is complete already.\n")
+    assert status == 0
+    assert shown.startswith(f"{out}: is complete already.")
 
 
 def test_pictures_are_made_after_a_stop_while_drawing(command, tmp_path, monkeypatch):

@@ -428,3 +428,87 @@ def test_what_is_no_fasta_of_sequences_is_refused(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         read_fasta(path, "x", 1)
+
+
+# ── tables that would be read with another meaning ──────────────────────────
+
+
+def build(tmp_path, text, **options):
+    path = tmp_path / "lab.tsv"
+    path.write_text(text)
+    return dq.build_dataset_from_sequences(
+        tmp_path / "out", path, valid_fraction=0, test_fraction=0, **options
+    )
+
+
+def lines_of(rng, notes, *, header="sequence\tnote\tlabel"):
+    rows = zip(sequences(rng, len(notes)), notes, itertools.cycle("01"))
+    return "\n".join([header, *("\t".join(row) for row in rows)]) + "\n"
+
+
+@pytest.mark.parametrize(
+    "notes", [['"alpha', "x", 'beta"', "y"], ['"', '"', "x", "y"], ["x", "y", "z", '"w']]
+)
+def test_quotes_that_join_rows_are_refused(tmp_path, rng, notes):
+    with pytest.raises(InputError, match=r"line break|not a table: row [0-9]"):
+        build(tmp_path, lines_of(rng, notes))
+
+
+def test_quotes_around_and_inside_of_cells_are_text(tmp_path, rng):
+    notes = ['"alpha beta"', "5'", 'a"b', "x"]
+    assert build(tmp_path, lines_of(rng, notes)).train.n_windows == 4
+
+
+def test_a_row_that_is_cut_short_is_refused(tmp_path, rng):
+    text = lines_of(rng, ["x"] * 4)
+    with pytest.raises(InputError, match="row 5 of the file has 2 cells, the header has 3"):
+        build(tmp_path, text[: text.rstrip().rfind("\t")])
+
+
+@pytest.mark.parametrize(("first", "sep"), [("", ";"), ("sep=;\n", ";"), ("sep=,\n", ",")])
+def test_tables_as_spreadsheets_write_them(tmp_path, rng, first, sep):
+    text = first + lines_of(rng, ["x"] * 4, header="sequence\tnote\tlabel").replace("\t", sep)
+    assert build(tmp_path, text).train.n_windows == 4
+    named = lines_of(rng, ["x"] * 4).replace("1\n", "TRUE\n").replace("0\n", "FALSE\n")
+    dataset = build(tmp_path, named, overwrite=True)
+    assert [row[1] for row in all_rows(dataset)] == [[0], [1], [0], [1]]
+
+
+def test_columns_of_one_name_are_refused(tmp_path, rng):
+    with pytest.raises(InputError, match="Received twice: 'label'"):
+        build(tmp_path, lines_of(rng, ["1"] * 4, header="sequence\tlabel\tlabel"))
+
+
+def test_a_column_of_targets_beside_columns_of_labels_is_refused(tmp_path, rng):
+    text = lines_of(rng, ["2", "3", "2", "0"], header="sequence\ttargets\tCTCF")
+    with pytest.raises(InputError, match="`label_columns` or `targets_column`"):
+        build(tmp_path, text)
+    assert build(tmp_path, text, label_columns="CTCF").targets.names == ("CTCF",)
+
+
+def test_places_are_no_labels(tmp_path, rng, caplog):
+    text = lines_of(rng, ["1"] * 4, header="sequence\tchrom\tCTCF")
+    with caplog.at_level("INFO"):
+        assert build(tmp_path, text).targets.names == ("CTCF",)
+    assert "left out: column chrom" in caplog.text
+
+
+@pytest.mark.parametrize("missing", ["NA", "nan", "", "N/A"])
+def test_a_missing_sequence_is_refused(tmp_path, rng, missing):
+    text = lines_of(rng, ["x"] * 4).replace("\tx", "\tx", 1)
+    rows = text.split("\n")
+    rows[2] = missing + rows[2][LENGTH:]
+    with pytest.raises(InputError, match="row 3: no sequence, and 0 more"):
+        build(tmp_path, "\n".join(rows), window=30)
+
+
+def test_a_missing_sequence_of_a_frame_is_refused(tmp_path, rng):
+    frame = table(rng)
+    frame.loc[4, "sequence"] = None
+    with pytest.raises(InputError, match="row 6: no sequence"):
+        dq.build_dataset_from_sequences(tmp_path / "out", frame)
+
+
+def test_a_negative_seed_is_refused(tmp_path, rng):
+    with pytest.raises(InputError, match="`seed`: a whole number from 0 up"):
+        dq.build_dataset_from_sequences(tmp_path / "out", table(rng), seed=-1)

@@ -90,3 +90,38 @@ def test_bad_options_are_refused(genome: Genome, tmp_path: Path) -> None:
         split_by_options(genome, test_chroms=("a",), valid_region="a:1-10")
     with pytest.raises(InputError, match=r"expected a header with chrom, split. Missing: split"):
         split_by_table(genome, table(tmp_path, "chrom\tset\na\ttrain\n"))
+
+
+@pytest.mark.parametrize(
+    "header", ["chrom\tchromStart\tchromEnd\tsplit", "chrom\tStart\tEnd\tsplit"]
+)
+def test_bounds_of_other_spellings_are_bounds(tmp_path: Path, genome: Genome, header: str) -> None:
+    splits = split_by_table(genome, table(tmp_path, f"{header}\na\t0\t20\ttest\n"))
+    assert of_bins(splits, "a") == [TEST, TEST] + [IN_NO_SPLIT] * 8
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("chrom\tstart\tlast\tsplit", "two columns, or none"),
+        ("chrom\tfrom\tto\tsplit", "columns of numbers .* from, to"),
+    ],
+)
+def test_columns_that_may_be_bounds_are_refused(
+    tmp_path: Path, genome: Genome, header: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        split_by_table(genome, table(tmp_path, f"{header}\na\t0\t20\ttest\n"))
+
+
+def test_other_columns_are_named(
+    tmp_path: Path, genome: Genome, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        split_by_table(genome, table(tmp_path, "chrom\tsplit\tnote\na\ttest\tx\n"))
+    assert "not used: column note" in caplog.text
+
+
+def test_an_empty_region_is_refused(genome: Genome) -> None:
+    with pytest.raises(InputError, match="A region is"):
+        split_by_options(genome, test_chroms=["a"], valid_region="")

@@ -164,9 +164,9 @@ def test_a_byte_0_behind_the_first_lines_is_seen(tmp_path: Path) -> None:
         ("chr1\t1\t99999999999999999999\n", "line 1: the end must be a whole number"),
         ("chr1\t-1\t5\n", "line 1: the start must not be negative"),
         ("chr1\t5\t5\n", "line 1: the end must be above the start"),
-        ("chr1\t1\t5\tx\nchr1\t1\n", "line 2: 1 columns, at least 3 are needed"),
+        ("chr1\t1\t5\tx\nchr1\t1\n", "line 2: 2 columns, at least 3 are needed"),
         ("chr1\t1\t5\n\t1\t5\n", "line 2: no chromosome"),
-        ("chr1\t1\t5\ntracked again\n", "line 2: 2 columns, at least 3"),
+        ("chr1\t1\t5\ntracked again\n", "line 2: 1 columns, at least 3"),
         ("#x\n\nchr1\t1\t5\n#y\nchr1\t1\tx\n", "line 5: the end must be a whole number"),
         ("\ufeff#x\n\n", "no features"),
         ("\ufeffchr1\t1\t5\n".encode("utf-16"), "not a BED file: not plain text"),
@@ -430,3 +430,91 @@ def test_what_python_but_no_file_takes_for_a_number_is_refused(tmp_path: Path, s
     path = write(tmp_path / "a.bed", f"chr1\t3\t9\nchr1\t{start}\t70\n")
     with pytest.raises(InputError, match="line 2: the start must be a whole number"):
         read_bed(path)
+
+
+# ── files that would be read with another meaning ───────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("x.bedGraph", "chr1\t0\t1000\t0\n"),
+        ("x.bdg.gz", "chr1\t0\t1000\t0\n"),
+        ("x.bed", "track type=bedGraph name=x\nchr1\t0\t1000\t0\n"),
+        ("x.bed", "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\nchr1\t1000\t1200\tA\tT\n"),
+    ],
+)
+def test_values_and_variants_are_no_peaks(tmp_path: Path, name: str, text: str) -> None:
+    with pytest.raises(InputError, match=r"values along the genome|a VCF file"):
+        read_bed(write(tmp_path / name, text))
+
+
+def test_a_long_header_hides_no_summits(tmp_path: Path) -> None:
+    """The first 64 KiB end in the middle of the first feature."""
+    peaks = "chr1\t1000\t1500\tpeak1\t100\t.\t5.5\t3.1\t2.0\t350\n" * 3
+    for cut in (3, 8, 20, 40):
+        bed = read_bed(write(tmp_path / "long.bed", "#" * (65_535 - cut) + "\n" + peaks))
+        assert centres(bed).tolist() == [1350] * 3
+
+
+def test_bed_of_twelve_columns_has_no_summits_whatever_its_name(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    line = "chr1\t1000\t1400\tn\t0\t+\t1000\t1400\t0\t1\t400,\t0,\n"
+    assert read_bed(write(tmp_path / "my_narrowPeak_merged.bed", line)).summits is None
+    assert "read as such" in caplog.text
+
+
+def test_what_is_taken_for_a_summit_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        read_bed(write(tmp_path / "counts.bed", "chr1\t1000\t1400\tn\t0\t+\t5\t8\t12\t33\n"))
+    assert "summit in column 10" in caplog.text
+
+
+def test_summits_before_their_peak_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    peak = "chr1\t10\t50\tp\t1\t.\t1\t1\t1\t%d\n"
+    good = (peak % 5) * 19
+    bed = read_bed(write(tmp_path / "a.narrowPeak", good + peak % -7))
+    assert bed.summits is not None
+    assert bed.summits[-1] == 0
+    assert "1 of 20 summits lie outside" in caplog.text
+    with pytest.raises(InputError, match="10 of 20 summits lie outside"):
+        read_bed(write(tmp_path / "b.narrowPeak", (peak % 5) * 10 + (peak % -99) * 10))
+
+
+def test_the_line_at_fault_is_named_beside_odd_but_whole_numbers(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.bed", "chr1 1e3 1200\nchr1 5 10\nchr1 x 20\n")
+    with pytest.raises(InputError, match="line 3: the start must be a whole number"):
+        read_bed(path)
+
+
+def test_a_number_beyond_all_bounds_is_one_line(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    with pytest.raises(InputError, match="line 1: the start must be a whole number"):
+        read_bed(write(tmp_path / "a.bed", "chr1\tinf\t1200\n"))
+    assert not list(recwarn)
+
+
+def test_blanks_in_a_file_of_tabs_are_named_with_their_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="line 2: 1 columns, at least 3"):
+        read_bed(write(tmp_path / "a.bed", "chr1\t1\t5\nchr1 7 9\n"))
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA])
+def test_a_row_without_chromosome_is_refused(missing: object) -> None:
+    frame = pd.DataFrame({"chrom": ["chr1", missing, "chr2"], "start": [1, 5, 7], "end": [3, 6, 8]})
+    with pytest.raises(InputError, match="row 1: no chromosome"):
+        bed_from_frame(frame, "peaks")
+
+
+def test_a_renaming_that_was_not_needed_is_said(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.bed", "chr1\t1\t5\n")
+    with pytest.raises(InputError, match="in the FASTA as they are"):
+        read_located(path, {"chr1": 100}, chrom_names="strip")
+    with pytest.raises(InputError, match="`chrom_names`: one of strip, add"):
+        read_located(path, {"chr1": 100}, chrom_names="Add")

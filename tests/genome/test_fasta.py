@@ -313,9 +313,7 @@ def test_damaged_bgzip_is_refused(tmp_path: Path, at: int, value: int | None) ->
         content[at] ^= value
     packed.write_bytes(content)
     packed.with_name("genome.fa.gz.fai").write_bytes(plain.with_name("genome.fa.fai").read_bytes())
-    with pytest.raises(
-        InputError, match=r"damaged or truncated gzip|not a FASTA|truncated: the block"
-    ):
+    with pytest.raises(InputError, match=r"truncated|not a FASTA"):
         read_all(packed)
 
 

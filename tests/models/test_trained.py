@@ -10,6 +10,7 @@ import tiny
 
 from danq_keras.data.deepsea import deepsea_targets
 from danq_keras.data.targets import Targets
+from danq_keras.models import trained
 from danq_keras.models.networks import build_model, build_network
 from danq_keras.models.trained import MEMBER, describe_network, load_model, save_model
 from danq_keras.recipes.config import ModelConfig
@@ -109,3 +110,14 @@ def test_build_model_of_a_recipe():
     assert (model.input_shape, model.output_shape) == ((None, 60, 4), (None, 2))
     with pytest.raises(InputError, match="learning_rate: no setting of a network"):
         build_model(learning_rate=0.1)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"targets": [0, 1]}, {"targets": [None]}, {"targets": [[1]]}, {"model": [1]}]
+    + [{"model": {"window": window}} for window in ("abc", -5, 0, 1.5)],
+)
+def test_a_damaged_config_beside_a_model_is_one_line(tmp_path, config):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"config.json: damaged: '"):
+        trained._read_config(tmp_path / "config.json")

@@ -237,3 +237,49 @@ def test_damaged_text_is_a_motif_or_refused_in_a_line(form, tmp_path):
             np.testing.assert_allclose(motif.matrix.sum(axis=1), 1)
             assert f"{motif.id}{motif.name}".isprintable()
     assert unclean == 0  # no message had a control character
+
+
+# ── motifs that would be read with another meaning ──────────────────────────
+
+NUMBERED = "AC M1\nXX\nP0 A C G T\n01 9 1 1 1\n02 1 9 1 1\n%s 1 1 9 1\n04 1 1 1 9\nXX\n//\n"
+
+
+def read_text(tmp_path, text):
+    path = tmp_path / "m.txt"
+    path.write_text(text)
+    return {
+        motif.id: "".join("AGCT"[i] for i in motif.matrix.argmax(1))
+        for motif in read_motif_file(path)
+    }
+
+
+@pytest.mark.parametrize("between", ["\n", "# m2\n", "\n#ID = m2\n"])
+def test_motifs_without_headers_are_not_joined(tmp_path, between):
+    with pytest.raises(InputError, match="rows of numbers go on behind"):
+        read_text(tmp_path, f"{COUNTS}{between}{COUNTS}")
+    assert read_text(tmp_path, f"# one\n\n{COUNTS}\n# end\n") == {"m": "GATTC"}
+
+
+@pytest.mark.parametrize("label", ["3.", "O3", "05", "02"])
+def test_rows_of_transfac_that_are_not_numbered_one_by_one_are_refused(tmp_path, label):
+    assert read_text(tmp_path, NUMBERED % "03") == {"M1": "ACGT"}
+    with pytest.raises(InputError, match="line 6: the rows of a matrix are numbered one by one"):
+        read_text(tmp_path, NUMBERED % label)
+
+
+def test_transfac_without_ends(tmp_path):
+    text = "AC M1\nP0 A C G T\n00 9 1 1 1 A\n01 9 1 1 1 A\nAC M2\nP0 A C G T\n01 1 1 9 1 G\n"
+    assert read_text(tmp_path, text) == {"M1": "AA", "M2": "G"}
+
+
+def test_positions_behind_a_letter_or_number(tmp_path):
+    """As the ENCODE motifs have them: the letter that stands for the position, then A, C, G, T."""
+    rows = [f"{letter} {row}" for letter, row in zip("RATTC", ROWS.splitlines(), strict=True)]
+    assert read_text(tmp_path, "\n".join([">m x", *rows])) == {"m": "GATTC"}
+    rows = [f"{number} {row}" for number, row in enumerate(ROWS.splitlines(), 1)]
+    assert read_text(tmp_path, "\n".join([">m x", *rows])) == {"m": "GATTC"}
+    for labels in ("GATC", "1234"):
+        rows = [f"{label} {row}" for label, row in zip(labels, GATA.splitlines(), strict=True)]
+        with pytest.raises(InputError, match="nothing tells whether a row is a base or a position"):
+            read_text(tmp_path, "\n".join([">m x", *rows]))
+    assert read_text(tmp_path, ">m\nA 7 1 1 4\nC 1 7 1 2\nG 1 1 7 3\nT 1 1 1 9\n") == {"m": "ACGT"}

@@ -369,7 +369,8 @@ def test_stopped_and_resumed_is_as_uninterrupted(name, files, tmp_path, command,
             for key in one:
                 np.testing.assert_array_equal(one[key][:], two[key][:])
     status, shown, _ = command(*flags, out, *more, "--resume")
-    assert (status, shown) == (0, f"{out}: is complete already.\n")
+    assert status == 0
+    assert shown.startswith(f"{out}: is complete already.")
 
 
 def test_stopped_before_anything_was_saved_leaves_nothing(files, tmp_path, command, monkeypatch):

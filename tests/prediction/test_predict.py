@@ -114,3 +114,42 @@ def test_a_plain_keras_model_will_do():
     outputs = keras.layers.Dense(2, activation="sigmoid")(keras.layers.Flatten()(inputs))
     found = dq.predict(keras.Model(inputs, outputs), ["ACGTACGT"])
     assert found.targets == ("0", "1")
+
+
+@pytest.mark.parametrize("letter", ["E", "1", "-", "\n", "Ａ"])
+def test_what_is_no_base_is_refused(model, letter):
+    with pytest.raises(InputError, match="at base 6 of number 1, 1 such letters"):
+        dq.predict(model, [SEQUENCES[0], SEQUENCES[1][:5] + letter + SEQUENCES[1][6:]])
+
+
+def test_outputs_that_are_no_probabilities_are_refused():
+    inputs = keras.Input((WINDOW, 4))
+    hidden = keras.layers.Flatten()(inputs)
+    network = keras.Model(inputs, keras.layers.Dense(1, bias_initializer="ones")(hidden) * 3)
+    with pytest.raises(InputError, match="no probabilities: they go from"):
+        dq.predict(network, SEQUENCES)
+
+
+def test_arguments_that_mean_nothing_are_refused(model, tmp_path):
+    for options, message in (
+        ({"targets": []}, "`targets`: none"),
+        ({"batch_size": 0}, "`batch_size`: a whole number from 1 on"),
+        ({"batch_size": 1.5}, "`batch_size`"),
+    ):
+        with pytest.raises(InputError, match=message):
+            dq.predict(model, SEQUENCES, **options)
+    for options, message in (
+        ({"tile": 0}, "`tile`: a whole number"),
+        ({"tile": 1.5}, "`tile`"),
+        ({"tile": 5, "chroms": []}, "`chroms`: none"),
+    ):
+        with pytest.raises(InputError, match=message):
+            dq.windows(tmp_path / "g.fa", **options)
+
+
+def test_a_target_called_as_a_place_is_refused_in_a_table(tmp_path):
+    model = TrainedModel(motif_finder(), Targets(("row",)), tmp_path / "m.keras", {})
+    found = dq.predict(model, SEQUENCES)
+    with pytest.raises(InputError, match="'row' is called as the column"):
+        found.save(tmp_path / "p.tsv")
+    found.save(tmp_path / "p.h5")

@@ -225,3 +225,23 @@ def test_deepseas_example_variants_stand_at_index_499(data_dir, tmp_path):
                 Record(f"w{number}", 501, ".", texts[number][500], ("A" * 2,))
             )
             assert skipped.reason is Reason.END
+
+
+def test_ref_where_the_genome_has_a_letter_for_several_bases(tmp_path):
+    """VCF has one of the bases there; the reference window has it too."""
+    path = tmp_path / "g.fa"
+    path.write_text(">chr1\n" + CHR2[:12] + "R" + CHR2[13:] + "\n")
+    with Genome(path) as genome:
+        cutter = WindowCutter(genome, 9)
+        ((allele, skipped),) = cutter.judge(record(13, "A", "T"))
+        assert skipped is None
+        left, right = CHR2[8:12], CHR2[13:17]
+        assert list(map(letters, cutter.windows([allele]))) == [
+            f"{left}A{right}",
+            f"{left}T{right}",
+        ]
+        ((_, skipped),) = cutter.judge(record(13, "C", "T"))
+        assert skipped is not None
+        assert "expected R, found C" in str(skipped)
+        ((_, skipped),) = cutter.judge(record(12, "TA", "T"))
+        assert (skipped is None) == (CHR2[11] == "T")

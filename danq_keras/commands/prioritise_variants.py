@@ -3,6 +3,7 @@
 import argparse
 import gzip
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,6 +91,8 @@ def main(argv: list[str] | None = None) -> int:
         _check_numbers(args)
     from danq_keras.variants.prioritiser import TABLES
 
+    if args.part == "fit":
+        _refuse_doubled([*args.positives, *args.negatives])
     tables = [f"{args.out.name}.{name}.tsv" for name in TABLES] if args.part == "fit" else []
     inputs = [*args.positives, *args.negatives] if args.part == "fit" else [args.effects]
     inputs += [] if args.part == "fit" else [args.prioritiser]
@@ -149,6 +152,14 @@ def _apply(args: argparse.Namespace) -> None:
 
 def _spread(auroc: "pd.Series[float]") -> str:
     return f"{auroc.mean():.3f} ± {auroc.std(ddof=1):.3f} (mean ± sd of {len(auroc)})"
+
+
+def _refuse_doubled(paths: Sequence[Path]) -> None:
+    """Refuse to count a file's variants twice, or as positives and negatives."""
+    resolved = [path.resolve() for path in paths]
+    for path in paths:
+        if resolved.count(path.resolve()) > 1:
+            raise InputError(f"{path}: is given twice. Name each file once.")
 
 
 def _check_numbers(args: argparse.Namespace) -> None:

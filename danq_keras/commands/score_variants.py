@@ -134,6 +134,8 @@ def _check_outputs(args: argparse.Namespace) -> None:
             raise InputError("--background: is for --out. Leave it out with --save-background.")
         if args.resume:
             raise InputError("--resume: is for --out. Leave it out with --save-background.")
+    if args.effect is not None and args.background is args.save_background is None:
+        raise InputError("--effect: is of a background. Give --background or --save-background.")
     inputs = {path.resolve() for path in (args.vcf, args.genome, args.background) if path}
     for path in outputs:
         if path.is_dir():

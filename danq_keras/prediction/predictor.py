@@ -33,14 +33,19 @@ def require_probabilities(values: Floats, place: object) -> None:
     """Refuse outputs that are none, as of a network that ends with its logits.
 
     Raises:
-        InputError: one is not in [0, 1]; it names `place`.
+        InputError: one is not in [0, 1], or not finite; it names `place`.
     """
-    if values.size and not (values.min() >= 0 and values.max() <= 1):  # false of a NaN too
+    if not values.size or (values.min() >= 0 and values.max() <= 1):  # false of a NaN
+        return
+    if not np.isfinite(values).all():
         raise InputError(
-            f"{place}: the network's outputs are no probabilities: they go from "
-            f"{values.min():g} to {values.max():g}. Give one that ends with a sigmoid, and whose "
-            "weights are not damaged."
+            f"{place}: the model's predictions are not finite numbers. Its weights are damaged: "
+            "use another model."
         )
+    raise InputError(
+        f"{place}: the network's outputs are no probabilities: they go from {values.min():g} to "
+        f"{values.max():g}. Give one that ends with a sigmoid."
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -122,6 +122,11 @@ class VcfFile:
             raise InputError(f"{self.path}: the file is empty. Give a VCF file with variants.")
         if first.startswith(b"BCF"):
             return True
+        if b"\r" in first and b"\n" not in first:
+            raise InputError(
+                f"{self.path}: its lines end with a carriage return alone, as on old Macs. Convert "
+                "them (`tr '\\r' '\\n'`)."
+            )
         if b"\0" in first:
             what = "UTF-16 text" if is_utf16(first) else "binary"
             raise InputError(

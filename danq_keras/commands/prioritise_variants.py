@@ -92,7 +92,8 @@ def main(argv: list[str] | None = None) -> int:
     from danq_keras.variants.prioritiser import TABLES
 
     if args.part == "fit":
-        _refuse_doubled([*args.positives, *args.negatives])
+        _refuse_doubled(args.positives)
+        _refuse_doubled(args.negatives)
     tables = [f"{args.out.name}.{name}.tsv" for name in TABLES] if args.part == "fit" else []
     inputs = [*args.positives, *args.negatives] if args.part == "fit" else [args.effects]
     inputs += [] if args.part == "fit" else [args.prioritiser]
@@ -155,7 +156,7 @@ def _spread(auroc: "pd.Series[float]") -> str:
 
 
 def _refuse_doubled(paths: Sequence[Path]) -> None:
-    """Refuse to count a file's variants twice, or as positives and negatives."""
+    """Refuse to count a file's variants twice."""
     resolved = [path.resolve() for path in paths]
     for path in paths:
         if resolved.count(path.resolve()) > 1:

@@ -81,7 +81,7 @@ def load_network(file: Path) -> keras.Model:
             n_bytes = members.getinfo(_WEIGHTS).file_size
         _refuse_code(config)
         network = _build(config, n_bytes)
-        _check_shapes(file, network)
+        check_shapes(file, network)
         network.load_weights(file)
     return network
 
@@ -141,9 +141,14 @@ def _n_bytes(variable: Any) -> int:
     return size * np.dtype(keras.backend.standardize_dtype(variable.dtype)).itemsize
 
 
-def _check_shapes(file: Path, network: Any) -> None:
+def check_shapes(file: Path, network: Any) -> None:
+    """Refuse a network that does not map (N, L, 4) to (N, T).
+
+    Raises:
+        InputError: it does not, or was never built; it names `file`.
+    """
     if not network.built or not network.inputs:
-        raise ValueError("the model was never built: it has no weights")
+        raise InputError(f"{file}: the model was never built: it has no weights. Build it first.")
     shapes = network.input_shape, network.output_shape
     single = all(isinstance(shape, tuple) for shape in shapes)
     if not single or [len(shape) for shape in shapes] != [3, 2] or shapes[0][2] != 4:

@@ -21,6 +21,7 @@ from danq_keras.data.sequence_inputs import Skipped
 from danq_keras.data.store import Split
 from danq_keras.data.targets import TargetChoice
 from danq_keras.genome.dna import Bytes, pack_codes
+from danq_keras.models.archive import check_shapes
 from danq_keras.models.trained import TrainedModel, numbered_targets, opened, window_of
 from danq_keras.prediction.growing import ROWS_AT_ONCE, Contents
 from danq_keras.prediction.outputs import growing_file
@@ -158,6 +159,7 @@ def _models(model: Any) -> list[TrainedModel]:
 
 def _model(model: Any) -> TrainedModel:
     if isinstance(model, keras.Model):
+        check_shapes(Path(model.name), model)
         return TrainedModel(model, numbered_targets(model.output_shape[1]), Path(model.name), {})
     return opened(model)
 
@@ -178,7 +180,14 @@ def _as_windows(
         yield open_windows(Path(windows)), []
     else:
         both = not isinstance(windows, Split) or windows.both_strands
-        yield _in_memory(codes_of(windows, window_of(model)), both_strands=both), []
+        yield _in_memory(codes_of(windows, _length(windows, model)), both_strands=both), []
+
+
+def _length(windows: ArrayWindows, model: TrainedModel) -> int:
+    """Bases L of a window: the network's, or the array's own where that takes any."""
+    if model.network.input_shape[1] is None and isinstance(windows, np.ndarray):
+        return int(windows.shape[1]) if windows.ndim > 1 else window_of(model)
+    return window_of(model)
 
 
 def _in_memory(codes: Bytes, *, both_strands: bool) -> Windows:

@@ -200,6 +200,8 @@ def read_background(path: Path) -> Background:
         InputError: not a background, damaged, or of another format version.
     """
     advice = "Make it again with `save_background`."
+    if not path.is_file():
+        raise InputError(f"{path}: no such file. Check `background`.")
     with open_hdf5(path, "background", advice) as file:
         if file.attrs.get("format") != FORMAT:
             raise InputError(

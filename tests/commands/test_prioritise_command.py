@@ -76,6 +76,32 @@ def test_extra_columns_have_a_baseline_and_are_asked_for(command, tmp_path):
 
 
 @pytest.mark.usefixtures("files")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["fit", "--positives", "pos.h5", "--negatives", "neg.h5", "--out", "pos.h5"], "pos.h5"),
+        (["fit", "--positives", "pos.h5", "--negatives", "neg.h5", "--out", "./neg.h5"], "neg.h5"),
+        (["apply", "p.h5", "neg.h5", "--out", "neg.tsv", "--extra", "neg.tsv"], "neg.tsv"),
+    ],
+)
+def test_inputs_are_not_written_over(command, tmp_path, words, message):
+    before = (tmp_path / message).read_bytes()
+    status, _, err = command(*words, "--overwrite")
+    assert (status, err) == (
+        2,
+        f"Error: {message}: is an input itself. Choose another name to write.\n",
+    )
+    assert (tmp_path / message).read_bytes() == before
+
+
+@pytest.mark.usefixtures("files")
+def test_a_file_that_is_given_twice_is_refused(command):
+    words = ["fit", "--positives", "pos.h5", "./pos.h5", "--negatives", "neg.h5", "--out", "p.h5"]
+    status, _, err = command(*words)
+    assert (status, err) == (2, "Error: pos.h5: is given twice. Name each file once.\n")
+
+
+@pytest.mark.usefixtures("files")
 def test_mistakes_are_one_line(command, rng, tmp_path):
     def says(message, *arguments):
         status, _, err = command(*arguments)

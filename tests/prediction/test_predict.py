@@ -153,3 +153,26 @@ def test_a_target_called_as_a_place_is_refused_in_a_table(tmp_path):
     with pytest.raises(InputError, match="'row' is called as the column"):
         found.save(tmp_path / "p.tsv")
     found.save(tmp_path / "p.h5")
+
+
+def test_networks_of_other_shapes_are_refused():
+    inputs = keras.Input((WINDOW, 4))
+    flat = keras.layers.Flatten()(inputs)
+    five = keras.Input((WINDOW, 5))
+    for network, message in (
+        (keras.Model(inputs, [flat, flat]), "one input and one output"),
+        (keras.Model(inputs, inputs * 1.0), "maps .N, L, 4. to .N, T."),
+        (keras.Model(five, keras.layers.Flatten()(five)), "maps .N, L, 4. to .N, T."),
+        (keras.Sequential([keras.layers.Flatten()]), "never built"),
+    ):
+        with pytest.raises(InputError, match=message):
+            dq.predict(network, SEQUENCES)
+
+
+def test_windows_say_the_length_where_a_network_takes_any():
+    inputs = keras.Input((None, 4))
+    network = keras.Model(inputs, keras.layers.GlobalMaxPooling1D()(inputs))
+    onehot = onehot_from_codes(np.stack([encode(each) for each in SEQUENCES])).astype("f4")
+    assert dq.predict(network, onehot).values.shape == (3, 4)
+    with pytest.raises(InputError, match="takes windows of any length"):
+        dq.predict(network, SEQUENCES)

@@ -13,7 +13,7 @@ import scipy.io
 import tiny
 
 from danq_keras.commands import predict
-from danq_keras.data import matlab, store
+from danq_keras.data import matlab, store, store_write
 from danq_keras.data.deepsea import deepsea_targets
 from danq_keras.data.inputs import open_windows
 from danq_keras.data.targets import Targets
@@ -84,14 +84,14 @@ def write_split(path, codes, strands, *, coordinates=True):
     targets = Targets(("a", "b"))
     header = store.StoreHeader(tiny.WINDOW, 20, strands, targets, "random")
     n = len(codes)
-    rows = store.Rows(  # the writer leaves out coordinates where the split has none
+    rows = store_write.Rows(  # the writer leaves out coordinates where the split has none
         dna.pack_codes(codes),
         dna.pack_labels(np.zeros((n, 2), np.uint8)),
         chrom=np.array(["chr1", "chrUn_β"])[np.arange(n) % 2],
         start=np.arange(n, dtype=np.int64) * 200 + 7,
     )
     width = 8 if coordinates else 0
-    with store.SplitWriter(path, header, n_windows=n, chrom_width=width) as writer:
+    with store_write.SplitWriter(path, header, n_windows=n, chrom_width=width) as writer:
         writer.append(rows)
     return path
 

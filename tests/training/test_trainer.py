@@ -315,7 +315,7 @@ def test_mirrored_steps_equal_those_of_one_device():
 def test_state_survives_json():
     import json
 
-    state = State(epoch=2, sums=EpochSums(*[0.1 + 0.2] * 5))
+    state = State(epoch=2, best_auprc=0.25, sums=EpochSums(*[0.1 + 0.2] * 5))
     content = json.loads(json.dumps(dataclasses.asdict(state)))
     assert State(**content | {"sums": EpochSums(**content["sums"])}) == state
     assert json.loads(json.dumps(math.inf)) == math.inf

@@ -589,7 +589,7 @@ def test_no_more_processes_than_trials(begin, monkeypatch, tmp_path):
     assert not (tmp_path / "search").exists()  # they could not begin
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ctrl_c_ends_with_130_and_the_search_goes_on(data, space_file, tmp_path):
     """Two processes, interrupted in mid-trial and continued: nothing lost, nothing twice."""
     out = tmp_path / "search"

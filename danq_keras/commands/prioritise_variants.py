@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from danq_keras import __version__
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import InputError, require_library
-from danq_keras.system.files import is_unfinished, refuse_existing
+from danq_keras.system.files import is_unfinished, refuse_existing, refuse_input
 from danq_keras.system.terminal import set_up_logging
 
 if TYPE_CHECKING:
@@ -88,19 +88,16 @@ def main(argv: list[str] | None = None) -> int:
     if not args.out.name.endswith(endings):
         raise InputError(f"{args.out}: {' or '.join(endings)} is written. Choose such an ending.")
     if args.part == "fit":
-        _check_numbers(args)
-    from danq_keras.variants.prioritiser import TABLES
+        from danq_keras.variants.prioritiser import TABLES
 
-    if args.part == "fit":
+        _check_numbers(args)
         _refuse_doubled(args.positives)
         _refuse_doubled(args.negatives)
-    tables = [f"{args.out.name}.{name}.tsv" for name in TABLES] if args.part == "fit" else []
-    inputs = [*args.positives, *args.negatives] if args.part == "fit" else [args.effects]
-    inputs += [] if args.part == "fit" else [args.prioritiser]
-    inputs += [args.extra] if args.extra else []
-    for path in (args.out, *(args.out.with_name(name) for name in tables)):
-        if path.resolve() in {each.resolve() for each in inputs}:
-            raise InputError(f"{path}: is an input itself. Choose another name to write.")
+        tables, inputs = [*TABLES], [*args.positives, *args.negatives]
+    else:
+        tables, inputs = [], [args.prioritiser, args.effects]
+    for path in (args.out, *(args.out.with_name(f"{args.out.name}.{t}.tsv") for t in tables)):
+        refuse_input(path, [*inputs, args.extra])
         refuse_existing(path, overwrite=args.overwrite or is_unfinished(args.out))
     require_library("xgboost", "XGBoost", program="prioritise_variants.py", extra="variants")
     if args.part == "fit":

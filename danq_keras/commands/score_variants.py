@@ -11,7 +11,7 @@ from danq_keras.genome.bed import CHROM_NAMES
 from danq_keras.models.shipped import model_file
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import InputError
-from danq_keras.system.files import refuse_existing
+from danq_keras.system.files import refuse_existing, refuse_input
 from danq_keras.system.tensorflow import start_tensorflow
 from danq_keras.system.terminal import set_up_logging
 from danq_keras.variants.effects import EFFECTS
@@ -136,12 +136,10 @@ def _check_outputs(args: argparse.Namespace) -> None:
             raise InputError("--resume: is for --out. Leave it out with --save-background.")
     if args.effect is not None and args.background is args.save_background is None:
         raise InputError("--effect: is of a background. Give --background or --save-background.")
-    inputs = {path.resolve() for path in (args.vcf, args.genome, args.background) if path}
     for path in outputs:
         if path.is_dir():
             raise InputError(f"{path}: this is a folder, a file is written. Choose another name.")
-        if path.resolve() in inputs:
-            raise InputError(f"{path}: is an input itself. Choose another name to write.")
+        refuse_input(path, (args.vcf, args.genome, args.background))
         refuse_existing(path, overwrite=args.overwrite or args.resume)
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 from danq_keras.data.labels import PeakSource
 from danq_keras.data.negatives import Negatives
 from danq_keras.data.store import check_seed, check_strands
-from danq_keras.genome.bed import CHROM_NAMES
+from danq_keras.genome.bed import check_chrom_names
 from danq_keras.system.errors import InputError, shorten
 from danq_keras.system.files import PathLike
 
@@ -139,10 +139,7 @@ class GenomeSpec:
             raise InputError(f"`max_train`: must be above zero. Received: {self.max_train}.")
         if self.min_signal is not None and not math.isfinite(self.min_signal):
             raise InputError(f"`min_signal`: must be a finite number. Received: {self.min_signal}.")
-        if self.chrom_names not in (None, *CHROM_NAMES):
-            raise InputError(
-                f"`chrom_names`: one of {', '.join(CHROM_NAMES)}. Received: {self.chrom_names!r}."
-            )
+        check_chrom_names(self.chrom_names)
         if self.expect_windows is not None and len(self.expect_windows) != 3:
             raise InputError(
                 "`expect_windows`: three numbers, of train, valid and test. Received: "

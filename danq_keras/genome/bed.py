@@ -35,6 +35,7 @@ from danq_keras.system.errors import InputError, one_line, shorten
 from danq_keras.system.files import open_bytes
 from danq_keras.system.inputs import BYTE_ORDER_MARK
 from danq_keras.system.names import refuse_control
+from danq_keras.system.tables import refuse_doubled_columns
 from danq_keras.system.terminal import log
 
 _HEAD_BYTES = 1 << 16
@@ -276,8 +277,7 @@ def bed_from_frame(frame: pd.DataFrame, name: str, *, with_signal: bool = False)
             f"{name}: a data frame of peaks has rows with {', '.join(required)}. Received: "
             f"{len(frame)} rows with {', '.join(map(str, frame.columns))[:80]}. Rename its columns."
         )
-    if twice := sorted({repr(column) for column in frame.columns[frame.columns.duplicated()]}):
-        raise InputError(f"{name}: columns must differ. Received twice: {shorten(twice)}.")
+    refuse_doubled_columns(frame, name)
     whole = {column: frame[column] for column in ("start", "end", "summit") if column in frame}
     for column, values in whole.items():
         if not pd.api.types.is_integer_dtype(values) or values.isna().any():
@@ -394,6 +394,16 @@ def _whole(text: str) -> int | None:
     return int(value) if value.is_integer() and value < _MOST else None
 
 
+def check_chrom_names(how: str | None) -> None:
+    """Refuse what is neither None nor one of `CHROM_NAMES`.
+
+    Raises:
+        InputError: it is not.
+    """
+    if how not in (None, *CHROM_NAMES):
+        raise InputError(f"`chrom_names`: one of {', '.join(CHROM_NAMES)}. Received: {how!r}.")
+
+
 def rename_chrom(name: str, how: str, lengths: dict[str, int]) -> str:
     """A chromosome's name as another source has it.
 
@@ -480,10 +490,7 @@ def locate(
     Raises:
         InputError: they do not fit the genome.
     """
-    if chrom_names not in (None, *CHROM_NAMES):
-        raise InputError(
-            f"`chrom_names`: one of {', '.join(CHROM_NAMES)}. Received: {chrom_names!r}."
-        )
+    check_chrom_names(chrom_names)
     if chrom_names is None:
         return bed, in_genome(bed, lengths)
     renamed = _rename(bed, chrom_names, lengths)

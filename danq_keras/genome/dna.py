@@ -36,8 +36,8 @@ _CODE_OF_BYTE = np.full(256, UNKNOWN, np.uint8)
 for _code, _base in (*enumerate(ALPHABET), (ALPHABET.index("T"), "U")):
     _CODE_OF_BYTE[[ord(_base), ord(_base.lower())]] = _code
 _IS_LETTER = np.zeros(256, bool)
-_IS_LETTER[list("".join([*BASES_OF_LETTER, "U"]).encode())] = True
-_IS_LETTER[list("".join([*BASES_OF_LETTER, "U"]).lower().encode())] = True
+for _base in (*BASES_OF_LETTER, "U"):
+    _IS_LETTER[[ord(_base), ord(_base.lower())]] = True
 _BYTE_OF_CODE = np.frombuffer((ALPHABET + "N").encode(), np.uint8)
 _CODE_OF_NIBBLE = np.full(16, UNKNOWN, np.uint8)
 _CODE_OF_NIBBLE[[0b1000, 0b0100, 0b0010, 0b0001]] = np.arange(4)

@@ -247,25 +247,21 @@ class Genome:
         foreign = np.flatnonzero(codes == _FOREIGN)
         if len(foreign):
             base = start + int(foreign[0])
-            letter = self._letters(chrom, base, base + 1)
+            letter = self.letters(chrom, base, base + 1)
             raise InputError(
                 f"{self.path}: {chrom} has {letter.decode('latin-1')!a} at base {base + 1:,}, "
                 "which is no IUPAC code of bases. Is it DNA, and is its .fai of this file? Correct "
                 "it."
             )
-        self._doubts.count(chrom, lambda: self._letters(chrom, 0, self.lengths[chrom]))
+        self._doubts.count(chrom, lambda: self.letters(chrom, 0, self.lengths[chrom]))
         codes[codes == _URACIL] = ALPHABET.index("T")
         codes[codes == _GAP] = UNKNOWN
 
-    def letters(self, chrom: str, start: int, end: int) -> str:
-        """The letters of an interval inside a sequence, as the file has them.
+    def letters(self, chrom: str, start: int, end: int) -> bytes:
+        """The letters of an interval inside a sequence, as the file has them, without blanks.
 
         `fetch` has one code for all that are no single base.
         """
-        return self._letters(chrom, start, end).decode("latin-1")
-
-    def _letters(self, chrom: str, start: int, end: int) -> bytes:
-        """The letters of an interval as the file has them, without blanks."""
         ranges, skip = self._layouts[chrom].ranges(start, end)
         read = b"".join(self._read(first, last - first) for first, last in ranges)
         return read.translate(None, BLANKS)[skip : skip + end - start]

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from danq_keras.genome.dna import BASES_OF_LETTER
 from danq_keras.motifs.lines import (
     FILE_ALPHABET,
     SUM_TOLERANCE,
@@ -34,7 +35,6 @@ from danq_keras.system.errors import InputError
 
 _POSITION_WORDS = ("POS", "POSITION", "PO", "P0")
 _TAG = re.compile("[A-Z]{2}")  # of a line of TRANSFAC
-_IUPAC = frozenset("ACGTURYSWKMBDHVNacgturyswkmbdhvn")
 BASES, POSITIONS, UNKNOWN = "bases", "positions", "unknown"
 LABELLED, UNTOLD = "positions behind a label", "bases or labelled positions"
 
@@ -56,7 +56,7 @@ class _Record:
             return POSITIONS
         if all(len(words) == 5 for _, words in self.rows):
             labels = [words[0] for _, words in self.rows]
-            if len(labels) != 4 and (_count_up(labels) or set("".join(labels)) <= _IUPAC):
+            if len(labels) != 4 and (_count_up(labels) or _are_letters(labels)):
                 return LABELLED
             if _count_up(labels) or (_are_bases(labels) and self._rows_alone_sum()):
                 return UNTOLD
@@ -82,6 +82,10 @@ def _count_up(labels: Sequence[str]) -> bool:
         return False
     found = [int(label) for label in labels]
     return found == list(range(found[0], found[0] + len(found))) and found[0] in (0, 1)
+
+
+def _are_letters(labels: Sequence[str]) -> bool:
+    return all(base_of(letter) in BASES_OF_LETTER for letter in "".join(labels))
 
 
 def _are_bases(labels: Sequence[str]) -> bool:
@@ -115,11 +119,14 @@ def parse_records(path: Path, lines: list[Line], *, rows_are: str | None = None)
                 f"motif {record.id} has 4 rows of a label and 4 numbers, and nothing tells whether "
                 "a row is a base or a position. Write the rows as 'A [ 1 2 3 4 ]'.",
             )
+        if way == LABELLED:
+            record.rows = [(number, words[1:]) for number, words in record.rows]
+            way = POSITIONS
         if way == UNKNOWN:
             untold.append((len(motifs), record))
             motifs.append(None)
         else:
-            told.add(POSITIONS if way == LABELLED else way)
+            told.add(way)
             motifs.append(_motif(path, record, way, doubts))
     usual = told.pop() if len(told) == 1 else UNKNOWN
     for index, record in untold:
@@ -146,8 +153,9 @@ def parse_bare(path: Path, lines: list[Line]) -> list[Motif] | None:
     letters = all(len(row[0]) == 1 or row[0][0].isdigit() or row[0][0] == "." for row in rows[1:])
     if not (all(len(row) > 1 for row in rows) and all(numeric) and letters):
         return None
-    for (before, _), (number, line) in itertools.pairwise(lines):
-        if number != before + 1 and rows[0][0].upper() not in _POSITION_WORDS:
+    together = lines if rows[0][0].upper() not in _POSITION_WORDS else []
+    for (before, _), (number, line) in itertools.pairwise(together):
+        if number != before + 1:
             refuse(
                 path,
                 number,
@@ -196,9 +204,7 @@ def _motif(path: Path, record: _Record, rows_are: str, doubts: Doubts) -> Motif:
     if rows_are == UNKNOWN:
         rows_are = _told_by_sums(path, record)
         doubts.add("way", record.id)
-    if rows_are == LABELLED:
-        record.rows = [(number, words[1:]) for number, words in record.rows]
-    counts = _by_base(path, record) if rows_are == BASES else _by_position(path, record)
+    counts = _by_position(path, record) if rows_are == POSITIONS else _by_base(path, record)
     matrix = to_frequencies(path, record.number, record.id, counts, doubts)
     return Motif(record.id, record.name, matrix)
 

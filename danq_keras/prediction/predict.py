@@ -185,8 +185,9 @@ def _as_windows(
 
 def _length(windows: ArrayWindows, model: TrainedModel) -> int:
     """Bases L of a window: the network's, or the array's own where that takes any."""
-    if model.network.input_shape[1] is None and isinstance(windows, np.ndarray):
-        return int(windows.shape[1]) if windows.ndim > 1 else window_of(model)
+    takes_any = model.network.input_shape[1] is None
+    if takes_any and isinstance(windows, np.ndarray) and windows.ndim > 1:
+        return int(windows.shape[1])
     return window_of(model)
 
 

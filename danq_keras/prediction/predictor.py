@@ -147,7 +147,8 @@ class SplitPredictor:
                 )
                 total += float(loss)
                 bar.update(len(batch))
-        require_probabilities(probs, desc)
+        if not self._has_logits:  # else a sigmoid made them
+            require_probabilities(probs, desc)
         n_counted = labels.size if ignore is None else int(labels.size - ignore.sum())
         return SplitPrediction(probs, labels, ignore, total / max(1, n_counted))
 

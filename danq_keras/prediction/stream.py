@@ -170,7 +170,7 @@ def predicted_batches(
     """
     for packed in _batches(windows.blocks(begin), values.batch_size):
         batch = values(packed)
-        _check_finite(batch, windows, begin)
+        _check_values(batch, windows, begin)
         yield batch, _mostly_unknown(packed)
         begin += len(packed)
 
@@ -238,7 +238,7 @@ def _mostly_unknown(packed: Bytes) -> int:
     return int((known < packed.shape[1]).sum())
 
 
-def _check_finite(batch: dict[str, Floats], windows: Windows, begin: int) -> None:
+def _check_values(batch: dict[str, Floats], windows: Windows, begin: int) -> None:
     for values in batch.values():
         wrong = ~np.isfinite(values).all(axis=1)
         if wrong.any():

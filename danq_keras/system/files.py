@@ -11,7 +11,7 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -258,6 +258,20 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
             raise InputError(
                 f"{path}: damaged or truncated gzip ({error}). Fetch the file again."
             ) from error
+
+
+def refuse_input(out: Path, inputs: Iterable[Path | None]) -> None:
+    """Refuse to write over what is read.
+
+    Args:
+        out: file to write.
+        inputs: files that are read, None for those that were not given.
+
+    Raises:
+        InputError: it is one of them, by whatever name.
+    """
+    if out.resolve() in {path.resolve() for path in inputs if path}:
+        raise InputError(f"{out}: is an input itself. Choose another name to write.")
 
 
 def is_bgzip(first: bytes) -> bool:

@@ -133,6 +133,16 @@ def _cells(path: Path, text: str) -> list[list[str]]:
     return rows
 
 
+def refuse_doubled_columns(frame: pd.DataFrame, where: str) -> None:
+    """Refuse a data frame two of whose columns have one name.
+
+    Raises:
+        InputError: they have; it begins with `where`.
+    """
+    if twice := sorted({repr(column) for column in frame.columns[frame.columns.duplicated()]}):
+        raise InputError(f"{where}: columns must differ. Received twice: {shorten(twice)}.")
+
+
 def write_tsv(path: Path, frame: pd.DataFrame) -> None:
     """Write any of the project's tables: tabs, header, NA, nine digits, UTF-8."""
     frame.to_csv(path, sep="\t", index=False, na_rep="NA", float_format="%.9g", encoding="utf-8")

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from danq_keras.system.errors import InputError, shorten
+from danq_keras.system.errors import InputError
 from danq_keras.system.names import printable
+from danq_keras.system.tables import refuse_doubled_columns
 from danq_keras.variants.vcf import MISSING, Record
 
 COLUMNS = ("chrom", "pos", "ref", "alt")
@@ -38,8 +39,7 @@ class VariantTable:
                 f"`variants`: a table with the columns {', '.join(COLUMNS)}. Missing: "
                 f"{', '.join(missing)}."
             )
-        if twice := sorted({repr(name) for name in table.columns[table.columns.duplicated()]}):
-            raise InputError(f"`variants`: columns must differ. Received twice: {shorten(twice)}.")
+        refuse_doubled_columns(table, "`variants`")
         numeric = table["pos"].map(lambda value: not isinstance(value, bool | np.bool_))
         is_time = pd.api.types.is_datetime64_any_dtype(table["pos"])
         positions = pd.to_numeric(table["pos"].where(numeric & (not is_time)), errors="coerce")

@@ -199,7 +199,7 @@ class WindowCutter:
             return ""
         letters = decode(found)
         if UNKNOWN in found and np.array_equal(found[found != UNKNOWN], ref[found != UNKNOWN]):
-            letters = self.genome.letters(chrom, first, end).upper()
+            letters = self.genome.letters(chrom, first, end).decode("latin-1").upper()
             if all(map(_may_be, letters, record.ref.upper())):
                 return ""
         return f"expected {_shown(letters)}, found {_shown(record.ref)}"

@@ -22,7 +22,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import h5py
 import numpy as np
@@ -183,6 +183,29 @@ def leftovers(folder: Path) -> list[str]:
     return sorted(
         str(path.relative_to(folder)) for path in folder.rglob(".*") if path.name != ".claim"
     )
+
+
+class Killable(Protocol):
+    """What can be killed before a touch of its folder, continued, and compared at its end."""
+
+    touched: int
+
+    def go_on(self, out: Path, **how: Any) -> Ended:
+        """Start, or continue where there is something to continue."""
+
+    def finish(self, out: Path) -> None:
+        """Continue to the end, and compare."""
+
+
+def kill_and_finish(work: Killable, out: Path, *, trial: int, seed: int) -> None:
+    """One kill, or in every third trial two, evenly over all moments that leave other files."""
+    rng = np.random.default_rng([seed, trial])
+    step = work.touched / TRIALS
+    kill_at = 1 + min(int((trial + rng.random()) * step), work.touched - 1)
+    work.go_on(out, kill_at=kill_at).require(-signal.SIGKILL)
+    if trial % 3 == 0:
+        work.go_on(out, kill_at=int(rng.integers(1, 40))).require(-signal.SIGKILL, 0)
+    work.finish(out)
 
 
 # ── the side of the server ──────────────────────────────────────────────────

@@ -6,16 +6,14 @@ commands.
 """
 
 import json
-import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import tiny
-from campaign import TRIALS, Ended, Server, leftovers, weights
+from campaign import TRIALS, Ended, Server, kill_and_finish, leftovers, weights
 
 MODULES = (
     *("keras", "tensorflow", "optuna", "in_process", "danq_keras.commands.train"),
@@ -111,12 +109,4 @@ def work(
 @pytest.mark.campaign
 @pytest.mark.parametrize("trial", range(TRIALS))
 def test_killed_before_any_touch(work: Work, tmp_path: Path, trial: int) -> None:
-    """One kill, or in every third trial two, evenly over all moments that leave other files."""
-    rng = np.random.default_rng([4, trial])
-    out = tmp_path / "set"
-    step = work.touched / TRIALS
-    kill_at = 1 + min(int((trial + rng.random()) * step), work.touched - 1)
-    work.go_on(out, kill_at=kill_at).require(-signal.SIGKILL)
-    if trial % 3 == 0:
-        work.go_on(out, kill_at=int(rng.integers(1, 40))).require(-signal.SIGKILL, 0)
-    work.finish(out)
+    kill_and_finish(work, tmp_path / "set", trial=trial, seed=4)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
-from campaign import TRIALS, Ended, Server, last_checkpoint, leftovers, weights
+from campaign import TRIALS, Ended, Server, kill_and_finish, last_checkpoint, leftovers, weights
 
 MODULES = ("keras", "tensorflow", "danq_keras.commands.train", "danq_keras.training.run")
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
@@ -107,15 +107,7 @@ def test_a_start_that_died_early_is_started_again(campaign: Campaign, tmp_path: 
 @pytest.mark.campaign
 @pytest.mark.parametrize("trial", range(TRIALS))
 def test_killed_before_any_touch(campaign: Campaign, tmp_path: Path, trial: int) -> None:
-    """One kill, or in every third trial two, evenly over all moments that leave other files."""
-    rng = np.random.default_rng([2, trial])
-    out = tmp_path / "run"
-    step = campaign.touched / TRIALS
-    kill_at = 1 + min(int((trial + rng.random()) * step), campaign.touched - 1)
-    campaign.go_on(out, kill_at=kill_at).require(-signal.SIGKILL)
-    if trial % 3 == 0:
-        campaign.go_on(out, kill_at=int(rng.integers(1, 40))).require(-signal.SIGKILL, 0)
-    campaign.finish(out)
+    kill_and_finish(campaign, tmp_path / "run", trial=trial, seed=2)
 
 
 @pytest.mark.slow

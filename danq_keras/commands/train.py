@@ -20,6 +20,7 @@ _EPILOG = """\
 examples:
   bin/train_danq.py                                   the simulated demo, in minutes
   bin/train_danq.py --data deepsea_train --preset danq --precision auto
+  bin/train_danq.py --data deepsea_train --preset danq --batch-size 1000 --scale-learning-rate
   bin/train_danq.py --data my_dataset --preset danq --out runs/mine --set gates=hard
   bin/train_danq.py --out runs/mine --resume
   bin/train_danq.py --data my_dataset --init runs/danq-deepsea --freeze-conv 2 --out runs/tuned
@@ -110,6 +111,12 @@ def parser() -> argparse.ArgumentParser:
     settings.add_argument("--batch-size", metavar="N", help="samples (strands) a step")
     settings.add_argument("--optimizer", metavar="NAME", help="rmsprop, adam, sgd, …")
     settings.add_argument("--learning-rate", metavar="X")
+    settings.add_argument(
+        "--scale-learning-rate",
+        action="store_true",
+        help="with another --batch-size than the preset's: as many times its learning rate, and a "
+        "warm-up (danq and its like, whose steps are proportional to gradients)",
+    )
     settings.add_argument("--global-clipnorm", metavar="X", help="clip gradients to this norm")
     settings.add_argument(
         "--precision", metavar="P", help="float32, mixed_float16, mixed_bfloat16 or auto"

@@ -112,7 +112,9 @@ class TrainConfig:
     data_seed: int = 0
     train_limit: int | None = None
     targets: tuple[str, ...] | None = None
-    checkpoint_steps: int = 1000
+    # Minutes, and steps, between two checkpoints within an epoch; 0 for none. Its end has one too.
+    checkpoint_minutes: float = 10.0
+    checkpoint_steps: int = 0
     min_positives: int = 1
     distribute: str = "none"
     # Share of the windows that come again in the next epoch: those that the network found hardest.
@@ -153,7 +155,7 @@ class TrainConfig:
             "freeze_conv_epochs",
             "shift",
         )
-        for name in (*counts, "weight_decay"):
+        for name in (*counts, "weight_decay", "checkpoint_minutes"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name}: must not be negative. Received: {getattr(self, name)}.")
         for name in ("rho", "momentum", "weight_average"):

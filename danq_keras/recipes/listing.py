@@ -52,6 +52,7 @@ MEANINGS: Mapping[str, str] = {
     "data_seed": "Number from which the windows of train_limit are drawn.",
     "train_limit": "Train on so many windows only; none for all.",
     "targets": "Targets to train, by number or name; none for all.",
+    "checkpoint_minutes": "Minutes between two checkpoints within an epoch; 0 for none.",
     "checkpoint_steps": "Steps between two checkpoints within an epoch; 0 for none.",
     "min_positives": "Targets with fewer positives do not count in means.",
     "distribute": "none for one device, mirrored for all of them.",

@@ -10,14 +10,18 @@ is compared before HDF5 sees a byte; checkpoints of early versions have none and
 are.
 """
 
+import copy
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from danq_keras.system.claims import remove_leftovers
 from danq_keras.system.errors import InputError
@@ -31,36 +35,64 @@ _BLOCK = 512  # the smallest that HDF5 passes over
 _MAGIC = b"danq_keras checkpoint, SHA-256 of what follows byte 512: "
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """The values of a moment, copied to the host: training can go on while they are written.
+
+    `variables` has the paths and values of the model's and of the optimizer's variables, `state`
+    what else the trainer must know, with `step`, the number of optimizer steps done.
+    """
+
+    variables: Mapping[str, Sequence[tuple[str, npt.NDArray[np.generic]]]]
+    state: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls, model: keras.Model, optimizer: keras.optimizers.Optimizer, state: Mapping[str, Any]
+    ) -> "Snapshot":
+        """Copy all variables and the arrays of the state."""
+        variables = {
+            group: [(variable.path, _copied(variable)) for variable in owned]
+            for group, owned in (("model", model.variables), ("optimizer", optimizer.variables))
+        }
+        return cls(variables, copy.deepcopy(dict(state)))
+
+    def write(self, folder: Path) -> Path:
+        """Write the checkpoint, named after its step, and delete all but the one before it.
+
+        Raises:
+            OSError: the disk is full or fails; the earlier checkpoints are still there.
+        """
+        path = folder / f"step-{self.state['step']:09d}.h5"
+        arrays = {key: each for key, each in self.state.items() if isinstance(each, np.ndarray)}
+        others = {key: each for key, each in self.state.items() if key not in arrays}
+        with atomic_output(path, overwrite=True) as temporary:
+            with faults_named(temporary), new_hdf5(temporary, userblock_size=_BLOCK) as file:
+                for group, variables in self.variables.items():
+                    for number, (name, values) in enumerate(variables):
+                        dataset = file.create_dataset(f"{group}/{number:04d}", data=values)
+                        dataset.attrs["path"] = name
+                for key, value in arrays.items():
+                    file[f"state/{key}"] = value
+                file.attrs["state"] = json.dumps(others)
+            digest = _digest(temporary)
+            with temporary.open("rb+") as handle:
+                handle.write(_MAGIC + digest.encode())
+        for old in sorted(folder.glob(_PATTERN))[:-_KEPT]:
+            old.unlink()
+        return path
+
+
 def save_checkpoint(
     folder: Path, model: keras.Model, optimizer: keras.optimizers.Optimizer, state: dict[str, Any]
 ) -> Path:
-    """Write a checkpoint named after `state["step"]`, the number of optimizer steps done.
+    """Write a checkpoint of this very moment, and wait for it: see `Snapshot.write`."""
+    return Snapshot.of(model, optimizer, state).write(folder)
 
-    Raises:
-        OSError: the disk is full or fails; the earlier checkpoints are still there.
-    """
-    path = folder / f"step-{state['step']:09d}.h5"
-    arrays = {key: value for key, value in state.items() if isinstance(value, np.ndarray)}
-    with atomic_output(path, overwrite=True) as temporary:
-        with faults_named(temporary), new_hdf5(temporary, userblock_size=_BLOCK) as file:
-            for group, variables in (
-                ("model", model.variables),
-                ("optimizer", optimizer.variables),
-            ):
-                for number, variable in enumerate(variables):
-                    dataset = file.create_dataset(
-                        f"{group}/{number:04d}", data=keras.ops.convert_to_numpy(variable.value)
-                    )
-                    dataset.attrs["path"] = variable.path
-            for key, value in arrays.items():
-                file[f"state/{key}"] = value
-            file.attrs["state"] = json.dumps({k: v for k, v in state.items() if k not in arrays})
-        digest = _digest(temporary)
-        with temporary.open("rb+") as handle:
-            handle.write(_MAGIC + digest.encode())
-    for old in sorted(folder.glob(_PATTERN))[:-_KEPT]:
-        old.unlink()
-    return path
+
+def _copied(variable: keras.Variable) -> npt.NDArray[np.generic]:
+    """On a CPU the array would be the variable's own memory."""
+    return np.array(keras.ops.convert_to_numpy(variable.value))
 
 
 def _digest(path: Path) -> str:

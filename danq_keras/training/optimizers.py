@@ -196,9 +196,40 @@ def describe_steps(config: TrainConfig, optimizer: keras.optimizers.Optimizer) -
     return line
 
 
-def warn_of_scaling(
-    config: TrainConfig, preset: Preset, *, total_steps: int | None = None
-) -> str | None:
+def linear_rule(config: TrainConfig, preset: Preset, *, total_steps: int) -> dict[str, Any]:
+    """Learning rate and warm-up for another batch size than the preset's, by the linear rule.
+
+    With RMSprop's large epsilon a step is proportional to the gradient, so a batch of k times as
+    many samples takes k times the learning rate for the same way an epoch; a larger one is risky in
+    the first steps and is warmed up to, over 1,000 steps or a tenth of a shorter training.
+
+    Args:
+        config: settings of the run.
+        preset: the recipe that they come from.
+        total_steps: of the whole training, which the warm-up must not outlast.
+
+    Raises:
+        InputError: steps of this optimizer do not grow with the gradient.
+    """
+    if not _is_linear(config, preset):
+        raise InputError(
+            "`scale_learning_rate`: the linear rule holds where a step is proportional to the "
+            f"gradient, as RMSprop's with a large epsilon is. Received: {config.optimizer}, "
+            f"epsilon {config.epsilon}. Give `learning_rate` instead."
+        )
+    if not math.isclose(config.learning_rate, preset.train.learning_rate):
+        raise InputError(
+            f"`scale_learning_rate` scales the preset's {preset.train.learning_rate:g}. Received: "
+            f"`learning_rate={config.learning_rate:g}`. Give one of them."
+        )
+    factor = config.batch_size / preset.train.batch_size
+    settings: dict[str, Any] = {"learning_rate": preset.train.learning_rate * factor}
+    if factor > 1:
+        settings["warmup_steps"] = max(1, min(1000, total_steps // 10))
+    return settings
+
+
+def warn_of_scaling(config: TrainConfig, preset: Preset) -> str | None:
     """What to say when the batch size alone was changed, and steps are proportional to gradients.
 
     So they are with RMSprop's large epsilon. Who changes the learning rate too has chosen it.
@@ -206,20 +237,21 @@ def warn_of_scaling(
     Args:
         config: settings of the run.
         preset: the recipe that they come from.
-        total_steps: of the whole training, which the advised warm-up must not outlast.
     """
     batch = config.batch_size / preset.train.batch_size
-    is_linear = config.optimizer == preset.train.optimizer == "rmsprop" and _is_large(config)
     rate_is_kept = math.isclose(config.learning_rate, preset.train.learning_rate)
-    if not is_linear or not rate_is_kept or max(batch, 1 / batch) < _OTHER_BATCH:
+    if not _is_linear(config, preset) or not rate_is_kept or max(batch, 1 / batch) < _OTHER_BATCH:
         return None
-    warmup = 1000 if total_steps is None else max(1, min(1000, total_steps // 10))
     return (
         f"Batch size is {batch:g} times that of preset {preset.name} and the learning rate is the "
         "same. Where the mean squared gradient is below epsilon, steps scale linearly: for this "
-        f"batch size consider --learning-rate {preset.train.learning_rate * batch:g} "
-        f"with --set warmup_steps={warmup}."
+        f"batch size consider --scale-learning-rate, which takes {batch:g} times "
+        f"{preset.train.learning_rate:g}{' and warms up' if batch > 1 else ''}."
     )
+
+
+def _is_linear(config: TrainConfig, preset: Preset) -> bool:
+    return config.optimizer == preset.train.optimizer == "rmsprop" and _is_large(config)
 
 
 def warn_of_warmup(config: TrainConfig, *, total_steps: int) -> str | None:

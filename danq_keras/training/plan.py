@@ -30,7 +30,8 @@ from danq_keras.training.fine_tuning import (
     reopen_source,
     take_over,
 )
-from danq_keras.training.optimizers import check_optimizer
+from danq_keras.training.optimizers import check_optimizer, linear_rule
+from danq_keras.training.pipeline import Order
 from danq_keras.training.place import (
     DEMO_FOLDER,
     preset_name,
@@ -113,6 +114,8 @@ def make_plan(request: TrainRequest, *, out: Path, config: dict[str, Any] | None
     if source is not None:
         said |= set(MODEL_FIELDS)  # the sizes are those of the network whose weights are taken
     preset, columns = fit_to_data(preset, dataset, request.settings, said=said)
+    if request.scale_learning_rate:
+        preset = _scaled(preset, dataset)
     description = describe_run(preset, dataset, columns)
     description["bootstrap"] = _bootstrap(request, content)
     if source is not None:
@@ -122,6 +125,18 @@ def make_plan(request: TrainRequest, *, out: Path, config: dict[str, Any] | None
         description |= {key: config[key] for key in ("init",) if key in config}
         check_resumable(config, description, out)
     return Plan(preset, dataset, columns, description, source)
+
+
+def _scaled(preset: Preset, dataset: Dataset) -> Preset:
+    """The preset with the learning rate of its batch size."""
+    config = preset.train
+    order = Order.of(dataset.train, seed=config.seed, limit=config.train_limit)
+    rule = linear_rule(
+        config,
+        get_preset(preset.name),
+        total_steps=config.epochs * order.steps(config.batch_size),
+    )
+    return apply_settings(preset, rule)
 
 
 def _bootstrap(request: TrainRequest, content: dict[str, Any]) -> int:

@@ -32,6 +32,8 @@ class TrainRequest:
         overwrite: whether a run in `out` is replaced.
         bootstrap: resamples of the genome for the intervals of the test's figures; 0 for none,
             None for the resumed run's.
+        scale_learning_rate: whether another batch size than the recipe's takes as many times its
+            learning rate, with a warm-up: see `training.optimizers.linear_rule`.
     """
 
     data: Path | None = None
@@ -44,6 +46,7 @@ class TrainRequest:
     resume: bool = False
     overwrite: bool = False
     bootstrap: int | None = None
+    scale_learning_rate: bool = False
 
     def to_json(self) -> str:
         """The request as text, which `from_json` reads."""
@@ -68,5 +71,7 @@ def check_request(request: TrainRequest) -> None:
         raise InputError(f"`bootstrap`: must not be negative. Received: {request.bootstrap}.")
     if request.resume and request.overwrite:
         raise InputError("`resume` continues a run and `overwrite` deletes it. Give one of them.")
+    if request.resume and request.scale_learning_rate:
+        raise InputError("`scale_learning_rate`: a resumed run has its own rate. Leave it out.")
     if request.resume and request.out is None and request.data is None and request.preset is None:
         raise InputError("`resume`: say which run with `out=RUN`.")

@@ -299,7 +299,7 @@ def _start_from(source: Source | None, trainer: Trainer, description: dict[str, 
     if not record["new_layers"]:
         loss = trainer.predictor(trainer.dataset.valid, desc="validation of the model").loss
         log.info("Validation loss before the first step: %.6f", loss)
-    trainer.save()  # from here on the run needs the model no more
+    trainer.save(wait=True)  # from here on the run needs the model no more
 
 
 def _print_header(preset: Preset, dataset: Dataset, trainer: Trainer, out: Path) -> None:
@@ -351,7 +351,7 @@ def _warn(preset: Preset, trainer: Trainer) -> None:
     if not preset.is_searched:
         n_targets = preset.model.n_targets
         lines += [
-            warn_of_scaling(config, get_preset(preset.name), total_steps=trainer.total_steps),
+            warn_of_scaling(config, get_preset(preset.name)),
             warn_of_few_steps(config, steps_per_epoch=steps, n_targets=n_targets),
         ]
     for line in filter(None, lines):

@@ -6,7 +6,6 @@ with bit-identical results, counts clipped steps and measures gradients, and run
 `tensorboard/` of a run folder; `experiment` does the rest of the run.
 """
 
-import csv
 import dataclasses
 import math
 import time
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from danq_keras.data.store import Dataset
@@ -26,10 +26,11 @@ from danq_keras.prediction.predictor import SplitPredictor
 from danq_keras.recipes.config import ModelConfig, Preset
 from danq_keras.recipes.monitor import is_better
 from danq_keras.system.errors import InputError, Terminated, one_line
-from danq_keras.system.files import atomic_output
 from danq_keras.system.signals import Interruption, check_stop
 from danq_keras.system.terminal import log, progress
-from danq_keras.training.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
+from danq_keras.system.threads import WriteBehind
+from danq_keras.training.checkpoints import Snapshot, latest_checkpoint, load_checkpoint
+from danq_keras.training.history import HISTORY_COLUMNS, RESTUDY_COLUMNS, write_history
 from danq_keras.training.optimizers import describe_gradients, learning_rate_at, share_above_epsilon
 from danq_keras.training.pipeline import Integers, Order, epoch_batches
 from danq_keras.training.restudy import Curriculum
@@ -38,23 +39,6 @@ from danq_keras.training.step import StepResult, TrainingStep
 
 AfterEpoch = Callable[[dict[str, Any]], None]
 
-HISTORY_COLUMNS = (
-    "epoch",
-    "loss",
-    "val_loss",
-    "val_auroc",
-    "val_auprc",
-    "val_accuracy",
-    "val_f1",
-    "val_best_f1",
-    "learning_rate",
-    "gradient_norm",
-    "clipped_steps",
-    "share_above_epsilon",
-    "seconds",
-    "samples_per_second",
-)
-RESTUDY_COLUMNS = ("samples", "restudied")  # samples of the epoch, and which of them came again
 _DRAIN_EVERY = 20  # steps between two looks at their losses: each look waits for the device
 
 
@@ -149,6 +133,8 @@ class Trainer:
         self.place, self._data = SameFolder(run), DatasetWatch(dataset)
         self._rate: float | None = None  # as last set
         self._told = False
+        self._files, self._saved = WriteBehind(), time.monotonic()
+        self._exported: keras.Model | None = None
         self.curriculum = Curriculum(self.config, dataset.train, columns=columns)
         if dataset.valid.n_windows == 0:
             raise InputError(
@@ -213,8 +199,8 @@ class Trainer:
         """Train to the last epoch or until patience is spent.
 
         Args:
-            after_epoch: called with each new row of the history, once the state is saved; what it
-                raises ends the training.
+            after_epoch: called with each new row of the history, while the state is being written;
+                what it raises ends the training.
 
         Raises:
             InputError: the loss became NaN or infinite, which names the step; the run folder is
@@ -232,6 +218,7 @@ class Trainer:
                 self.save()
                 if after_epoch is not None:
                     after_epoch(self.state.history[-1])
+            self._files.wait()
             if interruption.signal:  # it came after the last step
                 self._stop(interruption)
         writer.close()
@@ -241,20 +228,35 @@ class Trainer:
             best = f"loss {self.state.best_loss:.6f}"
         log.info("Best validation %s in epoch %d.", best, self.state.best_epoch)
 
-    def save(self) -> None:
-        """Write a checkpoint of this very step.
+    def save(self, *, wait: bool = False) -> None:
+        """Copy what a checkpoint of this very step holds; it is written while training goes on.
+
+        Args:
+            wait: whether to return only when it is on the disk.
 
         Raises:
             InputError: the run folder is gone, or the data were changed; nothing is written.
+            OSError: the disk is full or fails, in this write or in one before.
         """
         self.place.require()
         self._data.require_unchanged()
         sums = {"sums": list(dataclasses.astuple(self.state.sums))}
         state = dataclasses.asdict(self.state) | sums | self.curriculum.state()
-        save_checkpoint(self.run / "checkpoints", self.model, self.optimizer, state)
+        snapshot = Snapshot.of(self.model, self.optimizer, state)
+        self._files.submit(lambda: snapshot.write(self.run / "checkpoints"))
+        self._saved = time.monotonic()
+        if wait:
+            self._files.wait()
+
+    def _is_due(self) -> bool:
+        """Whether enough steps or minutes have passed since the last checkpoint."""
+        steps, minutes = self.config.checkpoint_steps, self.config.checkpoint_minutes
+        if steps and self.state.step % steps == 0:
+            return True
+        return bool(minutes) and time.monotonic() - self._saved >= 60 * minutes
 
     def _stop(self, interruption: Interruption) -> None:
-        self.save()
+        self.save(wait=True)
         log.info(
             "Saved at step %d. Continue with: train_danq.py --out %s --resume and the same data.",
             self.state.step,
@@ -276,7 +278,7 @@ class Trainer:
             pending.append((state.step, self.step(batch)))
             state.step += 1
             state.step_in_epoch += 1
-            due = bool(config.checkpoint_steps) and state.step % config.checkpoint_steps == 0
+            due = self._is_due()
             last = state.step_in_epoch == self.steps_per_epoch
             if bar is None:  # the first step compiles: the bar's clock starts after it
                 bar = self._progress_bar()
@@ -433,7 +435,8 @@ class Trainer:
             state.best_epoch = state.epoch + 1
             state.without_improvement = state.plateau_epochs = 0
             with self.step.averaged_weights():
-                self.save_model(self.run / "model.keras")
+                weights = self.model.get_weights()
+            self._files.submit(lambda: self._write_model(weights))
             return
         state.without_improvement += 1
         state.plateau_epochs += 1
@@ -467,13 +470,15 @@ class Trainer:
             row["samples_per_second"],
         )
 
-    def save_model(self, path: Path) -> None:
-        """Save the network in float32, whatever it is trained in."""
-        model = self.model
-        if self.step.precision != "float32" or self.step.replicas > 1:
-            model = build_network(self.model_config, seed=self.config.seed, initialise=False)
-            model.set_weights(self.model.get_weights())
-        save_model(model, path, about=self.about)
+    def _write_model(self, weights: list[Any]) -> None:
+        """Write model.keras in float32, whatever the network is trained in and on."""
+        if self._exported is None:
+            with tf.device("CPU:0"):
+                self._exported = build_network(
+                    self.model_config, seed=self.config.seed, initialise=False
+                )
+        self._exported.set_weights(weights)
+        save_model(self._exported, self.run / "model.keras", about=self.about)
 
 
 def _require_fit(config: ModelConfig, dataset: Dataset, n_targets: int) -> None:
@@ -486,19 +491,3 @@ def _require_fit(config: ModelConfig, dataset: Dataset, n_targets: int) -> None:
                 f"{name}: {ours} of the network, {theirs} of {dataset.folder}. Fit the recipe to "
                 "the data with danq_keras.recipes.fit.fit_to_data."
             )
-
-
-def write_history(path: Path, history: list[dict[str, Any]]) -> None:
-    """Write `history.csv` anew, so that a repeated epoch never stands there twice."""
-    with (
-        atomic_output(path, overwrite=True) as temporary,
-        temporary.open("w", newline="") as file,
-    ):
-        rows = csv.DictWriter(file, list(history[0]))
-        rows.writeheader()
-        for row in history:
-            rows.writerow({key: "NA" if _is_nan(value) else value for key, value in row.items()})
-
-
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)

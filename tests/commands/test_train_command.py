@@ -294,11 +294,13 @@ def test_config_json_starts_the_same_run_again(finished, data, tmp_path, command
 def test_warning_when_batch_size_and_learning_rate_change_apart(data, tmp_path, command):
     arguments = ["--data", data, "--epochs", "1", "--preset", "danq", "--set", *SETTINGS]
     _, err = command(train.main, *arguments, "--out", tmp_path / "apart")
-    assert "consider --learning-rate 0.0001" in err  # batch 10 instead of 100
-    _, err = command(
-        train.main, *arguments, "--learning-rate", "0.0001", "--out", tmp_path / "together"
-    )
+    assert "consider --scale-learning-rate, which takes 0.1 times 0.001." in err
+    together = tmp_path / "together"
+    _, err = command(train.main, *arguments, "--scale-learning-rate", "--out", together)
     assert "consider" not in err
+    trained = json.loads((together / "config.json").read_text())["train"]
+    assert trained["learning_rate"] == pytest.approx(0.0001)
+    assert trained["warmup_steps"] == 0  # a shorter step needs none
 
 
 def test_evaluate_gives_the_same_table_with_intervals(finished, data, tmp_path, command):

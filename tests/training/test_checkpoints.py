@@ -12,7 +12,12 @@ import pytest
 import tensorflow as tf
 
 from danq_keras.system.errors import InputError
-from danq_keras.training.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
+from danq_keras.training.checkpoints import (
+    Snapshot,
+    latest_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 
 STATE = {"step": 7, "best_loss": 0.1 + 0.2, "history": [{"epoch": 1, "loss": 0.5}], "done": False}
 
@@ -60,6 +65,20 @@ def test_everything_comes_back_bit_for_bit(tmp_path: Path) -> None:
     other = make(seed=1)
     assert load_checkpoint(path, *other) == STATE
     assert_same(values(*other), before)
+
+
+def test_a_snapshot_keeps_its_moment_while_training_goes_on(tmp_path: Path) -> None:
+    model, optimizer = make()
+    before = values(model, optimizer)
+    scores = np.arange(4.0)
+    snapshot = Snapshot.of(model, optimizer, {"step": 7, "scores": scores, "history": [{"a": 1}]})
+    for variable in (*model.variables, *optimizer.variables):
+        variable.assign(keras.ops.ones_like(variable.value))
+    scores += 1
+    other = make(seed=1)
+    state = load_checkpoint(snapshot.write(tmp_path), *other)
+    assert_same(values(*other), before)
+    np.testing.assert_array_equal(state["scores"], np.arange(4.0))
 
 
 def test_continued_is_uninterrupted(tmp_path: Path) -> None:

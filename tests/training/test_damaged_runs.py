@@ -27,7 +27,7 @@ def test_a_store_cut_short_in_mid_training_is_one_line(tmp_path: Path) -> None:
 def test_an_early_checkpoint_with_another_state_is_one_line(tmp_path: Path) -> None:
     dataset = tiny.make_dataset(tmp_path / "data")
     trainer = Trainer(tiny.preset(epochs=1), dataset, tmp_path)
-    trainer.save()
+    trainer.save(wait=True)
     path = next((tmp_path / "checkpoints").glob("step-*.h5"))
     path.write_bytes(path.read_bytes()[512:])
     for change in ({"sums": 3}, {"unknown": 1}, {"sums": None}):

@@ -20,6 +20,7 @@ from danq_keras.training.optimizers import (
     global_norm,
     inner,
     learning_rate_at,
+    linear_rule,
     make_optimizer,
     share_above_epsilon,
     warn_of_few_steps,
@@ -265,14 +266,38 @@ def test_warning_when_batch_and_rate_part(settings: dict[str, Any], warns: bool)
     assert (warn_of_scaling(changed.train, DANQ) is not None) == warns
 
 
-def test_warning_gives_the_linear_rate() -> None:
+def test_warning_names_the_flag_of_the_linear_rule() -> None:
     message = warn_of_scaling(dataclasses.replace(DANQ.train, batch_size=1000), DANQ)
     assert message is not None
     assert "Batch size is 10 times that of preset danq and the learning rate is the same" in message
-    assert "--learning-rate 0.01 with --set warmup_steps=1000" in message
-    short = warn_of_scaling(dataclasses.replace(DANQ.train, batch_size=1000), DANQ, total_steps=300)
-    assert short is not None
-    assert "warmup_steps=30." in short  # of 300 steps
+    assert "--scale-learning-rate, which takes 10 times 0.001 and warms up." in message
+
+
+@pytest.mark.parametrize(
+    ("batch", "steps", "rule"),
+    [
+        (1000, 100_000, {"learning_rate": 0.01, "warmup_steps": 1000}),
+        (1000, 300, {"learning_rate": 0.01, "warmup_steps": 30}),
+        (50, 300, {"learning_rate": 0.0005}),
+    ],
+)
+def test_the_linear_rule(batch: int, steps: int, rule: dict[str, float]) -> None:
+    config = dataclasses.replace(DANQ.train, batch_size=batch)
+    assert linear_rule(config, DANQ, total_steps=steps) == pytest.approx(rule)
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"optimizer": "adam"}, "proportional to the gradient.* Received: adam"),
+        ({"epsilon": 1e-9}, "Received: rmsprop, epsilon 1e-09"),
+        ({"learning_rate": 0.5}, "Received: `learning_rate=0.5`. Give one of them"),
+    ],
+)
+def test_where_the_linear_rule_does_not_hold(settings: dict[str, Any], line: str) -> None:
+    config = apply_settings(DANQ, settings).train
+    with pytest.raises(InputError, match=line):
+        linear_rule(config, DANQ, total_steps=1000)
 
 
 def test_a_warm_up_that_outlasts_the_training_is_said() -> None:

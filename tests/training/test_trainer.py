@@ -15,10 +15,12 @@ import tiny
 
 from danq_keras.genome import dna
 from danq_keras.system.errors import InputError, Terminated
-from danq_keras.training.checkpoints import latest_checkpoint
+from danq_keras.training import trainer as trainer_module
+from danq_keras.training.checkpoints import Snapshot, latest_checkpoint
+from danq_keras.training.history import HISTORY_COLUMNS
 from danq_keras.training.pipeline import Order, epoch_batches
 from danq_keras.training.step import TrainingStep
-from danq_keras.training.trainer import HISTORY_COLUMNS, EpochSums, State, Trainer
+from danq_keras.training.trainer import EpochSums, State, Trainer
 
 TIMES = ("seconds", "samples_per_second")
 
@@ -134,6 +136,41 @@ def test_ctrl_c_saves_and_says_how_to_continue(tmp_path, dataset, caplog):
     assert latest_checkpoint(folder / "checkpoints").name == "step-000000005.h5"
 
 
+@pytest.mark.parametrize(("minutes", "kept"), [(1e-9, "every step"), (60.0, "every epoch")])
+def test_checkpoints_by_the_clock(tmp_path, dataset, monkeypatch, minutes, kept):
+    written = []
+    write = Snapshot.write
+    monkeypatch.setattr(
+        Snapshot, "write", lambda self, folder: written.append(write(self, folder).name)
+    )
+    trainer = trained(
+        tmp_path / "run", dataset, checkpoint_minutes=minutes, checkpoint_steps=0, epochs=2
+    )
+    steps = trainer.state.step
+    expected = range(1, steps + 1) if kept == "every step" else (steps // 2, steps)
+    assert written == [f"step-{step:09d}.h5" for step in expected]
+
+
+def test_a_full_disk_in_a_write_ends_the_training_and_keeps_what_was(
+    tmp_path, dataset, monkeypatch
+):
+    """The model comes first: no checkpoint may speak of a model that is not there."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    trainer = Trainer(tiny.preset(epochs=3, checkpoint_steps=2), dataset, folder)
+
+    def full(*_args, **_options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(trainer_module, "save_model", full)
+    with pytest.raises(OSError, match="No space"):
+        trainer.fit()
+    again = Trainer(tiny.preset(epochs=3, checkpoint_steps=2), dataset, folder)
+    assert again.resume()
+    assert again.state.best_epoch == 0
+    assert not (folder / "model.keras").exists()
+
+
 def test_training_learns_and_keeps_the_best_weights(tmp_path):
     data = tiny.make_dataset(tmp_path / "data", n_train=300, n_targets=1)
     settings = {"optimizer": "adam", "learning_rate": 0.01, "dropout_lstm": 0.0}
@@ -159,9 +196,9 @@ def test_the_sixth_epoch_without_improvement_stops_danq(tmp_path, dataset, monke
     row = dict.fromkeys(HISTORY_COLUMNS, 0.5)
     monkeypatch.setattr(Trainer, "_validate", lambda *_: {**row, "val_loss": next(losses)})
     saved = []
-    monkeypatch.setattr(Trainer, "save_model", lambda self, _: saved.append(self.state.epoch + 1))
+    monkeypatch.setattr(Trainer, "_write_model", lambda *_: saved.append(1))
     trainer = trained(tmp_path / "run", dataset, epochs=60)
-    assert saved == [1, 2]  # strictly lower saves: the equal loss of epoch 3 does not
+    assert len(saved) == 2  # strictly lower saves: the equal loss of epoch 3 does not
     assert len(trainer.state.history) == 8
     assert trainer.state.best_epoch == 2
 

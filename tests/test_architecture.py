@@ -46,6 +46,7 @@ HEAVY_MODULES = {
     "runs.one_run",
     "runs.recipes",
     "tuning.worker",
+    "system.slurm",
     "system.tensorflow",
 }
 TOP = {"__init__", "__main__"}

@@ -11,9 +11,10 @@ from danq_keras.commands.options import add_set, list_settings, read_pairs
 from danq_keras.recipes.presets import PRESETS
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import ChildFailedError, InputError
+from danq_keras.system.slurm import read_cluster
 from danq_keras.system.tensorflow import start_tensorflow
 from danq_keras.system.terminal import set_up_logging
-from danq_keras.training.place import check_place, check_set_place
+from danq_keras.training.place import check_place, check_set_place, joins_cluster
 from danq_keras.training.request import TrainRequest, check_request
 
 _EPILOG = """\
@@ -40,6 +41,7 @@ _FLAGS = (
     "targets",
     "patience",
     "distribute",
+    "accumulate",
     "restudy",
     "freeze_conv_epochs",
 )
@@ -126,7 +128,12 @@ def parser() -> argparse.ArgumentParser:
     settings.add_argument("--train-limit", metavar="N", help="train on N windows only")
     settings.add_argument("--targets", metavar="A,B", help="targets by number or name")
     settings.add_argument("--patience", metavar="N", help="epochs without a better loss, or none")
-    settings.add_argument("--distribute", metavar="S", help="none or mirrored")
+    settings.add_argument(
+        "--distribute", metavar="S", help="none, mirrored (all GPUs) or multiworker (machines)"
+    )
+    settings.add_argument(
+        "--accumulate", metavar="K", help="take a device's share of a batch in K parts"
+    )
     settings.add_argument(
         "--restudy",
         metavar="FRACTION",
@@ -193,7 +200,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     check_request(request)  # before TensorFlow starts, which takes seconds
     (check_set_place if several else check_place)(request)
-    start_tensorflow()
+    start_tensorflow(cluster=read_cluster() if not several and joins_cluster(request) else None)
     if several:
         from danq_keras.runs.train_set import Several, train_set
 

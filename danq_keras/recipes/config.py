@@ -116,7 +116,11 @@ class TrainConfig:
     checkpoint_minutes: float = 10.0
     checkpoint_steps: int = 0
     min_positives: int = 1
+    # "mirrored": all GPUs of the machine; "multiworker": those of several machines.
     distribute: str = "none"
+    # Parts that a device takes its share of a batch in, one after the other, before the gradients
+    # of all are added and the weights move: larger batches on small cards and slow links.
+    accumulate: int = 1
     # Share of the windows that come again in the next epoch: those that the network found hardest.
     restudy: float = 0.0
     # "extra": beside all others, in a longer epoch; "replace": in the place of as many others,
@@ -138,10 +142,10 @@ class TrainConfig:
         precisions = ("float32", "mixed_float16", "mixed_bfloat16", "auto")
         check_choice("precision", self.precision, precisions)
         check_choice("monitor", self.monitor, MONITORS)
-        check_choice("distribute", self.distribute, ("none", "mirrored"))
+        check_choice("distribute", self.distribute, ("none", "mirrored", "multiworker"))
         check_choice("restudy_mode", self.restudy_mode, ("extra", "replace"))
         check_choice("restudy_by", self.restudy_by, ("expected", "matched"))
-        for name in ("epochs", "batch_size", "plateau_patience", "min_positives"):
+        for name in ("epochs", "batch_size", "plateau_patience", "min_positives", "accumulate"):
             _positive(name, getattr(self, name))
         for name in ("patience", "train_limit", "global_clipnorm", "epsilon"):
             if getattr(self, name) is not None:

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 
+from danq_keras.system.cluster import WorkerLostError
 from danq_keras.system.errors import (
     EXIT_INPUT,
     EXIT_INTERRUPT,
@@ -160,8 +161,8 @@ def run_command(main: Callable[[list[str] | None], int | None]) -> int:
 
     Returns:
         0, or what `main` returned; 2 after a user's mistake, a refusal of the system (a full disk,
-        no memory and the like); 130 after Ctrl-C; 141 when the reader of stdout went away; 143
-        after SIGTERM; 129 after SIGHUP.
+        no memory and the like); 75 when another machine of a training was lost; 130 after Ctrl-C;
+        141 when the reader of stdout went away; 143 after SIGTERM; 129 after SIGHUP.
     """
     show_any_text()
     try:
@@ -172,6 +173,9 @@ def run_command(main: Callable[[list[str] | None], int | None]) -> int:
             return status
     except InputError as error:
         message = str(error)
+    except WorkerLostError as error:
+        print(f"Error: {printable(str(error))}", file=sys.stderr)
+        return error.status
     except BrokenPipeError:  # such as `| head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE

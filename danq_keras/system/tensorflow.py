@@ -2,12 +2,13 @@
 
 import contextlib
 import ctypes
-import functools
 import os
 import resource
 import sys
 from pathlib import Path
+from typing import Any
 
+from danq_keras.system.cluster import Cluster
 from danq_keras.system.errors import InputError, one_line
 from danq_keras.system.terminal import quiet_native_output
 
@@ -21,16 +22,45 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4
 _LARGE = 1 << 30
 
 
-@functools.cache  # the functions of the package each ask for it
-def start_tensorflow() -> None:
+_started: list[None] = []
+_strategy: list[Any] = []  # of the cluster, once it is joined
+
+
+def start_tensorflow(*, cluster: Cluster | None = None) -> None:
     """Import TensorFlow and Keras, and find the devices, without the libraries' chatter.
+
+    The functions of the package each ask for it; only the first call does something.
+
+    Args:
+        cluster: machines to train with, which can be joined only now; None for none.
 
     Keras is set as it comes: what `~/.keras/keras.json` says, perhaps since the times of Theano,
     changes no network. Where Keras is imported already, its settings are its user's.
 
     Raises:
-        InputError: a library cannot be loaded, for want of memory or of a file.
+        InputError: a library cannot be loaded, for want of memory or of a file; or the other
+            machines do not answer.
     """
+    if not _started:
+        _start_once(cluster)
+        _started.append(None)
+
+
+def cluster_strategy() -> Any:
+    """The strategy of the cluster that `start_tensorflow` joined.
+
+    Raises:
+        InputError: it joined none.
+    """
+    if not _strategy:
+        raise InputError(
+            "`distribute=multiworker`: a cluster is joined when the process starts, by "
+            "train_danq.py; other commands and functions train on one machine."
+        )
+    return _strategy[0]
+
+
+def _start_once(cluster: Cluster | None) -> None:
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     ours = "keras" not in sys.modules
@@ -38,7 +68,7 @@ def start_tensorflow() -> None:
     _keep_freed_memory()
     try:
         with quiet_native_output():
-            _start()
+            _start(cluster)
     except (ImportError, RuntimeError) as error:
         raise InputError(
             f"TensorFlow cannot be started ({one_line(error)[:300]}). Is memory limited (`ulimit "
@@ -92,11 +122,38 @@ def _keep_freed_memory() -> None:
             mallopt(_MMAP_MAX, 0)
 
 
-def _start() -> None:
+def _start(cluster: Cluster | None) -> None:
     import keras  # noqa: F401  the import is the purpose
     import tensorflow as tf
 
     for device in tf.config.list_physical_devices("GPU"):
         # Without it TensorFlow takes all of the card's memory at once.
         tf.config.experimental.set_memory_growth(device, True)
+    if cluster is not None:
+        _strategy.append(_join(cluster))
     tf.config.list_logical_devices()
+
+
+def _join(cluster: Cluster) -> Any:
+    """The strategy over all workers, once each of them has started.
+
+    Raises:
+        InputError: some do not answer.
+    """
+    import tensorflow as tf
+
+    addresses = {"worker": list(cluster.workers)}
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec(addresses),
+        task_type="worker",
+        task_id=cluster.index,
+        num_accelerators={"GPU": len(tf.config.list_physical_devices("GPU"))},
+        rpc_layer="grpc",
+    )
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy(resolver)
+    except tf.errors.OpError as error:
+        raise InputError(
+            f"Not all of {', '.join(cluster.workers)} answer ({one_line(error)[:200]}). Start one "
+            "process a worker, all within some minutes, where the machines reach each other."
+        ) from error

@@ -63,7 +63,7 @@ class Snapshot:
         Raises:
             OSError: the disk is full or fails; the earlier checkpoints are still there.
         """
-        path = folder / f"step-{self.state['step']:09d}.h5"
+        path = checkpoint_path(folder, self.state["step"])
         arrays = {key: each for key, each in self.state.items() if isinstance(each, np.ndarray)}
         others = {key: each for key, each in self.state.items() if key not in arrays}
         with atomic_output(path, overwrite=True) as temporary:
@@ -100,6 +100,16 @@ def _digest(path: Path) -> str:
     with path.open("rb") as handle:
         handle.seek(_BLOCK)
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """The file of the checkpoint after so many steps."""
+    return folder / f"step-{step:09d}.h5"
+
+
+def checkpoint_step(path: Path) -> int:
+    """The number of steps that a checkpoint's name tells."""
+    return int(path.stem.removeprefix("step-"))
 
 
 def latest_checkpoint(folder: Path) -> Path | None:

@@ -7,15 +7,18 @@ from typing import Any
 
 from danq_keras.system.files import atomic_output
 
-HISTORY_COLUMNS = (
-    "epoch",
-    "loss",
+VALIDATION_COLUMNS = (
     "val_loss",
     "val_auroc",
     "val_auprc",
     "val_accuracy",
     "val_f1",
     "val_best_f1",
+)
+HISTORY_COLUMNS = (
+    "epoch",
+    "loss",
+    *VALIDATION_COLUMNS,
     "learning_rate",
     "gradient_norm",
     "clipped_steps",

@@ -127,6 +127,7 @@ def epoch_batches(
     batch_size: int,
     first_step: int = 0,
     replicas: int = 1,
+    local: range | None = None,
     unpacked: bool = False,
 ) -> tf.data.Dataset:
     """The batches of one epoch from `first_step` on, prefetched.
@@ -137,7 +138,8 @@ def epoch_batches(
         epoch: 0-based number of the epoch.
         batch_size: samples of a step, over all replicas.
         first_step: 0-based step to begin with.
-        replicas: each step gives that many elements, its batch dealt out evenly.
+        replicas: parts that the batch of each step is dealt out in, evenly, an element each.
+        local: which of these parts come, those of this machine; None for all.
         unpacked: give the sequence as float32 one-hot (B, L, 4) instead of packed.
 
     Returns:
@@ -145,12 +147,13 @@ def epoch_batches(
     """
     permutation = order.permutation(epoch)
     width = split.header.window
+    mine = range(replicas) if local is None else local
 
     def load(address: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.generic], ...]:
-        step, replica = divmod(int(address), replicas)
+        step, number = divmod(int(address), len(mine))
         batch = permutation[step * batch_size : (step + 1) * batch_size]
         if replicas > 1:
-            batch = np.array_split(batch, replicas)[replica]
+            batch = np.array_split(batch, replicas)[mine[number]]
         sequence, *rest = read_batch(split, order, batch)
         if unpacked:
             bits = np.take(_FLOAT_BITS, sequence, axis=0)
@@ -170,5 +173,5 @@ def epoch_batches(
             part.set_shape((None, *shape))
         return tuple(parts)
 
-    addresses = tf.data.Dataset.range(first_step * replicas, order.steps(batch_size) * replicas)
+    addresses = tf.data.Dataset.range(first_step * len(mine), order.steps(batch_size) * len(mine))
     return addresses.map(load_tensors, num_parallel_calls=2, deterministic=True).prefetch(8)

@@ -6,6 +6,7 @@ come in between.
 
 import errno
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from danq_keras.recipes.fit import preset_for
 from danq_keras.recipes.presets import get_preset
 from danq_keras.recipes.settings import apply_settings
 from danq_keras.system.claims import CLAIM, is_leftover, require_unclaimed
+from danq_keras.system.cluster import worker_number
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import load_json, refuse_existing
 from danq_keras.system.inputs import input_file
@@ -35,11 +37,40 @@ def check_place(request: TrainRequest) -> None:
     out = run_folder(request)
     if request.resume:
         read_config(out)
-    else:
-        refuse_used(out, overwrite=request.overwrite)
-    require_writable(out)
-    require_unclaimed(out)
+    if is_chief(request):  # of several machines the others leave the folder to it
+        if not request.resume:
+            refuse_used(out, overwrite=request.overwrite)
+        require_writable(out)
+        require_unclaimed(out)
     _check_words(request)
+
+
+def joins_cluster(request: TrainRequest) -> bool:
+    """Whether the run is one of several machines, by the request, its file or the resumed run.
+
+    Raises:
+        InputError: there is no such run or file; or a run of several machines has no data.
+    """
+    settings: Mapping[str, Any] = {}
+    if request.resume:
+        settings = read_config(run_folder(request))["train"]
+    elif request.config is not None:
+        content = read_settings_file(request.config)
+        inside = content.get("train")
+        settings = content | (inside if isinstance(inside, dict) else {})
+    joins = request.settings.get("distribute", settings.get("distribute")) == "multiworker"
+    if joins and request.data is None and not request.resume:
+        raise InputError("`distribute=multiworker`: give `data`. The demo is for one machine.")
+    return joins
+
+
+def is_chief(request: TrainRequest) -> bool:
+    """Whether this process writes: unless it is another worker than 0 of several machines.
+
+    Raises:
+        InputError: the run is one of several machines, and nothing says which they are.
+    """
+    return not joins_cluster(request) or worker_number() == 0
 
 
 def check_set_place(request: TrainRequest) -> None:
@@ -48,6 +79,11 @@ def check_set_place(request: TrainRequest) -> None:
     Raises:
         InputError: the folder of the set is taken; there are no such data, settings or model.
     """
+    if not request.resume and joins_cluster(request):
+        raise InputError(
+            "`distribute=multiworker`: for a single run. Leave `repeats` and `folds` out, and "
+            "start a run a seed."
+        )
     if request.out is not None:
         if not request.resume and is_used(request.out):
             refuse_existing(request.out, overwrite=request.overwrite)

@@ -6,6 +6,7 @@ What is asked for and how it is settled stands in `plan`.
 
 import dataclasses
 import functools
+import logging
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -45,7 +46,7 @@ from danq_keras.training.optimizers import (
     warn_of_scaling,
     warn_of_warmup,
 )
-from danq_keras.training.place import is_used, refuse_used, run_folder
+from danq_keras.training.place import is_chief, is_used, refuse_used, run_folder
 from danq_keras.training.plan import Plan, make_plan, request_of, with_preset
 from danq_keras.training.request import TrainRequest, check_request
 from danq_keras.training.run_folder import (
@@ -178,13 +179,18 @@ def run_request(
     request = with_preset(request)
     out = run_folder(request)
     config = read_config(out) if request.resume else None
-    if not request.resume:
+    if not request.resume and is_chief(request):
         refuse_used(out, overwrite=request.overwrite)
     plan = make_plan(request, out=out, config=config)
     if config is not None and is_complete(out, plan.description):
         return Run(out, trained=False)
     plan.dataset.verify()
     trainer = Trainer(plan.preset, plan.dataset, out, columns=plan.columns)
+    with trainer.workers.lost_named():
+        trainer.workers.require_same(_alike(plan, trainer))
+    if not trainer.workers.is_chief:
+        _follow(request, plan, trainer)
+        return Run(out)
     out.mkdir(parents=True, exist_ok=True)
     with claimed_folder(out):
         _make_room(request, out, plan.dataset)
@@ -193,6 +199,30 @@ def run_request(
                 log.info("%s", _UNNAMED)
             _train(request, plan, trainer, sys.argv if command is None else command, after_epoch)
     return Run(out)
+
+
+def _alike(plan: Plan, trainer: Trainer) -> dict[str, Any]:
+    """What workers must have in common."""
+    environment = describe_environment(plan.dataset, trainer.step.precision, [])
+    versions = {name: environment[name] for name in ("danq_keras", "tensorflow", "keras")}
+    description = dict(plan.description)
+    data = description.pop("dataset")
+    return {
+        "versions": versions,
+        "data": data["fingerprints"],
+        "settings": description,
+        "precision": trainer.step.precision,
+    }
+
+
+def _follow(request: TrainRequest, plan: Plan, trainer: Trainer) -> None:
+    """Train as another worker than the chief, which alone writes, tests and reports."""
+    log.setLevel(logging.WARNING)
+    with trainer.workers.lost_named():
+        resumed = request.resume and trainer.resume()
+        if "init" in plan.description and not resumed:
+            _copy_source(plan.source, trainer, plan.description)
+    trainer.fit()
 
 
 def _make_room(request: TrainRequest, out: Path, dataset: Dataset) -> None:
@@ -220,7 +250,8 @@ def _train(
     _print_header(preset, dataset, trainer, out)
     if "init" in description:
         log.info("%s", describe_start(description["init"], preset.model))
-    resumed = request.resume and trainer.resume()
+    with trainer.workers.lost_named():
+        resumed = request.resume and trainer.resume()
     if request.resume and not resumed:
         log.info("No checkpoint yet: starting at step 0.")
     if "init" in description and not resumed:
@@ -293,13 +324,17 @@ def _beside_kmers(trainer: Trainer, after_epoch: AfterEpoch | None) -> AfterEpoc
 
 def _start_from(source: Source | None, trainer: Trainer, description: dict[str, Any]) -> None:
     """Give a network the weights of the one that it starts from."""
-    record, targets = description["init"], Targets(tuple(description["targets"]))
-    source = source or reopen_source(record, trainer.run / "config.json")
-    copy_weights(source, trainer.model, targets, new=record["new_layers"])
-    if not record["new_layers"]:
+    _copy_source(source, trainer, description)
+    if not description["init"]["new_layers"]:
         loss = trainer.predictor(trainer.dataset.valid, desc="validation of the model").loss
         log.info("Validation loss before the first step: %.6f", loss)
     trainer.save(wait=True)  # from here on the run needs the model no more
+
+
+def _copy_source(source: Source | None, trainer: Trainer, description: dict[str, Any]) -> None:
+    record, targets = description["init"], Targets(tuple(description["targets"]))
+    source = source or reopen_source(record, trainer.run / "config.json")
+    copy_weights(source, trainer.model, targets, new=record["new_layers"])
 
 
 def _print_header(preset: Preset, dataset: Dataset, trainer: Trainer, out: Path) -> None:
@@ -331,7 +366,7 @@ def _print_header(preset: Preset, dataset: Dataset, trainer: Trainer, out: Path)
         preset.model.gates,
         preset.model.dropout_kind,
         trainer.step.precision,
-        "1 device" if trainer.step.replicas == 1 else f"{trainer.step.replicas} devices",
+        _devices(trainer),
     )
     log.info("Steps: %s", describe_steps(preset.train, trainer.optimizer))
     log.info(
@@ -342,6 +377,12 @@ def _print_header(preset: Preset, dataset: Dataset, trainer: Trainer, out: Path)
         preset.train.epochs,
     )
     _warn(preset, trainer)
+
+
+def _devices(trainer: Trainer) -> str:
+    replicas, workers = trainer.step.replicas, trainer.workers.count
+    devices = "1 device" if replicas == 1 else f"{replicas} devices"
+    return devices if workers == 1 else f"{devices} of {workers} workers"
 
 
 def _warn(preset: Preset, trainer: Trainer) -> None:

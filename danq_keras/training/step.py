@@ -22,8 +22,12 @@ import tensorflow as tf
 from danq_keras.models.layers import unpack, unpack_windows
 from danq_keras.models.networks import build_network, logits_model
 from danq_keras.recipes.config import ModelConfig, TrainConfig
+from danq_keras.system.errors import InputError
+from danq_keras.system.tensorflow import cluster_strategy
 from danq_keras.training.optimizers import global_norm, inner, make_optimizer
 from danq_keras.training.restudy import excess_scores
+
+_APART = 1_000_003  # between the seeds of two replicas
 
 
 def resolve_precision(precision: str) -> str:
@@ -45,9 +49,15 @@ def resolve_precision(precision: str) -> str:
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
-    """The strategy of a name: "none" or "mirrored" (every GPU of the machine, or the CPUs)."""
+    """The strategy of a name: see `TrainConfig.distribute`.
+
+    Raises:
+        InputError: "multiworker", and the process has joined no cluster.
+    """
     if name == "none":
         return tf.distribute.get_strategy()
+    if name == "multiworker":
+        return cluster_strategy()
     logical = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     return tf.distribute.MirroredStrategy([device.name for device in logical])
 
@@ -101,7 +111,13 @@ class TrainingStep:
         self._seed = config.seed
         self.n_labels = n_labels or model_config.n_targets
         self.columns = columns
+        self._parts = config.accumulate
         self.strategy = make_strategy(config.distribute)
+        if config.batch_size < self.replicas * self._parts:
+            raise InputError(
+                f"batch_size: {config.batch_size} samples for {self.replicas} devices in "
+                f"{self._parts} parts each (`accumulate`). Take at least one sample a part."
+            )
         with self.strategy.scope():
             self.model = build_network(model_config, seed=config.seed, precision=self.precision)
             self._logits = logits_model(self.model)
@@ -113,13 +129,26 @@ class TrainingStep:
             if isinstance(layer, keras.layers.Conv1D)
             for variable in layer.trainable_variables
         }
+        if self.replicas > 1:
+            self._separate_replicas()
         self._frozen = False
         self._scaled = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
         self._compiled = tf.function(self._distributed_step, autograph=False, reduce_retracing=True)
 
+    def _separate_replicas(self) -> None:
+        """Let each replica draw its own dropout masks, and gradients be added once.
+
+        The state of a seed generator is the same in all replicas, and Keras has no other. Its
+        optimizer adds the gradients of the replicas, which `_replica_step` has done to clip them.
+        """
+        for layer in self.model.layers:
+            if isinstance(getattr(layer, "seed_generator", None), keras.random.SeedGenerator):
+                _draw_by_replica(layer.seed_generator)
+        inner(self.optimizer)._all_reduce_sum_gradients = lambda pairs: pairs
+
     @property
     def replicas(self) -> int:
-        """Devices that share a batch."""
+        """Devices that share a batch, of all machines."""
         return int(self.strategy.num_replicas_in_sync)
 
     @property
@@ -178,8 +207,7 @@ class TrainingStep:
         results = self.strategy.run(self._replica_step, args=(batch, frozen))
         for variable, value in zip(kept, before, strict=True):
             variable.assign(value)
-        figures, *others = self.strategy.experimental_local_results(results)
-        return tf.concat([figures, *(other[4:] for other in others)], 0) if others else figures
+        return self.strategy.experimental_local_results(results)[0]
 
     def _is_kept(self, variable: keras.Variable, frozen: bool) -> bool:
         return frozen and variable.path in self._convolutions
@@ -188,14 +216,9 @@ class TrainingStep:
         replica = tf.distribute.get_replica_context()
         sequence, labels, valid = self._unpack_batch(batch)
         n_samples = replica.all_reduce("SUM", tf.cast(tf.shape(labels)[0], tf.float32))
-        n_counted = replica.all_reduce("SUM", tf.reduce_sum(valid))
+        n_counted = tf.maximum(replica.all_reduce("SUM", tf.reduce_sum(valid)), 1.0)
         variables = self.model.trainable_variables
-        with tf.GradientTape() as tape:
-            logits = self._logits(sequence, training=True)
-            entropies = tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
-            loss = tf.reduce_sum(entropies * valid) / tf.maximum(n_counted, 1.0)
-            objective = self.optimizer.scale_loss(loss) if self._scaled else loss
-        gradients = tape.gradient(objective, [variable.value for variable in variables])
+        loss, gradients, scores = self._gradients(sequence, labels, valid, n_counted)
         gradients = replica.all_reduce("SUM", gradients)
         scale = tf.cast(self.optimizer.dynamic_scale.value, tf.float32) if self._scaled else 1.0
         moving = [
@@ -204,17 +227,43 @@ class TrainingStep:
             if not self._is_kept(variable, frozen)
         ]
         norm = global_norm(moving) / scale
-        factor = 1.0 if self.clipnorm is None else tf.minimum(1.0, self.clipnorm / norm)
-        if self.clipnorm is not None or self.replicas > 1:
-            # Keras' optimizer sums over the replicas what is already the same sum in each.
-            share = factor / self.replicas
-            gradients = [gradient * tf.cast(share, gradient.dtype) for gradient in gradients]
+        if self.clipnorm is not None:
+            factor = tf.minimum(1.0, self.clipnorm / norm)
+            gradients = [gradient * tf.cast(factor, gradient.dtype) for gradient in gradients]
         self.optimizer.apply(gradients, variables)
         clipped = 0.0 if self.clipnorm is None else tf.cast(norm > self.clipnorm, tf.float32)
         figures = tf.stack([replica.all_reduce("SUM", loss), n_samples, norm, clipped])
         if not self.scored:
             return figures
-        return tf.concat([figures, excess_scores(labels, logits, valid)], 0)
+        if self.replicas > 1:
+            scores = replica.all_gather(scores, axis=0)
+        return tf.concat([figures, scores], 0)
+
+    def _gradients(
+        self, sequence: tf.Tensor, labels: tf.Tensor, valid: tf.Tensor, n_counted: tf.Tensor
+    ) -> tuple[tf.Tensor, list[tf.Tensor], tf.Tensor]:
+        """This replica's share of the loss, of the gradients, and its scores, part by part."""
+        variables = self.model.trainable_variables
+        n_rows = tf.shape(labels)[0]
+        loss, scores = 0.0, []
+        gradients: list[tf.Tensor] = []
+        for number in range(self._parts):
+            if self._parts == 1:
+                x, y, counts = sequence, labels, valid
+            else:
+                begin, end = (n_rows * at // self._parts for at in (number, number + 1))
+                x, y, counts = (each[begin:end] for each in (sequence, labels, valid))
+            with tf.GradientTape() as tape:
+                logits = self._logits(x, training=True)
+                entropies = tf.nn.sigmoid_cross_entropy_with_logits(y, logits)
+                part = tf.reduce_sum(entropies * counts) / n_counted
+                objective = self.optimizer.scale_loss(part) if self._scaled else part
+            found = tape.gradient(objective, [variable.value for variable in variables])
+            gradients = [a + b for a, b in zip(gradients, found, strict=True)] if number else found
+            loss += part
+            if self.scored:
+                scores.append(excess_scores(y, logits, counts))
+        return loss, gradients, tf.concat(scores, 0) if scores else tf.zeros(0)
 
     def _unpack_batch(self, batch: tuple[Any, ...]) -> tuple[Any, Any, Any]:
         """One-hot windows, labels and which labels count (1 or 0), float32."""
@@ -242,3 +291,21 @@ class TrainingStep:
         padded = tf.pad(windows, [[0, 0], [furthest, furthest], [0, 0]])
         places = moves[:, None] + tf.range(self._window)[None, :]
         return tf.gather(padded, places, batch_dims=1)
+
+
+def _draw_by_replica(generator: keras.random.SeedGenerator) -> None:
+    """Let a seed generator give each replica seeds of its own; replica 0 has those of one device.
+
+    An own class would not do: layers, and so saved networks, know this one.
+    """
+    draw = generator.next
+
+    def draw_own(ordered: bool = True) -> tf.Tensor:
+        seed = draw(ordered)
+        replica = tf.distribute.get_replica_context()
+        if replica is None:
+            return seed
+        own = tf.cast(replica.replica_id_in_sync_group, seed.dtype)
+        return seed + tf.stack([own * tf.constant(_APART, seed.dtype), tf.zeros_like(own)])
+
+    generator.next = draw_own

@@ -8,9 +8,9 @@ with bit-identical results, counts clipped steps and measures gradients, and run
 
 import dataclasses
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,74 +29,30 @@ from danq_keras.system.errors import InputError, Terminated, one_line
 from danq_keras.system.signals import Interruption, check_stop
 from danq_keras.system.terminal import log, progress
 from danq_keras.system.threads import WriteBehind
-from danq_keras.training.checkpoints import Snapshot, latest_checkpoint, load_checkpoint
-from danq_keras.training.history import HISTORY_COLUMNS, RESTUDY_COLUMNS, write_history
+from danq_keras.training.checkpoints import (
+    Snapshot,
+    checkpoint_path,
+    checkpoint_step,
+    latest_checkpoint,
+    load_checkpoint,
+)
+from danq_keras.training.history import (
+    HISTORY_COLUMNS,
+    RESTUDY_COLUMNS,
+    VALIDATION_COLUMNS,
+    write_history,
+)
 from danq_keras.training.optimizers import describe_gradients, learning_rate_at, share_above_epsilon
 from danq_keras.training.pipeline import Integers, Order, epoch_batches
 from danq_keras.training.restudy import Curriculum
 from danq_keras.training.run_folder import SameFolder
+from danq_keras.training.state import EpochSums, State
 from danq_keras.training.step import StepResult, TrainingStep
+from danq_keras.training.workers import Workers
 
 AfterEpoch = Callable[[dict[str, Any]], None]
 
 _DRAIN_EVERY = 20  # steps between two looks at their losses: each look waits for the device
-
-
-@dataclass
-class EpochSums:
-    """Sums over the steps of an epoch.
-
-    `loss` is the sum of loss × samples; `norms` counts the steps whose gradient norm was finite,
-    and `norm` is the sum of theirs: under loss scaling a step may overflow and be skipped.
-    """
-
-    loss: float = 0.0
-    samples: float = 0.0
-    norm: float = 0.0
-    norms: float = 0.0
-    clipped: float = 0.0
-
-    def add(self, result: StepResult) -> None:
-        """Count a step."""
-        self.loss += result.loss * result.n_samples
-        self.samples += result.n_samples
-        if math.isfinite(result.norm):
-            self.norm += result.norm
-            self.norms += 1
-        self.clipped += result.clipped
-
-    @property
-    def mean_loss(self) -> float:
-        """Mean loss of the samples."""
-        return self.loss / self.samples
-
-    @property
-    def mean_norm(self) -> float:
-        """Mean gradient norm of the steps that had one."""
-        return self.norm / max(1.0, self.norms)
-
-
-@dataclass
-class State:
-    """What a trainer must know to go on, besides variables and curriculum; in the checkpoint.
-
-    `step` counts optimizer steps over all epochs; `sums` and `seconds` are those of the epoch under
-    way.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    step_in_epoch: int = 0
-    sums: EpochSums = field(default_factory=EpochSums)
-    seconds: float = 0.0
-    best_loss: float = math.inf
-    best_auprc: float = math.nan
-    best_epoch: int = 0
-    without_improvement: int = 0
-    plateau: float = 1.0
-    plateau_epochs: int = 0
-    finished: bool = False
-    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Trainer:
@@ -145,6 +101,7 @@ class Trainer:
             preset.model, preset.train, n_labels=dataset.train.n_targets, columns=columns
         )
         self.model, self.optimizer = self.step.model, self.step.optimizer
+        self.workers = Workers(self.step.strategy)
         self.total_steps = self.curriculum.total_steps(
             epochs=self.config.epochs, batch_size=self.config.batch_size
         )
@@ -164,7 +121,7 @@ class Trainer:
 
     def resume(self) -> bool:
         """Load the latest checkpoint, if there is one."""
-        path = latest_checkpoint(self.run / "checkpoints")
+        path = self._latest_checkpoint()
         if path is None:
             return False
         state = load_checkpoint(path, self.model, self.optimizer)
@@ -185,6 +142,25 @@ class Trainer:
             self.steps_per_epoch,
         )
         return True
+
+    def _latest_checkpoint(self) -> Path | None:
+        """The checkpoint that the chief names, None for none.
+
+        Raises:
+            InputError: a worker does not see it.
+        """
+        folder = self.run / "checkpoints"
+        path = latest_checkpoint(folder) if self.workers.is_chief else None
+        if not self.workers.several:
+            return path
+        (step,) = self.workers.of_chief([-1 if path is None else checkpoint_step(path)])
+        path = None if step < 0 else checkpoint_path(folder, int(step))
+        if self.workers.any(path is not None and not path.is_file()):
+            raise InputError(
+                f"{path}: not every worker has this checkpoint of the chief's. The folder of the "
+                "run must be one that all machines see."
+            )
+        return path
 
     def _reopen_when_longer(self) -> None:
         stopped_early = self._out_of_patience()
@@ -208,9 +184,11 @@ class Trainer:
             KeyboardInterrupt: Ctrl-C, after saving.
             Terminated: SIGTERM or SIGHUP, after saving.
         """
-        self.place.require()
-        writer = tf.summary.create_file_writer(str(self.run / "tensorboard"))
-        with Interruption() as interruption, writer.as_default():
+        writer: Any = tf.summary.create_noop_writer()
+        if self.workers.is_chief:
+            self.place.require()
+            writer = tf.summary.create_file_writer(str(self.run / "tensorboard"))
+        with Interruption() as interruption, writer.as_default(), self.workers.lost_named():
             while not self.state.finished:
                 self._run_epoch(interruption)
                 row = self._validate(interruption)
@@ -219,7 +197,7 @@ class Trainer:
                 if after_epoch is not None:
                     after_epoch(self.state.history[-1])
             self._files.wait()
-            if interruption.signal:  # it came after the last step
+            if self.workers.any(bool(interruption.signal)):  # it came after the last step
                 self._stop(interruption)
         writer.close()
         if self.config.monitor == "val_auprc":
@@ -238,6 +216,8 @@ class Trainer:
             InputError: the run folder is gone, or the data were changed; nothing is written.
             OSError: the disk is full or fails, in this write or in one before.
         """
+        if not self.workers.is_chief:
+            return
         self.place.require()
         self._data.require_unchanged()
         sums = {"sums": list(dataclasses.astuple(self.state.sums))}
@@ -262,6 +242,7 @@ class Trainer:
             self.state.step,
             self.run,
         )
+        interruption.signal = interruption.signal or signal.SIGTERM  # another worker's
         interruption.raise_error()
 
     def _run_epoch(self, interruption: Interruption) -> None:
@@ -283,15 +264,19 @@ class Trainer:
             if bar is None:  # the first step compiles: the bar's clock starts after it
                 bar = self._progress_bar()
                 clock, first = time.monotonic(), state.step
-            if due or last or interruption.signal or len(pending) >= _DRAIN_EVERY:
+            stop = bool(interruption.signal) and not self.workers.several
+            if due or last or stop or len(pending) >= _DRAIN_EVERY:
+                together = last or len(pending) >= _DRAIN_EVERY
                 self._drain(pending, samples)
                 bar.set_postfix(loss=f"{state.sums.mean_loss:.4f}", refresh=False)
+                if self.workers.several and together:
+                    stop = self.workers.any(bool(interruption.signal))
             self._tell_duration(clock, since=first)
             bar.update(min(config.batch_size, self.order.epoch_samples - bar.n))
-            if (due and not last) or interruption.signal:
+            if (due and not last) or stop:
                 state.seconds += time.monotonic() - started
                 started = time.monotonic()
-                if interruption.signal:
+                if stop:
                     bar.close()
                     self._stop(interruption)
                 self.save()
@@ -315,10 +300,9 @@ class Trainer:
             batch_size=self.config.batch_size,
             first_step=self.state.step_in_epoch,
             replicas=self.step.replicas,
+            local=self.workers.local_replicas,
         )
-        if self.step.replicas == 1:
-            return batches
-        return self.step.strategy.distribute_datasets_from_function(lambda _context: batches)
+        return batches if self.step.replicas == 1 else self.workers.distributed(batches)
 
     def _tell_duration(self, clock: float, *, since: int) -> None:
         """Say once how long the epochs will take, from the steps after the compiled one."""
@@ -340,6 +324,7 @@ class Trainer:
     def _progress_bar(self) -> Any:
         total = self.order.epoch_samples
         return progress(
+            disable=None if self.workers.is_chief else True,
             total=total,
             initial=min((self.state.step_in_epoch - 1) * self.config.batch_size, total),
             desc=f"epoch {self.state.epoch + 1}/{self.config.epochs}",
@@ -376,25 +361,37 @@ class Trainer:
         pending.clear()
 
     def _validate(self, interruption: Interruption) -> dict[str, Any]:
-        try:
-            with self.step.averaged_weights(), interruption.raised():
-                prediction = self.predictor(self.dataset.valid, desc="validation")
-                check_stop()
-        except (KeyboardInterrupt, Terminated):  # validation is repeated on resuming
+        """The figures of validation, which the chief measures and all know."""
+        figures: dict[str, Any] = dict.fromkeys(VALIDATION_COLUMNS, math.nan)
+        stopped = False
+        if self.workers.is_chief:
+            try:
+                with self.step.averaged_weights(), interruption.raised():
+                    figures = self._measure()
+                    check_stop()
+            except (KeyboardInterrupt, Terminated):  # validation is repeated on resuming
+                stopped = True
+        said = self.workers.of_chief([float(stopped), *figures.values()])
+        if said[0]:
             self._stop(interruption)
+        return dict(zip(figures, said[1:].tolist(), strict=True))
+
+    def _measure(self) -> dict[str, Any]:
+        prediction = self.predictor(self.dataset.valid, desc="validation")
         figures = metrics.evaluate(prediction.labels, prediction.probs, ignore=prediction.ignore)
         macro = metrics.macro(figures, self.config.min_positives)
         pooled = metrics.evaluate_pooled(
             prediction.labels, prediction.probs, ignore=prediction.ignore
         )
-        return {
-            "val_loss": prediction.loss,
-            "val_auroc": macro.auroc_mean,
-            "val_auprc": macro.auprc_mean,
-            "val_accuracy": float(pooled.accuracy[0]),
-            "val_f1": float(pooled.f1[0]),
-            "val_best_f1": float(pooled.best_f1[0]),
-        }
+        values = (
+            prediction.loss,
+            macro.auroc_mean,
+            macro.auprc_mean,
+            float(pooled.accuracy[0]),
+            float(pooled.f1[0]),
+            float(pooled.best_f1[0]),
+        )
+        return dict(zip(VALIDATION_COLUMNS, values, strict=True))
 
     def _finish_epoch(self, validation: dict[str, Any]) -> None:
         state, sums = self.state, self.state.sums
@@ -412,10 +409,12 @@ class Trainer:
         if self.curriculum.n_again:
             row |= {"samples": self.order.epoch_samples, "restudied": self.order.n_again}
         columns = (*HISTORY_COLUMNS, *(RESTUDY_COLUMNS if self.curriculum.n_again else ()))
-        self.place.require()
+        if self.workers.is_chief:
+            self.place.require()
         state.history.append({name: row[name] for name in columns})
         self._judge(row)
-        write_history(self.run / "history.csv", state.history)
+        if self.workers.is_chief:
+            write_history(self.run / "history.csv", state.history)
         for name in columns[1:]:
             tf.summary.scalar(name, row[name], step=state.epoch + 1)
         self._log_epoch(row)
@@ -436,7 +435,8 @@ class Trainer:
             state.without_improvement = state.plateau_epochs = 0
             with self.step.averaged_weights():
                 weights = self.model.get_weights()
-            self._files.submit(lambda: self._write_model(weights))
+            if self.workers.is_chief:
+                self._files.submit(lambda: self._write_model(weights))
             return
         state.without_improvement += 1
         state.plateau_epochs += 1

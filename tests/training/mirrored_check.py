@@ -20,6 +20,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = tiny.make_dataset(Path(folder) / "tiny", ignore=True)
         results = [steps_and_weights(data, distribute) for distribute in ("none", "mirrored")]
+        masks_differ()
     (one, one_weights), (two, two_weights) = results
     assert [len(result) for result in two] == [14] * 8 + [10]  # four figures, a score a sample
     for a, b in zip(one, two, strict=True):
@@ -27,6 +28,24 @@ def main() -> None:
     assert any(result[3] for result in one)
     for a, b in zip(one_weights, two_weights, strict=True):
         np.testing.assert_allclose(b, a, atol=1e-5)
+
+
+def masks_differ():
+    """Each replica drops other units, as many; replica 0 those of one device."""
+    masks = {}
+    for distribute in ("none", "mirrored"):
+        config = tiny.preset(distribute=distribute, dropout_pool=0.3)
+        step = TrainingStep(config.model, config.train)
+        dropout = next(layer for layer in step.model.layers if hasattr(layer, "seed_generator"))
+        ones = tf.ones((200, *dropout.input.shape[1:]))
+        drawn = step.strategy.run(lambda dropout=dropout, ones=ones: dropout(ones, training=True))
+        masks[distribute] = [
+            each.numpy() > 0 for each in step.strategy.experimental_local_results(drawn)
+        ]
+    first, second = masks["mirrored"]
+    np.testing.assert_array_equal(first, masks["none"][0])
+    assert 0.3 < (first != second).mean() < 0.54  # 2 · 0.3 · 0.7 of independent masks
+    np.testing.assert_allclose([first.mean(), second.mean()], 0.7, atol=0.03)
 
 
 def steps_and_weights(data, distribute):

@@ -19,8 +19,9 @@ from danq_keras.training import trainer as trainer_module
 from danq_keras.training.checkpoints import Snapshot, latest_checkpoint
 from danq_keras.training.history import HISTORY_COLUMNS
 from danq_keras.training.pipeline import Order, epoch_batches
+from danq_keras.training.state import EpochSums, State
 from danq_keras.training.step import TrainingStep
-from danq_keras.training.trainer import EpochSums, State, Trainer
+from danq_keras.training.trainer import Trainer
 
 TIMES = ("seconds", "samples_per_second")
 
@@ -332,6 +333,30 @@ def test_targets_can_be_a_part_in_any_order(tmp_path, dataset):
     _, labels, _ = trainer.step._unpack_batch(batch)
     whole = dna.unpack_labels(batch[1].numpy(), 3)
     np.testing.assert_array_equal(labels, whole[:, [2, 0]])
+
+
+@pytest.mark.parametrize("parts", [3, 10])
+def test_a_step_in_parts_is_the_step(dataset, parts):
+    """To rounding; the last batch of the epoch, of 6 samples, has empty parts."""
+    settings = {"dropout_pool": 0.0, "dropout_lstm": 0.0, "restudy": 0.2, "global_clipnorm": 0.3}
+    results, weights = [], []
+    for accumulate in (1, parts):
+        config = tiny.preset(accumulate=accumulate, **settings)
+        step = TrainingStep(config.model, config.train)
+        batches = epoch_batches(dataset.train, Order.of(dataset.train, seed=0), 0, batch_size=10)
+        results.append([step(batch).numpy() for batch in batches])
+        weights.append(step.model.get_weights())
+    assert len(results[0]) == 9
+    for whole, in_parts in zip(*results, strict=True):
+        np.testing.assert_allclose(in_parts, whole, rtol=1e-3, atol=1e-5)
+    for a, b in zip(*weights, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_more_parts_than_samples_are_refused():
+    config = tiny.preset(accumulate=11)
+    with pytest.raises(InputError, match="10 samples for 1 devices in 11 parts"):
+        TrainingStep(config.model, config.train)
 
 
 def test_mirrored_steps_equal_those_of_one_device():

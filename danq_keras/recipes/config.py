@@ -121,6 +121,11 @@ class TrainConfig:
     # Parts that a device takes its share of a batch in, one after the other, before the gradients
     # of all are added and the weights move: larger batches on small cards and slow links.
     accumulate: int = 1
+    # Steps in one call, from rows in the device's memory; 0: many on a GPU that the data fit in,
+    # else 1.
+    steps_per_call: int = 0
+    # Whether float32 products of a GPU may round to TF32 (Ampere and later) in training.
+    tf32: str = "yes"
     # Share of the windows that come again in the next epoch: those that the network found hardest.
     restudy: float = 0.0
     # "extra": beside all others, in a longer epoch; "replace": in the place of as many others,
@@ -141,6 +146,7 @@ class TrainConfig:
         check_choice("schedule", self.schedule, ("constant", "cosine", "plateau"))
         precisions = ("float32", "mixed_float16", "mixed_bfloat16", "auto")
         check_choice("precision", self.precision, precisions)
+        check_choice("tf32", self.tf32, ("yes", "no"))
         check_choice("monitor", self.monitor, MONITORS)
         check_choice("distribute", self.distribute, ("none", "mirrored", "multiworker"))
         check_choice("restudy_mode", self.restudy_mode, ("extra", "replace"))
@@ -155,6 +161,7 @@ class TrainConfig:
             "seed",
             "data_seed",
             "checkpoint_steps",
+            "steps_per_call",
             "warmup_steps",
             "freeze_conv_epochs",
             "shift",

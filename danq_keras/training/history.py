@@ -2,6 +2,7 @@
 
 import csv
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,22 @@ HISTORY_COLUMNS = (
     "samples_per_second",
 )
 RESTUDY_COLUMNS = ("samples", "restudied")  # samples of the epoch, and which of them came again
+
+
+def epoch_line(row: Mapping[str, Any], steps: str, *, best: bool) -> str:
+    """What the terminal says of an epoch.
+
+    Args:
+        row: of the history.
+        steps: of its gradients, see `optimizers.describe_gradients`.
+        best: whether its validation is the best so far.
+    """
+    return (
+        f"epoch {row['epoch']}: loss {row['loss']:.5f}, val_loss {row['val_loss']:.5f}"
+        f"{'*' if best else ''}, ROC AUC {row['val_auroc']:.4f}, PR AUC {row['val_auprc']:.4f}, "
+        f"F1 {row['val_f1']:.3f} (best {row['val_best_f1']:.3f})\n"
+        f"  steps: {steps}; {row['seconds']:.0f} s, {row['samples_per_second']:.0f} samples/s"
+    )
 
 
 def write_history(path: Path, history: list[dict[str, Any]]) -> None:

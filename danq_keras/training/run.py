@@ -54,6 +54,7 @@ from danq_keras.training.run_folder import (
     is_complete,
     read_config,
 )
+from danq_keras.training.step import describe_precision
 from danq_keras.training.trainer import AfterEpoch, Trainer
 
 _UNNAMED = (
@@ -365,7 +366,7 @@ def _print_header(preset: Preset, dataset: Dataset, trainer: Trainer, out: Path)
         f"{trainer.model.count_params():,}",
         preset.model.gates,
         preset.model.dropout_kind,
-        trainer.step.precision,
+        describe_precision(preset.train),
         _devices(trainer),
     )
     log.info("Steps: %s", describe_steps(preset.train, trainer.optimizer))

@@ -38,14 +38,27 @@ def resolve_precision(precision: str) -> str:
     """
     if precision != "auto":
         return precision
-    devices = tf.config.list_physical_devices("GPU")
-    capabilities = [
-        tf.config.experimental.get_device_details(device).get("compute_capability", (0, 0))
-        for device in devices
-    ]
+    capabilities = _capabilities()
     if not capabilities or min(capabilities) < (7, 0):
         return "float32"
     return "mixed_bfloat16" if min(capabilities) >= (8, 0) else "mixed_float16"
+
+
+def _capabilities() -> list[tuple[int, int]]:
+    """Of each GPU; 7.0 is Volta, 8.0 Ampere."""
+    return [
+        tf.config.experimental.get_device_details(device).get("compute_capability", (0, 0))
+        for device in tf.config.list_physical_devices("GPU")
+    ]
+
+
+def describe_precision(config: TrainConfig) -> str:
+    """The precision of the training, and where "float32" is less than it says."""
+    precision = resolve_precision(config.precision)
+    rounds = config.tf32 == "yes" and max(_capabilities(), default=(0, 0)) >= (8, 0)
+    if precision != "float32" or not rounds:
+        return precision
+    return "float32 (factors of products rounded to TF32; not with --set tf32=no)"
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
@@ -80,7 +93,16 @@ class StepResult:
     @classmethod
     def of(cls, figures: tf.Tensor) -> "StepResult":
         """Wait for the device and read what `TrainingStep` returned."""
+        return cls.several(figures)[0]
+
+    @classmethod
+    def several(cls, figures: tf.Tensor) -> "list[StepResult]":
+        """Wait for the device and read one step or (n, …) of them."""
         values = figures.numpy()
+        return [cls._of_row(row) for row in values.reshape(-1, values.shape[-1])]
+
+    @classmethod
+    def _of_row(cls, values: npt.NDArray[np.float32]) -> "StepResult":
         loss, n_samples, norm, clipped = (float(value) for value in values[:4])
         return cls(loss, n_samples, norm, bool(clipped), values[4:])
 
@@ -131,9 +153,9 @@ class TrainingStep:
         }
         if self.replicas > 1:
             self._separate_replicas()
-        self._frozen = False
+        self.frozen = False
         self._scaled = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
-        self._compiled = tf.function(self._distributed_step, autograph=False, reduce_retracing=True)
+        self._compiled = tf.function(self.take, autograph=False, reduce_retracing=True)
 
     def _separate_replicas(self) -> None:
         """Let each replica draw its own dropout masks, and gradients be added once.
@@ -158,6 +180,10 @@ class TrainingStep:
 
     def set_learning_rate(self, rate: float) -> None:
         """Change the learning rate of the steps to come."""
+        self.assign_learning_rate(rate)
+
+    def assign_learning_rate(self, rate: Any) -> None:
+        """The same inside a graph, where the rate is a tensor."""
         inner(self.optimizer).learning_rate.assign(rate)
 
     @contextlib.contextmanager
@@ -187,7 +213,7 @@ class TrainingStep:
         The optimizer goes on to gather their means of the gradients: without these the first steps
         after the thaw would be several times too long (Adam's correction counts the steps of all).
         """
-        self._frozen = frozen
+        self.frozen = frozen
 
     def __call__(self, batch: tuple[Any, ...]) -> tf.Tensor:
         """Take a step.
@@ -199,12 +225,22 @@ class TrainingStep:
         Returns:
             (4,) float32, with restudy (4 + B,), on the device; `StepResult.of` reads it.
         """
-        return self._compiled(batch, self._frozen)
+        return self._compiled(batch, self.frozen)
 
-    def _distributed_step(self, batch: tuple[Any, ...], frozen: bool) -> tf.Tensor:
+    def take(
+        self, batch: tuple[Any, ...], frozen: bool, reverse: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Take a step inside a graph: see `__call__`.
+
+        Args:
+            batch: packed sequence, labels and (optional) ignore bits.
+            frozen: whether the convolutions keep their weights.
+            reverse: (B,) bool, which windows stand for their reverse complement; None where the
+                rows are turned already.
+        """
         kept = [each for each in self.model.trainable_variables if self._is_kept(each, frozen)]
         before = [tf.identity(variable.value) for variable in kept]
-        results = self.strategy.run(self._replica_step, args=(batch, frozen))
+        results = self.strategy.run(self._replica_step, args=(batch, frozen, reverse))
         for variable, value in zip(kept, before, strict=True):
             variable.assign(value)
         return self.strategy.experimental_local_results(results)[0]
@@ -212,9 +248,11 @@ class TrainingStep:
     def _is_kept(self, variable: keras.Variable, frozen: bool) -> bool:
         return frozen and variable.path in self._convolutions
 
-    def _replica_step(self, batch: tuple[Any, ...], frozen: bool) -> tf.Tensor:
+    def _replica_step(
+        self, batch: tuple[Any, ...], frozen: bool, reverse: tf.Tensor | None
+    ) -> tf.Tensor:
         replica = tf.distribute.get_replica_context()
-        sequence, labels, valid = self._unpack_batch(batch)
+        sequence, labels, valid = self._unpack_batch(batch, reverse)
         n_samples = replica.all_reduce("SUM", tf.cast(tf.shape(labels)[0], tf.float32))
         n_counted = tf.maximum(replica.all_reduce("SUM", tf.reduce_sum(valid)), 1.0)
         variables = self.model.trainable_variables
@@ -265,7 +303,9 @@ class TrainingStep:
                 scores.append(excess_scores(y, logits, counts))
         return loss, gradients, tf.concat(scores, 0) if scores else tf.zeros(0)
 
-    def _unpack_batch(self, batch: tuple[Any, ...]) -> tuple[Any, Any, Any]:
+    def _unpack_batch(
+        self, batch: tuple[Any, ...], reverse: tf.Tensor | None = None
+    ) -> tuple[Any, Any, Any]:
         """One-hot windows, labels and which labels count (1 or 0), float32."""
         sequence, *bits = batch
         labels, *ignore = (unpack(part, self.n_labels) for part in bits)
@@ -274,6 +314,9 @@ class TrainingStep:
             labels = tf.gather(labels, self.columns, axis=1)
             valid = tf.gather(valid, self.columns, axis=1)
         windows = unpack_windows(sequence, self._window)
+        if reverse is not None:  # channels A,G,C,T from behind are those of the other strand
+            turned = tf.reverse(windows, [1, 2])
+            windows = tf.where(reverse[:, None, None], turned, windows)
         return self._move(windows) if self._shift else windows, labels, valid
 
     def _move(self, windows: tf.Tensor) -> tf.Tensor:

@@ -6,6 +6,7 @@ with bit-identical results, counts clipped steps and measures gradients, and run
 `tensorboard/` of a run folder; `experiment` does the rest of the run.
 """
 
+import contextlib
 import dataclasses
 import math
 import signal
@@ -20,6 +21,7 @@ import tensorflow as tf
 from danq_keras.data.store import Dataset
 from danq_keras.data.unchanged import DatasetWatch
 from danq_keras.evaluation import metrics
+from danq_keras.models.backend import without_tf32
 from danq_keras.models.networks import build_network
 from danq_keras.models.trained import describe_network, save_model
 from danq_keras.prediction.predictor import SplitPredictor
@@ -40,10 +42,12 @@ from danq_keras.training.history import (
     HISTORY_COLUMNS,
     RESTUDY_COLUMNS,
     VALIDATION_COLUMNS,
+    epoch_line,
     write_history,
 )
 from danq_keras.training.optimizers import describe_gradients, learning_rate_at, share_above_epsilon
 from danq_keras.training.pipeline import Integers, Order, epoch_batches
+from danq_keras.training.resident import ResidentSteps, steps_in_a_call
 from danq_keras.training.restudy import Curriculum
 from danq_keras.training.run_folder import SameFolder
 from danq_keras.training.state import EpochSums, State
@@ -52,7 +56,7 @@ from danq_keras.training.workers import Workers
 
 AfterEpoch = Callable[[dict[str, Any]], None]
 
-_DRAIN_EVERY = 20  # steps between two looks at their losses: each look waits for the device
+_DRAIN_EVERY = 20  # steps between two looks at their losses, which wait for the device
 
 
 class Trainer:
@@ -102,6 +106,13 @@ class Trainer:
         )
         self.model, self.optimizer = self.step.model, self.step.optimizer
         self.workers = Workers(self.step.strategy)
+        at_once = steps_in_a_call(preset.train, dataset.train, replicas=self.step.replicas)
+        self._drain_every = _DRAIN_EVERY if at_once == 1 else 2
+        self._resident: ResidentSteps | None = None
+        if at_once > 1:
+            self._resident = ResidentSteps(
+                self.step, dataset.train, batch_size=preset.train.batch_size, at_once=at_once
+            )
         self.total_steps = self.curriculum.total_steps(
             epochs=self.config.epochs, batch_size=self.config.batch_size
         )
@@ -188,7 +199,8 @@ class Trainer:
         if self.workers.is_chief:
             self.place.require()
             writer = tf.summary.create_file_writer(str(self.run / "tensorboard"))
-        with Interruption() as interruption, writer.as_default(), self.workers.lost_named():
+        exact = without_tf32() if self.config.tf32 == "no" else contextlib.nullcontext()
+        with Interruption() as interruption, writer.as_default(), exact, self.workers.lost_named():
             while not self.state.finished:
                 self._run_epoch(interruption)
                 row = self._validate(interruption)
@@ -228,10 +240,10 @@ class Trainer:
         if wait:
             self._files.wait()
 
-    def _is_due(self) -> bool:
-        """Whether enough steps or minutes have passed since the last checkpoint."""
+    def _is_due(self, n_steps: int) -> bool:
+        """Whether the last steps have brought a checkpoint's number of steps, or its minutes."""
         steps, minutes = self.config.checkpoint_steps, self.config.checkpoint_minutes
-        if steps and self.state.step % steps == 0:
+        if steps and self.state.step // steps > (self.state.step - n_steps) // steps:
             return True
         return bool(minutes) and time.monotonic() - self._saved >= 60 * minutes
 
@@ -246,33 +258,34 @@ class Trainer:
         interruption.raise_error()
 
     def _run_epoch(self, interruption: Interruption) -> None:
-        state, config = self.state, self.config
+        state = self.state
         if state.step_in_epoch == self.steps_per_epoch:
             return
-        self.step.freeze_convolutions(state.epoch < config.freeze_conv_epochs)
+        self.step.freeze_convolutions(state.epoch < self.config.freeze_conv_epochs)
         samples = self.order.permutation(state.epoch) if self.curriculum.n_again else None
         pending: list[tuple[int, tf.Tensor]] = []
         started = time.monotonic()
         bar, clock, first = None, started, state.step
-        for batch in self._checked_batches():
-            self._set_learning_rate()
-            pending.append((state.step, self.step(batch)))
-            state.step += 1
-            state.step_in_epoch += 1
-            due = self._is_due()
+        for n_steps, figures in self._calls():
+            pending.append((state.step, figures))
+            state.step += n_steps
+            state.step_in_epoch += n_steps
+            due = self._is_due(n_steps)
             last = state.step_in_epoch == self.steps_per_epoch
-            if bar is None:  # the first step compiles: the bar's clock starts after it
+            if bar is None:  # the first call compiles: the bar's clock starts after it
                 bar = self._progress_bar()
                 clock, first = time.monotonic(), state.step
+            together = last or len(pending) >= self._drain_every
             stop = bool(interruption.signal) and not self.workers.several
-            if due or last or stop or len(pending) >= _DRAIN_EVERY:
-                together = last or len(pending) >= _DRAIN_EVERY
-                self._drain(pending, samples)
+            if due or stop or together:
+                # The figures of the last call are left until another one is under way.
+                ahead = n_steps > 1 and not (due or stop or last)
+                self._drain(pending, samples, keep=1 if ahead else 0)
                 bar.set_postfix(loss=f"{state.sums.mean_loss:.4f}", refresh=False)
                 if self.workers.several and together:
                     stop = self.workers.any(bool(interruption.signal))
             self._tell_duration(clock, since=first)
-            bar.update(min(config.batch_size, self.order.epoch_samples - bar.n))
+            bar.update(min(self.config.batch_size * n_steps, self.order.epoch_samples - bar.n))
             if (due and not last) or stop:
                 state.seconds += time.monotonic() - started
                 started = time.monotonic()
@@ -283,6 +296,21 @@ class Trainer:
         state.seconds += time.monotonic() - started
         if bar is not None:
             bar.close()
+
+    def _calls(self) -> Iterator[tuple[int, tf.Tensor]]:
+        """Take the steps of the epoch that are left: how many with a call, and their figures."""
+        if self._resident is None:
+            for batch in self._checked_batches():
+                self._set_learning_rate()
+                yield 1, self.step(batch)
+            return
+        before = self.state.step - self.state.step_in_epoch
+        yield from self._resident.epoch(
+            self.order,
+            self.state.epoch,
+            first_step=self.state.step_in_epoch,
+            rate=lambda step: self._rate_at(before + step),
+        )
 
     def _checked_batches(self) -> Iterator[Any]:
         """The batches; a file that was cut short meanwhile is named, which TensorFlow does not."""
@@ -331,34 +359,43 @@ class Trainer:
             unit="samples",
         )
 
-    def _set_learning_rate(self) -> None:
-        rate = learning_rate_at(
-            self.config,
-            self.state.step,
-            total_steps=self.total_steps,
-            plateau=self.state.plateau,
+    def _rate_at(self, step: int) -> float:
+        return learning_rate_at(
+            self.config, step, total_steps=self.total_steps, plateau=self.state.plateau
         )
+
+    def _set_learning_rate(self) -> None:
+        rate = self._rate_at(self.state.step)
         if rate != self._rate:
             self.step.set_learning_rate(rate)
             self._rate = rate
 
-    def _drain(self, pending: list[tuple[int, tf.Tensor]], samples: Integers | None) -> None:
-        """Add the results of finished steps to the epoch's sums, and keep the scores of samples."""
-        first_step = self.state.step - self.state.step_in_epoch
-        for step, figures in pending:
-            result = StepResult.of(figures)
-            if not math.isfinite(result.loss):
-                raise InputError(
-                    f"The loss became {result.loss} in step {step} (epoch {self.state.epoch + 1}). "
-                    "Lower the learning rate, clip gradients (`global_clipnorm=1`) or train in "
-                    f"float32; the last good state is in {self.run / 'checkpoints'}."
-                )
-            self.state.sums.add(result)
-            if samples is not None:
-                begin = (step - first_step) * self.config.batch_size
-                seen = samples[begin : begin + self.config.batch_size]
-                self.curriculum.see(seen, result.scores)
-        pending.clear()
+    def _drain(
+        self, pending: list[tuple[int, tf.Tensor]], samples: Integers | None, *, keep: int = 0
+    ) -> None:
+        """Add the results of finished calls to the epoch's sums, and keep the scores of samples.
+
+        `keep` of the last calls stay pending.
+        """
+        finished = pending[: len(pending) - keep]
+        del pending[: len(finished)]
+        for first, figures in finished:
+            for step, result in enumerate(StepResult.several(figures), first):
+                self._count(step, result, samples)
+
+    def _count(self, step: int, result: StepResult, samples: Integers | None) -> None:
+        if not math.isfinite(result.loss):
+            raise InputError(
+                f"The loss became {result.loss} in step {step} (epoch {self.state.epoch + 1}). "
+                "Lower the learning rate, clip gradients (`global_clipnorm=1`) or train in "
+                f"float32; the last good state is in {self.run / 'checkpoints'}."
+            )
+        self.state.sums.add(result)
+        if samples is not None:
+            first_step = self.state.step - self.state.step_in_epoch
+            begin = (step - first_step) * self.config.batch_size
+            seen = samples[begin : begin + self.config.batch_size]
+            self.curriculum.see(seen, result.scores)
 
     def _validate(self, interruption: Interruption) -> dict[str, Any]:
         """The figures of validation, which the chief measures and all know."""
@@ -454,21 +491,7 @@ class Trainer:
             norm=row["gradient_norm"],
             clipped=row["clipped_steps"],
         )
-        log.info(
-            "epoch %d: loss %.5f, val_loss %.5f%s, ROC AUC %.4f, PR AUC %.4f, F1 %.3f (best %.3f)\n"
-            "  steps: %s; %.0f s, %.0f samples/s",
-            row["epoch"],
-            row["loss"],
-            row["val_loss"],
-            "*" if self.state.best_epoch == row["epoch"] else "",
-            row["val_auroc"],
-            row["val_auprc"],
-            row["val_f1"],
-            row["val_best_f1"],
-            steps,
-            row["seconds"],
-            row["samples_per_second"],
-        )
+        log.info("%s", epoch_line(row, steps, best=self.state.best_epoch == row["epoch"]))
 
     def _write_model(self, weights: list[Any]) -> None:
         """Write model.keras in float32, whatever the network is trained in and on."""

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from danq_keras.benchmarks.options import option
+from danq_keras.benchmarks.products import describe_products, product_rate
 from danq_keras.recipes.config import ModelConfig, Preset
 from danq_keras.recipes.presets import get_preset
 from danq_keras.recipes.settings import apply_settings
@@ -33,7 +34,7 @@ class Options:
     steps: int = option(5, "timed steps")
     no_twin: bool = option(False, "leave the PyTorch twin out")
     peak_tflops: float | None = option(
-        None, "the device's peak at this precision: prints the share of it that is reached"
+        None, "the device's peak at this precision (default: what this machine's products reach)"
     )
 
 
@@ -72,6 +73,8 @@ def run(options: Options) -> int:
         raise InputError(
             f"`batch_sizes`: numbers separated by commas. Received: {options.batch_sizes!r}."
         ) from error
+    print(describe_products())
+    peak = options.peak_tflops or product_rate() / 1e12
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     make = _tensorflow_step if backend == "tensorflow" else _keras_step
     for size in sizes:
@@ -80,14 +83,14 @@ def run(options: Options) -> int:
         labels = (rng.random((size, preset.model.n_targets)) < 0.02).astype(np.float32)
         step = make(preset, sequence, labels)
         rate = _rate(step, size, options.steps)
-        _print(f"Keras/{backend}", preset, size, rate, options.peak_tflops)
+        _print(f"Keras/{backend}", preset, size, rate, peak)
         if options.no_twin or importlib.util.find_spec("torch") is None:
             continue
         from danq_keras.benchmarks import pytorch_twin
 
         twin = pytorch_twin.make_step(preset, sequence, labels)
         twin_rate = _rate(twin, size, options.steps)
-        _print("PyTorch twin", preset, size, twin_rate, options.peak_tflops)
+        _print("PyTorch twin", preset, size, twin_rate, peak)
         print(f"  ratio to the twin: {rate / twin_rate:.2f} x")
     return 0
 
@@ -102,15 +105,14 @@ def _rate(step: Callable[[], float], size: int, steps: int) -> float:
     return steps * size / (time.perf_counter() - started)
 
 
-def _print(name: str, preset: Preset, size: int, rate: float, peak: float | None) -> None:
+def _print(name: str, preset: Preset, size: int, rate: float, peak: float) -> None:
     operations = floating_point_operations(preset.model) * rate / 1e12
-    share = "" if peak is None else f", {100 * operations / peak:.1f} % of the peak"
     seconds = EPOCH_SAMPLES / rate
     epoch = f"{seconds / 3600:.2f} h" if seconds > 5400 else f"{seconds / 60:.1f} min"
     print(
         f"{name:16} {preset.name}, {preset.train.precision}, batch {size}: {rate:,.0f} samples/s, "
-        f"{1000 * size / rate:.1f} ms a step, 4.4 M samples in {epoch}, {operations:.3f} TFLOP/s"
-        f"{share}"
+        f"{1000 * size / rate:.1f} ms a step, 4.4 M samples in {epoch}, {operations:.3f} TFLOP/s, "
+        f"{100 * operations / peak:.0f} % of the peak"
     )
 
 

@@ -23,6 +23,7 @@ YARDSTICKS: Mapping[str, str] = {
     "genome": "a genome of mm10's size and its peaks → store, against reading the FASTA",
     "loader": "samples a second of the training pipeline, against h5py reading the .mat",
     "metrics": "exact metrics of all targets, against a loop over scikit-learn",
+    "rehearsal": "the main job on a simulated bundle of DeepSEA's size, time and memory by stage",
     "steps": "how far each layer moves a step under other optimizers, against DanQ's own",
     "train": "samples a second of a training step, against a PyTorch twin",
     "variants": "variants a second from VCF to effects, against the network alone",

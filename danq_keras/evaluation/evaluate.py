@@ -193,7 +193,9 @@ def evaluate_model(
     with without_tf32():
         if dataset.valid.n_windows:
             thresholds = choose_thresholds(predictor(dataset.valid, desc="thresholds"))
+            log.debug("Thresholds chosen on %s.", dataset.valid.path)
         prediction = predictor(split, desc=f"predict {how.split}")
+        log.debug("Predicted %s.", split.path)
     numbers = list(range(dataset.train.n_targets)) if columns is None else columns
     trained = model.config.get("train") or {}
     baselines = load_or_compute(
@@ -231,6 +233,7 @@ def evaluate_model(
         unlabelled_share=float(np.mean(~np.any(split.labels, axis=1))),
     )
     about = describe_evaluation((model, *ensemble), dataset, how)
+    log.debug("Figures of %s.", split.path)
     return EvaluationResult(table, summary, prediction, model, tested, about)
 
 

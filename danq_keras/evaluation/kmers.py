@@ -25,6 +25,9 @@ DEFAULT_PENALTY = 0.03
 PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)  # strong to weak
 
 
+_ON_BOTH_STRANDS = 692  # features: a word and its reverse complement are one
+
+
 _ROWS = 2048
 
 
@@ -107,9 +110,8 @@ def _both_strands(counts: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.int64
     return counts[:, first] + counts[:, partner[first]]
 
 
-def _features(split: store.Split, packed: dna.Bytes) -> Matrix:
-    window, both = split.header.window, split.both_strands
-    return kmer_features(packed, window=window, both_strands=both)
+def _features(split: store.Split, packed: dna.Bytes, *, both_strands: bool) -> Matrix:
+    return kmer_features(packed, window=split.header.window, both_strands=both_strands)
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class Examples:
         labels = dna.unpack_labels(split.labels[rows], split.n_targets)
         ignore = None if split.ignore is None else split.ignore[rows]
         keep = None if ignore is None else dna.unpack_labels(ignore, split.n_targets) == 0
-        features = _features(split, packed)
+        features = _features(split, packed, both_strands=split.both_strands)
         return cls(features, labels.astype(np.float32), keep)
 
 
@@ -237,12 +239,17 @@ class KmerProblem:
 
 
 def predict_linear(regression: LogisticRegression, split: store.Split) -> Matrix:
-    """Probabilities (N, T) float32 of a split, block by block."""
+    """Probabilities (N, T) float32 of a split, block by block.
+
+    Its rows are counted as those of the training were, on one strand or on both: a bundle's splits
+    may differ in that.
+    """
+    both = len(regression.mean) == _ON_BOTH_STRANDS
     probs = np.empty((split.n_windows, split.n_targets), np.float32)
 
     def block(begin: int) -> int:
         part = slice(begin, begin + _ROWS)
-        features = _features(split, split.sequence[part])
+        features = _features(split, split.sequence[part], both_strands=both)
         logits = regression.logits(features)
         small = np.exp(-np.abs(logits))
         probs[part] = np.where(logits >= 0, 1, small) / (1 + small)

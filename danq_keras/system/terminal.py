@@ -26,11 +26,13 @@ def show_any_text() -> None:
 
 
 def set_up_logging() -> None:
-    """Send the package's messages to the terminal (stderr)."""
-    log.setLevel(logging.INFO)
+    """Send the package's messages to the terminal (stderr); who asked for more keeps it."""
+    if log.level != logging.DEBUG:
+        log.setLevel(logging.INFO)
     log.propagate = False
     if not any(isinstance(handler, _TerminalHandler) for handler in log.handlers):
         terminal = _TerminalHandler()
+        terminal.setLevel(logging.INFO)
         terminal.setFormatter(logging.Formatter("%(message)s"))
         log.addHandler(terminal)
 

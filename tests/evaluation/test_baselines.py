@@ -1,5 +1,6 @@
 """Oracles: counting words one by one, scikit-learn's LogisticRegression, and planted signals."""
 
+import dataclasses
 import json
 import shutil
 from collections import Counter
@@ -53,6 +54,19 @@ def write_dataset(folder, rng, *, sizes=(600, 150, 200), strands=store.STRANDS_B
                 packed = dna.pack_codes(codes)
                 writer.append(store_write.Rows(packed, dna.pack_labels(labels), masked))
     return store.open_store(folder)
+
+
+@pytest.mark.parametrize("training", [store.STRANDS_BOTH, store.STRANDS_AS_GIVEN])
+def test_splits_of_other_strands_are_counted_as_the_training_was(tmp_path, rng, training):
+    """As of a bundle whose test.mat alone lacks the reverse complements."""
+    others = {store.STRANDS_BOTH, store.STRANDS_AS_GIVEN} - {training}
+    mixed = write_dataset(tmp_path / "data", rng, strands=training)
+    other = write_dataset(tmp_path / "other", rng, strands=others.pop())
+    fitted = baselines.fit_baselines(mixed)
+    mixed = dataclasses.replace(mixed, valid=other.valid, test=other.test)
+    result = dataclasses.replace(fitted, dataset=mixed).score("test")
+    assert result.figures["kmer"].auroc[0] > 0.8
+    assert baselines.fit_baselines(mixed).score("valid").figures["kmer"].auroc[0] > 0.8
 
 
 @pytest.fixture

@@ -1,0 +1,232 @@
+"""`benchmark.py rehearsal`: the main job on a bundle of DeepSEA's full size, stage by stage.
+
+The bundle is simulated: random bases in blocks that are repeated, labels of 919 targets at random,
+two in a hundred positive. Its compressed chunks are written as they are, so that making 21 GB of
+one-hot takes minutes. What is measured is time and memory; the figures of the test say nothing.
+"""
+
+import csv
+import itertools
+import logging
+import resource
+import sys
+import tempfile
+import time
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from danq_keras.benchmarks.options import option
+from danq_keras.benchmarks.products import describe_products
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_BLOCK_ROWS = 1000
+_BLOCKS = 40  # different ones
+_POSITIVE_SHARE = 0.02  # about DeepSEA's
+_TARGETS, _WINDOW = 919, 1000
+_STAGES = {  # what a message of the package ends
+    "Run ": "checksums, network",
+    "To beat": "baselines",
+    "Best validation": "training steps and validation",
+    "Thresholds": "thresholds on validation",
+    "Predicted": "test, both strands",
+    "Figures": "AUCs, calibration",
+    "Report: ": "tables, comparison with the paper, report",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What this yardstick can be asked for."""
+
+    preset: str = option("danq", "recipe that is trained")
+    steps: int = option(50, "training steps, of 100 samples")
+    train: int = option(4_400_000, "rows of train.mat, both strands")
+    valid: int = option(8_000, "rows of valid.mat")
+    test: int = option(455_024, "rows of test.mat")
+    dir: Path | None = option(None, "where the files go meanwhile; None: the system's")
+
+
+class _Stages(logging.Handler):
+    """Ends a stage where the package says so; time and peak memory of each."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.rows: list[tuple[str, float, float]] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._started = time.perf_counter()
+        _forget_peak()
+
+    def end(self, stage: str) -> None:
+        """What came since the last stage was this one."""
+        self.rows.append((stage, time.perf_counter() - self._started, _peak_bytes() / 1e9))
+        self._begin()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for begin, stage in _STAGES.items():
+            if record.getMessage().startswith(begin):
+                self.end(stage)
+
+
+def run(options: Options) -> int:
+    """Simulate, convert, train some steps, test, report; the files are deleted."""
+    print(describe_products())
+    if options.dir is not None:
+        options.dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=options.dir, prefix="danq-rehearsal-") as name:
+        folder = Path(name)
+        started = time.perf_counter()
+        _make_bundle(folder / "bundle", options)
+        print(f"the bundle was simulated in {time.perf_counter() - started:.0f} s")
+        stages = _rehearse(folder, options)
+    whole = sum(seconds for _, seconds, _ in stages)
+    print(f"\n{'stage':45} {'seconds':>8} {'peak memory, GB':>16}")
+    for stage, seconds, peak in [*stages, ("all", whole, max(row[2] for row in stages))]:
+        print(f"{stage:45} {seconds:8.1f} {peak:16.2f}")
+    return 0
+
+
+def _rehearse(folder: Path, options: Options) -> list[tuple[str, float, float]]:
+    from danq_keras.system.tensorflow import start_tensorflow
+
+    start_tensorflow()
+    from danq_keras.data.bundle import open_dataset
+    from danq_keras.system.terminal import log
+    from danq_keras.training.request import TrainRequest
+    from danq_keras.training.run import run_request
+
+    settings = {"epochs": 1, "batch_size": 100, "train_limit": 50 * options.steps}
+    stages = _Stages()
+    open_dataset(folder / "bundle", store=folder / "store")
+    stages.end("conversion")
+    log.addHandler(stages)
+    level = log.level
+    try:
+        request = TrainRequest(
+            data=folder / "store", preset=options.preset, settings=settings, out=folder / "run"
+        )
+        log.setLevel(logging.DEBUG)
+        run_request(request)
+    finally:
+        log.removeHandler(stages)
+        log.setLevel(level)
+    with (folder / "run" / "history.csv").open(newline="") as file:
+        of_steps = float(next(csv.DictReader(file))["seconds"])
+    return [row for stage in stages.rows for row in _told_apart(stage, of_steps, options.steps)]
+
+
+def _told_apart(
+    stage: tuple[str, float, float], of_steps: float, steps: int
+) -> list[tuple[str, float, float]]:
+    name, seconds, peak = stage
+    if name != _STAGES["Best validation"]:
+        return [stage]
+    return [
+        (f"{steps} training steps, the first compiles", of_steps, peak),
+        ("validation, checkpoint, model", seconds - of_steps, peak),
+    ]
+
+
+def _forget_peak() -> None:
+    """Have the system count the peak from now on, where it can (Linux)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def _peak_bytes() -> int:
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    except OSError:
+        pass
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _make_bundle(folder: Path, options: Options) -> None:
+    """train.mat (MATLAB 7.3), valid.mat and test.mat (MATLAB 5) of repeated blocks."""
+    import numpy as np
+
+    from danq_keras.data.deepsea import labels_key, sequence_key
+    from danq_keras.data.matlab_writer import BitVariable, write_matlab5
+    from danq_keras.genome.dna import pack_codes
+
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    codes = [rng.integers(0, 4, (_BLOCK_ROWS, _WINDOW), np.uint8) for _ in range(_BLOCKS)]
+    labels = [rng.random((_BLOCK_ROWS, _TARGETS)) < _POSITIVE_SHARE for _ in range(_BLOCKS)]
+    _write_train(folder / "train.mat", codes, labels, options.train)
+    for name, n_rows in (("valid", options.valid), ("test", options.test)):
+        half = n_rows // 2
+        bits = [np.packbits(each, axis=1) for each in labels]
+        strands = (
+            [pack_codes(each) for each in codes],
+            [pack_codes(3 - each[:, ::-1]) for each in codes],
+        )
+        sequence = itertools.chain(*(_repeated(each, half) for each in strands))
+        variables = [
+            BitVariable(sequence_key(name), (_WINDOW, 4), 2 * half, sequence),
+            BitVariable(
+                labels_key(name),
+                (_TARGETS,),
+                2 * half,
+                itertools.chain(*(_repeated(bits, half) for _ in strands)),
+            ),
+        ]
+        write_matlab5(folder / f"{name}.mat", variables)
+
+
+def _repeated(blocks: "list[np.ndarray[Any, Any]]", n_rows: int) -> Any:
+    for number in range(-(-n_rows // _BLOCK_ROWS)):
+        yield blocks[number % len(blocks)][: n_rows - number * _BLOCK_ROWS]
+
+
+def _write_train(
+    path: Path,
+    codes: "list[np.ndarray[Any, Any]]",
+    labels: "list[np.ndarray[Any, Any]]",
+    n_rows: int,
+) -> None:
+    """The second half is the reverse complement of the first, in whole blocks."""
+    import h5py
+    import numpy as np
+
+    from danq_keras.system.terminal import progress
+
+    n_blocks = max(1, n_rows // 2 // _BLOCK_ROWS)
+    rows = 2 * n_blocks * _BLOCK_ROWS
+    onehot = [np.eye(4, dtype=np.uint8)[each].transpose(1, 2, 0) for each in codes]
+    halves = (
+        [_compressed(each) for each in onehot],
+        [_compressed(each[::-1, ::-1]) for each in onehot],
+    )
+    packed = [_compressed(each.T.astype(np.uint8)) for each in labels]
+    layout: dict[str, Any] = {"compression": "gzip", "compression_opts": 1}
+    with h5py.File(path, "w", userblock_size=512) as file:
+        x = file.create_dataset(
+            "trainxdata", (_WINDOW, 4, rows), np.uint8, chunks=(_WINDOW, 4, _BLOCK_ROWS), **layout
+        )
+        y = file.create_dataset(
+            "traindata", (_TARGETS, rows), np.uint8, chunks=(_TARGETS, _BLOCK_ROWS), **layout
+        )
+        with progress(total=rows, desc="simulate train.mat", unit="row") as bar:
+            for half, chunks in enumerate(halves):
+                for number in range(n_blocks):
+                    at = (half * n_blocks + number) * _BLOCK_ROWS
+                    x.id.write_direct_chunk((0, 0, at), chunks[number % _BLOCKS])
+                    y.id.write_direct_chunk((0, at), packed[number % _BLOCKS])
+                    bar.update(_BLOCK_ROWS)
+
+
+def _compressed(values: "np.ndarray[Any, Any]") -> bytes:
+    import numpy as np
+
+    return zlib.compress(np.ascontiguousarray(values).tobytes(), 1)

@@ -17,11 +17,53 @@ from danq_keras.recipes.config import Preset, TrainConfig
 from danq_keras.recipes.presets import DEEPSEA_TARGETS, FITTED
 from danq_keras.system.errors import InputError
 
+
+class RMSprop(keras.optimizers.RMSprop):
+    """Keras' RMSprop, each weight read and written once a step and not some twenty times.
+
+    TensorFlow has the formula as one operation: of 47 million weights it takes 0.15 s on two cores
+    where the operations of Keras take 0.5 s, a seventh of a step of `danq` at batch 100 (measured
+    with 150 GFLOP/s in matrix products). Results differ in rounding.
+    """
+
+    def build(self, variables: list[keras.Variable]) -> None:
+        """Make the running means, and what the operation leaves behind: the last steps."""
+        if self.built:
+            return
+        super().build(variables)
+        # Without momentum nothing reads them, so they are no state and in no checkpoint.
+        self._last_steps = [
+            tf.Variable(tf.zeros(each.shape, each.dtype), trainable=False)
+            for each in (variables if not self.momentum else ())
+        ]
+
+    def update_step(
+        self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
+    ) -> None:
+        """Move a variable by its gradient."""
+        index = self._get_variable_index(variable)
+        steps = self._momentums[index].value if self.momentum else self._last_steps[index]
+        numbers = {
+            "lr": learning_rate,
+            "rho": self.rho,
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+            "grad": gradient,
+        }
+        tf.raw_ops.ResourceApplyRMSProp(
+            var=variable.handle,
+            ms=self._velocities[index].value.handle,
+            mom=steps.handle,
+            use_locking=True,
+            **{name: tf.cast(value, variable.dtype) for name, value in numbers.items()},
+        )
+
+
 _LARGE_EPSILON = 1e-7
 _OTHER_BATCH = 1.5  # times larger or smaller, below which a step is much the same
 _FEW_STEPS = 100_000  # of a whole training; the published one has up to 60 times 44,000
 OPTIMIZERS: dict[str, type[keras.optimizers.Optimizer]] = {
-    "rmsprop": keras.optimizers.RMSprop,
+    "rmsprop": RMSprop,
     "sgd": keras.optimizers.SGD,
     "adam": keras.optimizers.Adam,
     "adamw": keras.optimizers.AdamW,

@@ -344,3 +344,26 @@ def test_a_large_epsilon_on_few_steps_is_said(changes, steps, n_targets, warns) 
     line = warn_of_few_steps(config, steps_per_epoch=steps, n_targets=n_targets)
     assert (line is not None) == warns
     assert line is None or line.endswith("--preset danq-fitted.")
+
+
+@pytest.mark.parametrize("momentum", [None, 0.9])
+def test_rmsprop_in_one_operation_is_that_of_keras(momentum: float | None) -> None:
+    """30 steps, to rounding; a checkpoint has the same variables."""
+    rng = np.random.default_rng(0)
+    start = rng.normal(size=(7, 5)).astype(np.float32)
+    config = dataclasses.replace(DANQ.train, momentum=momentum)
+    ours = make_optimizer(config)
+    theirs = keras.optimizers.RMSprop(0.001, rho=0.9, epsilon=1e-6, momentum=momentum or 0.0)
+    variables = [keras.Variable(start), keras.Variable(start)]
+    for optimizer, variable in zip((ours, theirs), variables, strict=True):
+        optimizer.build([variable])
+    for scale in np.geomspace(1e-6, 1, 30):  # from far below epsilon to far above
+        gradient = keras.ops.convert_to_tensor((scale * rng.normal(size=(7, 5))).astype("float32"))
+        for optimizer, variable in zip((ours, theirs), variables, strict=True):
+            optimizer.apply([gradient], [variable])
+    moved = np.abs(variables[1].numpy() - start)
+    assert np.median(moved) > 1e-3
+    np.testing.assert_allclose(variables[0].numpy(), variables[1].numpy(), atol=3e-7, rtol=0)
+    assert [each.shape for each in ours.variables] == [each.shape for each in theirs.variables]
+    for one, other in zip(ours.variables, theirs.variables, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-5, atol=1e-12)

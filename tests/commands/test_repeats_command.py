@@ -366,7 +366,10 @@ def test_a_failing_run_stops_the_others(data, tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)],
+)
 def test_a_stopped_set_is_saved_and_continues(data, tmp_path, number, status):
     out = tmp_path / "set"
     arguments = [

@@ -229,7 +229,9 @@ def states(worker):
     return [study.state_of(trial) for trial in worker.study.get_trials()]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.long), signal.SIGTERM]
+)
 def test_an_interrupted_trial_continues_at_its_step(new_worker, monkeypatch, number):
     worker, whole = new_worker("study"), new_worker("whole")
     whole.work(1)

@@ -313,7 +313,7 @@ def test_without_restudy_the_history_is_as_before(tmp_path, dataset):
     ("name", "settings"),
     [
         ("danq", {"gates": "hard", "precision": "mixed_float16"}),
-        ("random-dropout", {"precision": "mixed_bfloat16"}),
+        pytest.param("random-dropout", {"precision": "mixed_bfloat16"}, marks=pytest.mark.long),
         ("deepsea", {}),
     ],
 )

@@ -77,11 +77,13 @@ class StopAfter:
             8,
             {"dropout_pool": (0.1, 0.3), "dropout_kind": "inverted"},
             id="random dropout, at the last step of an epoch",
+            marks=pytest.mark.long,
         ),
         pytest.param(
             13,
             {"optimizer": "adam", "schedule": "plateau", "plateau_patience": 1, "warmup_steps": 4},
             id="adam on a plateau, in the second epoch",
+            marks=pytest.mark.long,
         ),
         pytest.param(
             15,  # the first checkpoint after it is that of the signal

@@ -24,6 +24,7 @@ from danq_keras.models.networks import build_network, logits_model
 from danq_keras.recipes.config import ModelConfig, TrainConfig
 from danq_keras.system.errors import InputError
 from danq_keras.system.tensorflow import cluster_strategy
+from danq_keras.training.lstm_loop import use_loops
 from danq_keras.training.optimizers import global_norm, inner, make_optimizer
 from danq_keras.training.restudy import excess_scores
 
@@ -142,6 +143,8 @@ class TrainingStep:
             )
         with self.strategy.scope():
             self.model = build_network(model_config, seed=config.seed, precision=self.precision)
+            if self.precision == "float32" and not tf.config.list_physical_devices("GPU"):
+                use_loops(self.model)  # on a GPU Keras calls cuDNN
             self._logits = logits_model(self.model)
             self.optimizer = make_optimizer(dataclasses.replace(config, precision=self.precision))
             self.optimizer.build(self.model.trainable_variables)

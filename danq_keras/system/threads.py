@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Self, TypeVar
 
 Item = TypeVar("Item")
 _In = TypeVar("_In")
@@ -53,9 +53,27 @@ class WriteBehind:
         Raises:
             Exception: of an earlier write; this one is then not begun.
         """
-        while self._open and (self._open[0].done() or len(self._open) >= self._most):
+        self.check()
+        while len(self._open) >= self._most:
             self._first()
         self._open.append(self._pool.submit(self._unless_failed, write))
+
+    def check(self) -> None:
+        """Raise the error of a write that has failed by now.
+
+        Raises:
+            Exception: of the first that did.
+        """
+        while self._open and self._open[0].done():
+            self._first()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Wait; where the block ends with an error, that one counts."""
+        with contextlib.suppress(Exception) if kind else contextlib.nullcontext():
+            self.wait()
 
     def wait(self) -> None:
         """Wait until everything is written.

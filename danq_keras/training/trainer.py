@@ -200,7 +200,13 @@ class Trainer:
             self.place.require()
             writer = tf.summary.create_file_writer(str(self.run / "tensorboard"))
         exact = without_tf32() if self.config.tf32 == "no" else contextlib.nullcontext()
-        with Interruption() as interruption, writer.as_default(), exact, self.workers.lost_named():
+        with (
+            Interruption() as interruption,
+            writer.as_default(),
+            exact,
+            self.workers.lost_named(),
+            self._files,
+        ):
             while not self.state.finished:
                 self._run_epoch(interruption)
                 row = self._validate(interruption)
@@ -208,14 +214,12 @@ class Trainer:
                 self.save()
                 if after_epoch is not None:
                     after_epoch(self.state.history[-1])
-            self._files.wait()
             if self.workers.any(bool(interruption.signal)):  # it came after the last step
                 self._stop(interruption)
         writer.close()
+        best = f"loss {self.state.best_loss:.6f}"
         if self.config.monitor == "val_auprc":
             best = f"PR AUC {self.state.best_auprc:.4f}"
-        else:
-            best = f"loss {self.state.best_loss:.6f}"
         log.info("Best validation %s in epoch %d.", best, self.state.best_epoch)
 
     def save(self, *, wait: bool = False) -> None:
@@ -281,6 +285,7 @@ class Trainer:
                 # The figures of the last call are left until another one is under way.
                 ahead = n_steps > 1 and not (due or stop or last)
                 self._drain(pending, samples, keep=1 if ahead else 0)
+                self._files.check()
                 bar.set_postfix(loss=f"{state.sums.mean_loss:.4f}", refresh=False)
                 if self.workers.several and together:
                     stop = self.workers.any(bool(interruption.signal))
@@ -399,8 +404,7 @@ class Trainer:
 
     def _validate(self, interruption: Interruption) -> dict[str, Any]:
         """The figures of validation, which the chief measures and all know."""
-        figures: dict[str, Any] = dict.fromkeys(VALIDATION_COLUMNS, math.nan)
-        stopped = False
+        stopped, figures = False, dict.fromkeys(VALIDATION_COLUMNS, math.nan)
         if self.workers.is_chief:
             try:
                 with self.step.averaged_weights(), interruption.raised():
@@ -408,10 +412,10 @@ class Trainer:
                     check_stop()
             except (KeyboardInterrupt, Terminated):  # validation is repeated on resuming
                 stopped = True
-        said = self.workers.of_chief([float(stopped), *figures.values()])
-        if said[0]:
+        was_stopped, *said = self.workers.of_chief([float(stopped), *figures.values()]).tolist()
+        if was_stopped:
             self._stop(interruption)
-        return dict(zip(figures, said[1:].tolist(), strict=True))
+        return dict(zip(figures, said, strict=True))
 
     def _measure(self) -> dict[str, Any]:
         prediction = self.predictor(self.dataset.valid, desc="validation")

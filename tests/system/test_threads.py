@@ -48,3 +48,32 @@ def test_after_a_failure_nothing_is_begun_and_the_next_call_raises_it_once() -> 
     files.submit(lambda: written.append(2))
     files.wait()
     assert written == [2]
+
+
+def test_a_block_waits_and_its_own_error_counts() -> None:
+    written: list[int] = []
+    files = WriteBehind()
+    with files:
+        files.submit(lambda: written.append(1))
+    assert written == [1]
+
+    def in_a_block() -> None:
+        with files:
+            files.submit(fail)
+            files.submit(lambda: written.append(2))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        in_a_block()
+    with pytest.raises(OSError, match="No space"), files:
+        files.submit(fail)
+    assert written == [1]
+
+
+def test_a_failure_is_told_when_it_is_known() -> None:
+    files = WriteBehind()
+    files.submit(fail)
+    files._pool.submit(int).result()  # until the thread has come past it
+    with pytest.raises(OSError, match="No space"):
+        files.check()
+    files.check()

@@ -121,8 +121,8 @@ class TrainConfig:
     # Parts that a device takes its share of a batch in, one after the other, before the gradients
     # of all are added and the weights move: larger batches on small cards and slow links.
     accumulate: int = 1
-    # Steps in one call, from rows in the device's memory; 0: many on a GPU that the data fit in,
-    # else 1.
+    # Steps in one call, from rows in the device's memory; 1: rows from the host; 0: what suits
+    # device and data.
     steps_per_call: int = 0
     # Whether float32 products of a GPU may round to TF32 (Ampere and later) in training.
     tf32: str = "yes"

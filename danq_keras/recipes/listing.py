@@ -54,7 +54,7 @@ MEANINGS: Mapping[str, str] = {
     "targets": "Targets to train, by number or name; none for all.",
     "checkpoint_minutes": "Minutes between two checkpoints within an epoch; 0 for none.",
     "checkpoint_steps": "Steps between two checkpoints within an epoch; 0 for none.",
-    "steps_per_call": "Steps in one call, the data on the device; 0 for what suits it.",
+    "steps_per_call": "Steps in a call, the data on the device; 1: one by one, 0: what suits.",
     "tf32": "yes or no: whether a GPU may round float32 products to TF32 in training.",
     "min_positives": "Targets with fewer positives do not count in means.",
     "distribute": "none for one device, mirrored for all of a machine, multiworker for several.",

@@ -47,7 +47,7 @@ from danq_keras.training.history import (
 )
 from danq_keras.training.optimizers import describe_gradients, learning_rate_at, share_above_epsilon
 from danq_keras.training.pipeline import Integers, Order, epoch_batches
-from danq_keras.training.resident import ResidentSteps, steps_in_a_call
+from danq_keras.training.resident import resident_steps
 from danq_keras.training.restudy import Curriculum
 from danq_keras.training.run_folder import SameFolder
 from danq_keras.training.state import EpochSums, State
@@ -106,13 +106,8 @@ class Trainer:
         )
         self.model, self.optimizer = self.step.model, self.step.optimizer
         self.workers = Workers(self.step.strategy)
-        at_once = steps_in_a_call(preset.train, dataset.train, replicas=self.step.replicas)
-        self._drain_every = _DRAIN_EVERY if at_once == 1 else 2
-        self._resident: ResidentSteps | None = None
-        if at_once > 1:
-            self._resident = ResidentSteps(
-                self.step, dataset.train, batch_size=preset.train.batch_size, at_once=at_once
-            )
+        self._resident = resident_steps(self.step, preset.train, dataset.train)
+        self._drain_every = _DRAIN_EVERY if self._resident is None else 2
         self.total_steps = self.curriculum.total_steps(
             epochs=self.config.epochs, batch_size=self.config.batch_size
         )

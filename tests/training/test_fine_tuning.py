@@ -305,7 +305,7 @@ def weights(run):
     return keras.saving.load_model(run / "model.keras", compile=False).get_weights()
 
 
-OPTIONS = ["--epochs", "2", "--set", "batch_size=10", "checkpoint_steps=3"]
+OPTIONS = ["--epochs", "2", "--set", "batch_size=10", "checkpoint_steps=3", "steps_per_call=1"]
 
 
 def test_same_targets_go_on_from_the_source_and_resume_without_it(

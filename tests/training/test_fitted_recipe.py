@@ -82,7 +82,8 @@ def test_the_strand_as_given_is_one_sample(tmp_path) -> None:
 def test_the_average_is_validated_and_kept(tmp_path) -> None:
     """The file holds the averages computed here by hand; the weights in training stay their own."""
     dataset = tiny.make_dataset(tmp_path / "data")
-    trainer = Trainer(tiny.preset(epochs=1, **AVERAGED), dataset, tmp_path)
+    preset = tiny.preset(epochs=1, steps_per_call=1, **AVERAGED)
+    trainer = Trainer(preset, dataset, tmp_path)
     seen, step = [], trainer.step._compiled
 
     def watched(batch, frozen):
@@ -104,7 +105,7 @@ def test_the_average_is_validated_and_kept(tmp_path) -> None:
 
 def test_resumed_is_bit_for_bit_the_whole(tmp_path) -> None:
     dataset = tiny.make_dataset(tmp_path / "data")
-    preset = tiny.preset(epochs=2, **AVERAGED)
+    preset = tiny.preset(epochs=2, steps_per_call=1, **AVERAGED)
     trainers = []
     for name, stopped in (("whole", False), ("parts", True)):
         (tmp_path / name).mkdir()

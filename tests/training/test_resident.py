@@ -11,7 +11,8 @@ from test_trainer import assert_same, keras_weights, trained
 from danq_keras.recipes.config import TrainConfig
 from danq_keras.system.errors import InputError, Terminated
 from danq_keras.training import resident
-from danq_keras.training.resident import ResidentSteps, steps_in_a_call
+from danq_keras.training.resident import ResidentSteps, resident_steps
+from danq_keras.training.step import TrainingStep
 from danq_keras.training.trainer import Trainer
 
 SETTINGS = {
@@ -37,10 +38,11 @@ def dataset(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(dataset, tmp_path_factory):
-    return trained(tmp_path_factory.mktemp("whole") / "run", dataset, **SETTINGS)
+    """Trained with single steps, whose rows come from the host."""
+    return trained(tmp_path_factory.mktemp("whole") / "run", dataset, steps_per_call=1, **SETTINGS)
 
 
-@pytest.mark.parametrize("at_once", [4, 100])
+@pytest.mark.parametrize("at_once", [0, 4, 100])
 def test_steps_in_calls_are_the_steps(dataset, whole, tmp_path, at_once):
     """86 samples an epoch: eight steps of ten, and one of six; more in later epochs."""
     in_calls = trained(tmp_path / "run", dataset, steps_per_call=at_once, **SETTINGS)
@@ -82,16 +84,32 @@ def test_some_of_the_windows(tmp_path):
     assert_same(*runs)
 
 
-def test_how_many_by_the_device(dataset, monkeypatch):
-    """On a GPU many, if the rows fit; a CPU gains nothing."""
-    config = TrainConfig()
-    assert steps_in_a_call(config, dataset.train, replicas=1) == 1
+@pytest.fixture
+def step():
+    config = tiny.preset()
+    return TrainingStep(config.model, config.train)
+
+
+def test_where_the_rows_lie(dataset, step, monkeypatch):
+    """On the device if they fit, else on the host."""
+    assert resident_steps(step, TrainConfig(), dataset.train) is not None
+    assert resident_steps(step, TrainConfig(steps_per_call=1), dataset.train) is None
+    monkeypatch.setattr(resident, "_MOST_ON_A_CPU", 1000)
+    assert resident_steps(step, TrainConfig(), dataset.train) is None
+    assert resident_steps(step, TrainConfig(steps_per_call=7), dataset.train)._at_once == 7
     monkeypatch.setattr(resident.tf.config, "list_physical_devices", lambda _kind: ["a GPU"])
-    assert steps_in_a_call(config, dataset.train, replicas=1) == 50
-    assert steps_in_a_call(config, dataset.train, replicas=2) == 1
-    monkeypatch.setattr(resident, "_MOST_BYTES", 1000)
-    assert steps_in_a_call(config, dataset.train, replicas=1) == 1
-    wanted = TrainConfig(steps_per_call=7)
-    assert steps_in_a_call(wanted, dataset.train, replicas=1) == 7
+    assert resident_steps(step, TrainConfig(), dataset.train)._at_once == 50
+    monkeypatch.setattr(TrainingStep, "replicas", 2)
+    assert resident_steps(step, TrainConfig(), dataset.train) is None
     with pytest.raises(InputError, match="7 steps a call are for one device, here are 2"):
-        steps_in_a_call(wanted, dataset.train, replicas=2)
+        resident_steps(step, TrainConfig(steps_per_call=7), dataset.train)
+
+
+def test_a_call_grows_until_it_takes_long_enough(dataset, step):
+    steps = resident_steps(step, TrainConfig(), dataset.train)
+    taken = []
+    for seconds in (5.0, 0.01, 0.02, 0.04, 0.08, 0.16, 0.4, 1e-9, 1e-9):
+        taken.append(steps._at_once)
+        steps._adapt(steps._at_once, seconds)
+    assert taken == [1, 1, 2, 4, 8, 16, 30, 22, 44]
+    assert steps._at_once == 50

@@ -106,7 +106,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, dataset, step, s
     whole = trained(tmp_path / "whole", dataset, **settings)
     folder = tmp_path / "parts"
     folder.mkdir()
-    first = Trainer(tiny.preset(epochs=3, **settings), dataset, folder)
+    first = Trainer(tiny.preset(epochs=3, steps_per_call=1, **settings), dataset, folder)
     first.step = StopAfter(first, step, signal.SIGTERM)
     with pytest.raises(Terminated):
         first.fit()
@@ -130,7 +130,7 @@ def keras_weights(folder):
 def test_ctrl_c_saves_and_says_how_to_continue(tmp_path, dataset, caplog):
     folder = tmp_path / "run"
     folder.mkdir()
-    trainer = Trainer(tiny.preset(epochs=3), dataset, folder)
+    trainer = Trainer(tiny.preset(epochs=3, steps_per_call=1), dataset, folder)
     trainer.step = StopAfter(trainer, 4, signal.SIGINT)
     logging.getLogger("danq_keras").propagate = True
     with caplog.at_level("INFO"), pytest.raises(KeyboardInterrupt):
@@ -146,9 +146,8 @@ def test_checkpoints_by_the_clock(tmp_path, dataset, monkeypatch, minutes, kept)
     monkeypatch.setattr(
         Snapshot, "write", lambda self, folder: written.append(write(self, folder).name)
     )
-    trainer = trained(
-        tmp_path / "run", dataset, checkpoint_minutes=minutes, checkpoint_steps=0, epochs=2
-    )
+    settings = {"checkpoint_minutes": minutes, "checkpoint_steps": 0, "steps_per_call": 1}
+    trainer = trained(tmp_path / "run", dataset, epochs=2, **settings)
     steps = trainer.state.step
     expected = range(1, steps + 1) if kept == "every step" else (steps // 2, steps)
     assert written == [f"step-{step:09d}.h5" for step in expected]

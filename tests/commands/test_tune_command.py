@@ -208,7 +208,7 @@ def new_worker(data, tmp_path):
     def make(name):
         dataset = tiny.open_store(data)
         search = study.Search(
-            preset=tiny.preset(epochs=4, checkpoint_steps=2),
+            preset=tiny.preset(epochs=4, checkpoint_steps=2, steps_per_call=1),
             space=space_from_json(SPACE, place="test"),
             data=data,
             fingerprints=dataset.fingerprints(),

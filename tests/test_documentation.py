@@ -3,7 +3,7 @@
 Blocks marked `bash` and `python` are extracted. Each command is read by its own parser. Then the
 blocks of a document run one after the other in a folder of its own, in this process, where small
 stand-ins lie under the names that the document uses (`world`). Long trainings are shortened by
-`shortened`: a tiny network, one epoch, two seeds or folds; nothing else of a command is changed.
+`shortened`: a tiny network, one epoch, three seeds or folds; nothing else of a command is changed.
 """
 
 import gzip
@@ -136,7 +136,7 @@ def shortened(script, words):
         if word in ("--epochs", "--patience", "--train-limit", "--trials", "--timeout", "--jobs"):
             next(words)
         elif word in ("--repeats", "--folds"):
-            kept += [word, str(min(2, int(next(words))))]
+            kept += [word, str(min(3, int(next(words))))]
         elif word == "--set":
             in_set = True
         elif in_set and "=" in word:

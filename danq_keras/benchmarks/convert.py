@@ -39,9 +39,9 @@ def run(options: Options) -> int:
     with tempfile.TemporaryDirectory(dir=options.dir, prefix="danq-convert-") as name:
         path = Path(name) / "train.mat"
         _generate(path, options)
-        peak_before = _peak_bytes()
+        peak_before = peak_bytes()
         convert = [_convert(path, Path(name) / f"train{i}.h5") for i in range(options.repeats)]
-        peak = _peak_bytes()
+        peak = peak_bytes()
         read = [_read(path) for _ in range(options.repeats)]
         size = path.stat().st_size
     print(f"train.mat      {options.rows} rows, {size / 1e9:.2f} GB on disk")
@@ -52,7 +52,8 @@ def run(options: Options) -> int:
     return 0
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
+    """The most memory that this process has had."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

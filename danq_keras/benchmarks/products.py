@@ -23,9 +23,10 @@ def product_rate() -> float:
     return 2 * _SIZE**3 / min(seconds)
 
 
-def describe_products() -> str:
-    """A line that says it."""
+def tell_products() -> float:
+    """Measure it, print a line that says it, and give it."""
     from danq_keras.system.threads import n_threads
 
-    rate = product_rate() / 1e9
-    return f"this machine: {n_threads()} cores, {rate:.0f} GFLOP/s in float32 matrix products"
+    rate = product_rate()
+    print(f"this machine: {n_threads()} cores, {rate / 1e9:.0f} GFLOP/s in float32 matrix products")
+    return rate

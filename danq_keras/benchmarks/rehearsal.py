@@ -8,8 +8,6 @@ one-hot takes minutes. What is measured is time and memory; the figures of the t
 import csv
 import itertools
 import logging
-import resource
-import sys
 import tempfile
 import time
 import zlib
@@ -17,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from danq_keras.benchmarks.convert import peak_bytes
 from danq_keras.benchmarks.options import option
-from danq_keras.benchmarks.products import describe_products
+from danq_keras.benchmarks.products import tell_products
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,7 +74,7 @@ class _Stages(logging.Handler):
 
 def run(options: Options) -> int:
     """Simulate, convert, train some steps, test, report; the files are deleted."""
-    print(describe_products())
+    tell_products()
     if options.dir is not None:
         options.dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.dir, prefix="danq-rehearsal-") as name:
@@ -141,14 +140,14 @@ def _forget_peak() -> None:
 
 
 def _peak_bytes() -> int:
+    """Since the last stage; where the system cannot count so, of the whole process."""
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return 1024 * int(line.split()[1])
     except OSError:
         pass
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return peak_bytes()
 
 
 def _make_bundle(folder: Path, options: Options) -> None:
@@ -157,20 +156,20 @@ def _make_bundle(folder: Path, options: Options) -> None:
 
     from danq_keras.data.deepsea import labels_key, sequence_key
     from danq_keras.data.matlab_writer import BitVariable, write_matlab5
-    from danq_keras.genome.dna import pack_codes
+    from danq_keras.genome.dna import pack_codes, pack_labels, reverse_complement_codes
 
     folder.mkdir()
     rng = np.random.default_rng(0)
     codes = [rng.integers(0, 4, (_BLOCK_ROWS, _WINDOW), np.uint8) for _ in range(_BLOCKS)]
     labels = [rng.random((_BLOCK_ROWS, _TARGETS)) < _POSITIVE_SHARE for _ in range(_BLOCKS)]
     _write_train(folder / "train.mat", codes, labels, options.train)
+    bits = [pack_labels(each) for each in labels]
+    strands = (
+        [pack_codes(each) for each in codes],
+        [pack_codes(reverse_complement_codes(each)) for each in codes],
+    )
     for name, n_rows in (("valid", options.valid), ("test", options.test)):
         half = n_rows // 2
-        bits = [np.packbits(each, axis=1) for each in labels]
-        strands = (
-            [pack_codes(each) for each in codes],
-            [pack_codes(3 - each[:, ::-1]) for each in codes],
-        )
         sequence = itertools.chain(*(_repeated(each, half) for each in strands))
         variables = [
             BitVariable(sequence_key(name), (_WINDOW, 4), 2 * half, sequence),
@@ -199,11 +198,13 @@ def _write_train(
     import h5py
     import numpy as np
 
+    from danq_keras.data.deepsea import labels_key, sequence_key
+    from danq_keras.genome.dna import onehot_from_codes
     from danq_keras.system.terminal import progress
 
     n_blocks = max(1, n_rows // 2 // _BLOCK_ROWS)
     rows = 2 * n_blocks * _BLOCK_ROWS
-    onehot = [np.eye(4, dtype=np.uint8)[each].transpose(1, 2, 0) for each in codes]
+    onehot = [onehot_from_codes(each).transpose(1, 2, 0) for each in codes]
     halves = (
         [_compressed(each) for each in onehot],
         [_compressed(each[::-1, ::-1]) for each in onehot],
@@ -212,10 +213,18 @@ def _write_train(
     layout: dict[str, Any] = {"compression": "gzip", "compression_opts": 1}
     with h5py.File(path, "w", userblock_size=512) as file:
         x = file.create_dataset(
-            "trainxdata", (_WINDOW, 4, rows), np.uint8, chunks=(_WINDOW, 4, _BLOCK_ROWS), **layout
+            sequence_key("train"),
+            (_WINDOW, 4, rows),
+            np.uint8,
+            chunks=(_WINDOW, 4, _BLOCK_ROWS),
+            **layout,
         )
         y = file.create_dataset(
-            "traindata", (_TARGETS, rows), np.uint8, chunks=(_TARGETS, _BLOCK_ROWS), **layout
+            labels_key("train"),
+            (_TARGETS, rows),
+            np.uint8,
+            chunks=(_TARGETS, _BLOCK_ROWS),
+            **layout,
         )
         with progress(total=rows, desc="simulate train.mat", unit="row") as bar:
             for half, chunks in enumerate(halves):

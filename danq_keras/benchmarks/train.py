@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from danq_keras.benchmarks.options import option
-from danq_keras.benchmarks.products import describe_products, product_rate
+from danq_keras.benchmarks.products import tell_products
 from danq_keras.recipes.config import ModelConfig, Preset
 from danq_keras.recipes.presets import get_preset
 from danq_keras.recipes.settings import apply_settings
@@ -73,8 +73,8 @@ def run(options: Options) -> int:
         raise InputError(
             f"`batch_sizes`: numbers separated by commas. Received: {options.batch_sizes!r}."
         ) from error
-    print(describe_products())
-    peak = options.peak_tflops or product_rate() / 1e12
+    rate_of_products = tell_products()
+    peak = options.peak_tflops or rate_of_products / 1e12
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     make = _tensorflow_step if backend == "tensorflow" else _keras_step
     for size in sizes:

@@ -13,9 +13,6 @@ from typing import Any
 
 from danq_keras.system.errors import InputError
 
-EXIT_LOST = 75
-"""Status when another worker was lost: "temporary failure" in sysexits.h; start all again."""
-
 EXAMPLE = (
     'TF_CONFIG=\'{"cluster": {"worker": ["one:12345", "two:12345"]}, "task": {"type": "worker", '
     '"index": 0}}\''
@@ -24,15 +21,6 @@ _NONE = (
     "`distribute=multiworker`: no cluster. Start one process a machine with `srun`, or set "
     f"TF_CONFIG in each, as in {EXAMPLE}."
 )
-
-
-class WorkerLostError(RuntimeError):
-    """Another worker of the cluster ended or cannot be reached.
-
-    `status` is the exit status of the command.
-    """
-
-    status = EXIT_LOST
 
 
 @dataclass(frozen=True)

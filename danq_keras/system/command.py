@@ -16,13 +16,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 
-from danq_keras.system.cluster import WorkerLostError
 from danq_keras.system.errors import (
     EXIT_INPUT,
     EXIT_INTERRUPT,
     EXIT_PIPE,
     InputError,
     Terminated,
+    WorkerLostError,
     error_number,
     one_line,
 )

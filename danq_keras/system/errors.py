@@ -13,6 +13,10 @@ from typing import Any
 EXIT_INPUT = 2
 
 
+EXIT_LOST = 75
+"""Another worker was lost: "temporary failure" in sysexits.h; start all again."""
+
+
 EXIT_INTERRUPT = 130
 
 
@@ -46,6 +50,15 @@ class ChildFailedError(RuntimeError):
     def __init__(self, what: object, status: int) -> None:
         super().__init__(f"{what}: a process ended with status {status}; its error is above.")
         self.status = status
+
+
+class WorkerLostError(RuntimeError):
+    """Another worker of a training on several machines ended or cannot be reached.
+
+    `status` is the exit status of the command.
+    """
+
+    status = EXIT_LOST
 
 
 class Terminated(BaseException):

@@ -31,11 +31,11 @@ def start_tensorflow(*, cluster: Cluster | None = None) -> None:
 
     The functions of the package each ask for it; only the first call does something.
 
-    Args:
-        cluster: machines to train with, which can be joined only now; None for none.
-
     Keras is set as it comes: what `~/.keras/keras.json` says, perhaps since the times of Theano,
     changes no network. Where Keras is imported already, its settings are its user's.
+
+    Args:
+        cluster: machines to train with, which can be joined only now; None for none.
 
     Raises:
         InputError: a library cannot be loaded, for want of memory or of a file; or the other

@@ -83,13 +83,6 @@ class Snapshot:
         return path
 
 
-def save_checkpoint(
-    folder: Path, model: keras.Model, optimizer: keras.optimizers.Optimizer, state: dict[str, Any]
-) -> Path:
-    """Write a checkpoint of this very moment, and wait for it: see `Snapshot.write`."""
-    return Snapshot.of(model, optimizer, state).write(folder)
-
-
 def _copied(variable: keras.Variable) -> npt.NDArray[np.generic]:
     """On a CPU the array would be the variable's own memory."""
     return np.array(keras.ops.convert_to_numpy(variable.value))

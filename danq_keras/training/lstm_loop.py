@@ -52,7 +52,7 @@ def _training_call(layer: keras.layers.LSTM, keras_call: Callable[..., Any]) -> 
 def _outputs(layer: keras.layers.LSTM, sequences: tf.Tensor) -> tf.Tensor:
     """(B, P, H) hidden states of sequences (B, P, D), in the order in which Keras gives them."""
     n_steps, width, units = sequences.shape[1], sequences.shape[2], layer.units
-    hard = layer.cell.recurrent_activation is old_hard_sigmoid
+    gate = layer.cell.recurrent_activation
     # Keras' order is input, forget, candidate, output: the three sigmoids come together.
     order = [*range(2 * units), *range(3 * units, 4 * units), *range(2 * units, 3 * units)]
     kernel, recurrent, bias = (
@@ -63,20 +63,17 @@ def _outputs(layer: keras.layers.LSTM, sequences: tf.Tensor) -> tf.Tensor:
         inputs = tf.reverse(inputs, [0])
     shares = tf.matmul(tf.reshape(inputs, (-1, width)), kernel) + bias
     shares = tf.reshape(shares, (n_steps, -1, 4 * units))
-    return tf.transpose(_recursion(n_steps, units, hard=hard)(shares, recurrent), (1, 0, 2))
+    return tf.transpose(_recursion(n_steps, units, gate)(shares, recurrent), (1, 0, 2))
 
 
-def _recursion(n_steps: int, units: int, *, hard: bool) -> Callable[..., Any]:
+def _recursion(n_steps: int, units: int, gate: Callable[..., Any]) -> Callable[..., Any]:
     """From (P, B, 4H) the input's share of the gates, and (H, 4H), to (P, B, H) hidden states."""
 
     def array(width: int) -> tf.TensorArray:
         return tf.TensorArray(tf.float32, n_steps, element_shape=(None, width))
 
-    def gate(values: tf.Tensor) -> tf.Tensor:
-        return tf.clip_by_value(0.2 * values + 0.5, 0.0, 1.0) if hard else tf.sigmoid(values)
-
     def slope(gates: tf.Tensor) -> tf.Tensor:
-        if hard:
+        if gate is old_hard_sigmoid:
             return 0.2 * tf.cast((gates > 0) & (gates < 1), tf.float32)
         return gates * (1 - gates)
 

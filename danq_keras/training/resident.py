@@ -146,7 +146,7 @@ class ResidentSteps:
             at = [begin + number * size]
             chosen, turned = tf.slice(rows, at, [size]), tf.slice(reverse, at, [size])
             batch = tuple(tf.gather(part, chosen) for part in self._rows)
-            self._step.assign_learning_rate(rates[number])
+            self._step.set_learning_rate(rates[number])
             result = tf.ensure_shape(self._step.take(batch, frozen, turned), [n_figures])
             return number + 1, figures.write(number, result)
 

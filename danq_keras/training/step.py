@@ -92,20 +92,14 @@ class StepResult:
     scores: npt.NDArray[np.float32]
 
     @classmethod
-    def of(cls, figures: tf.Tensor) -> "StepResult":
-        """Wait for the device and read what `TrainingStep` returned."""
-        return cls.several(figures)[0]
-
-    @classmethod
     def several(cls, figures: tf.Tensor) -> "list[StepResult]":
-        """Wait for the device and read one step or (n, …) of them."""
+        """Wait for the device and read one step, or (n, …) of them."""
         values = figures.numpy()
-        return [cls._of_row(row) for row in values.reshape(-1, values.shape[-1])]
-
-    @classmethod
-    def _of_row(cls, values: npt.NDArray[np.float32]) -> "StepResult":
-        loss, n_samples, norm, clipped = (float(value) for value in values[:4])
-        return cls(loss, n_samples, norm, bool(clipped), values[4:])
+        results = []
+        for row in values.reshape(-1, values.shape[-1]):
+            loss, n_samples, norm, clipped = (float(value) for value in row[:4])
+            results.append(cls(loss, n_samples, norm, bool(clipped), row[4:]))
+        return results
 
 
 class TrainingStep:
@@ -181,12 +175,8 @@ class TrainingStep:
         """Of the next step."""
         return float(inner(self.optimizer).learning_rate.numpy())
 
-    def set_learning_rate(self, rate: float) -> None:
-        """Change the learning rate of the steps to come."""
-        self.assign_learning_rate(rate)
-
-    def assign_learning_rate(self, rate: Any) -> None:
-        """The same inside a graph, where the rate is a tensor."""
+    def set_learning_rate(self, rate: float | tf.Tensor) -> None:
+        """Change the learning rate of the steps to come; inside a graph the rate is a tensor."""
         inner(self.optimizer).learning_rate.assign(rate)
 
     @contextlib.contextmanager
@@ -226,7 +216,7 @@ class TrainingStep:
                 element of a distributed dataset.
 
         Returns:
-            (4,) float32, with restudy (4 + B,), on the device; `StepResult.of` reads it.
+            (4,) float32, with restudy (4 + B,), on the device; `StepResult.several` reads it.
         """
         return self._compiled(batch, self.frozen)
 

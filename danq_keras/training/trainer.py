@@ -469,9 +469,9 @@ class Trainer:
             state.best_loss, state.best_auprc = row["val_loss"], row["val_auprc"]
             state.best_epoch = state.epoch + 1
             state.without_improvement = state.plateau_epochs = 0
-            with self.step.averaged_weights():
-                weights = self.model.get_weights()
             if self.workers.is_chief:
+                with self.step.averaged_weights():
+                    weights = self.model.get_weights()
                 self._files.submit(lambda: self._write_model(weights))
             return
         state.without_improvement += 1

@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from danq_keras.system.cluster import WorkerLostError
-from danq_keras.system.errors import InputError, one_line
+from danq_keras.system.errors import InputError, WorkerLostError, one_line
 
 # Of a peer that ended, of its machine, and of the collectives that these two leave unfinished.
 _LOST = (

@@ -308,7 +308,7 @@ def make_checkpoint(folder: Path) -> Path:
 
     keras.ops.convert_to_numpy = np.asarray  # TensorFlow must not be used before a fork
     state = {"step": 7, "epoch": 1, "again": np.arange(5)}
-    return checkpoints.save_checkpoint(folder, _Holder(0), _Holder(1), state)  # type: ignore
+    return checkpoints.Snapshot.of(_Holder(0), _Holder(1), state).write(folder)  # type: ignore
 
 
 def make_early_checkpoint(folder: Path) -> Path:

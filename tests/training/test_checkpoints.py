@@ -16,7 +16,6 @@ from danq_keras.training.checkpoints import (
     Snapshot,
     latest_checkpoint,
     load_checkpoint,
-    save_checkpoint,
 )
 
 STATE = {"step": 7, "best_loss": 0.1 + 0.2, "history": [{"epoch": 1, "loss": 0.5}], "done": False}
@@ -41,6 +40,12 @@ def step(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
         loss = tf.reduce_sum(tf.square(model(np.ones((5, 4), np.float32), training=True)))
     variables = model.trainable_variables
     optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
+
+
+def save_checkpoint(
+    folder: Path, model: keras.Model, optimizer: keras.optimizers.Optimizer, state: dict[str, Any]
+) -> Path:
+    return Snapshot.of(model, optimizer, state).write(folder)
 
 
 def values(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> list[np.ndarray]:

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import tiny
 
-from danq_keras.system.cluster import EXIT_LOST
-from danq_keras.training.checkpoints import latest_checkpoint
+from danq_keras.system.errors import EXIT_LOST
+from danq_keras.training.checkpoints import checkpoint_step, latest_checkpoint
 from danq_keras.training.trainer import Trainer
 
 TRAIN = "from danq_keras.commands.train import cli; cli()"
@@ -80,7 +80,9 @@ class Pair:
     def wait_for_checkpoint(self, steps):
         until = time.monotonic() + SECONDS
         while time.monotonic() < until:
-            if any(int(path.stem[5:]) >= steps for path in self.out.glob("checkpoints/step-*.h5")):
+            if any(
+                checkpoint_step(path) >= steps for path in self.out.glob("checkpoints/step-*.h5")
+            ):
                 return
             assert self.processes[0].poll() is None, self.processes[0].stdout.read()
             time.sleep(0.02)

@@ -40,6 +40,7 @@ from danq_keras.training.fine_tuning import (
     describe_start,
     reopen_source,
 )
+from danq_keras.training.milestones import is_replication, milestone
 from danq_keras.training.optimizers import (
     describe_steps,
     warn_of_few_steps,
@@ -257,7 +258,7 @@ def _train(
         log.info("No checkpoint yet: starting at step 0.")
     if "init" in description and not resumed:
         _start_from(plan.source, trainer, description)
-    trainer.fit(_beside_kmers(trainer, after_epoch))
+    trainer.fit(_beside_kmers(trainer, _with_milestones(preset.name, trainer, after_epoch)))
     how = Evaluation(
         bootstrap=description["bootstrap"],
         min_positives=preset.train.min_positives,
@@ -317,6 +318,24 @@ def _beside_kmers(trainer: Trainer, after_epoch: AfterEpoch | None) -> AfterEpoc
                 "No epoch passed the k-mer baseline in both figures: for these data the network "
                 "as it is set is worse than counting k-mers."
             )
+        if after_epoch is not None:
+            after_epoch(row)
+
+    return tell
+
+
+def _with_milestones(
+    preset: str, trainer: Trainer, after_epoch: AfterEpoch | None
+) -> AfterEpoch | None:
+    """`after_epoch`, and what a replication should have reached by then."""
+    if not is_replication(preset, trainer.order.n_samples):
+        return after_epoch
+
+    def tell(row: dict[str, Any]) -> None:
+        state = trainer.state
+        line = milestone(row, best_loss=state.best_loss, finished=state.finished)
+        if line is not None:
+            log.info("%s", line)
         if after_epoch is not None:
             after_epoch(row)
 

@@ -58,6 +58,18 @@ def pair_finder(first, second, gap, *, window):
     return keras.Model(inputs, outputs)
 
 
+def smooth(window, n_targets=2):
+    """Convolution, LSTM, dense layer without a kink; random weights."""
+    keras.utils.set_random_seed(4)
+    inputs = keras.Input((window, 4))
+    hidden = layers.Conv1D(6, 5, activation="tanh")(inputs)
+    hidden = layers.LSTM(4)(layers.AveragePooling1D(2)(hidden))
+    outputs = layers.Activation("sigmoid", name="probability")(
+        layers.Dense(n_targets, name="logits")(hidden)
+    )
+    return keras.Model(inputs, outputs)
+
+
 def composition(window, n_targets=2):
     """Probabilities: the shares of A, and of G (further targets: 0.5); any strand order counts."""
     inputs = keras.Input((window, 4))

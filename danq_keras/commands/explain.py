@@ -15,6 +15,7 @@ from danq_keras.genome.bed import CHROM_NAMES
 from danq_keras.genome.fasta import Genome
 from danq_keras.genome.regions import Region
 from danq_keras.interpret.files import SUMMARY
+from danq_keras.interpret.methods import Ways, methods_of_flags
 from danq_keras.models.shipped import model_file
 from danq_keras.prediction.growing import partial_path
 from danq_keras.system.command import command, run_command
@@ -33,7 +34,9 @@ One of
 
 The score of a target is its logit, of both strands the mean of the window's and its reverse
 complement's. ism: every change of a single base, minus the window as it is; the contribution of a
-base is its score above the mean of the four bases there. gradient: gradient × input.
+base is its score above the mean of the four bases there. gradient: gradient × input. integrated,
+expected: mean gradients on the way from an empty window or from shuffles of it, whose
+contributions add up to the difference in the score; by how much they miss it is printed.
 A window is centred on the locus, on the summit of a narrowPeak's interval or on the middle of any
 other; what has no window inside its chromosome is listed in
 OUT.skipped.tsv. Stopped (Ctrl-C, a killed process), the same command with --resume goes on.
@@ -44,7 +47,6 @@ examples:
   bin/explain_danq.py runs/danq-mine --insert CGGGTAA TTACCCG --into background.bed \\
     --genome genome.fa --targets Reb1 --spacing 0:100
 """
-METHODS = ("ism", "gradient", "both")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -94,7 +96,31 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_explanation(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--method", choices=METHODS, help="default: both for --locus, gradient for --bed"
+        "--method",
+        metavar="M,M",
+        help="some of ism, gradient, integrated, expected (default: ism,gradient for --locus, "
+        "gradient for --bed)",
+    )
+    group.add_argument(
+        "--backgrounds",
+        type=int,
+        default=Ways.backgrounds,
+        metavar="N",
+        help="expected: shuffles of a window that it is held against (default: %(default)s)",
+    )
+    group.add_argument(
+        "--points",
+        type=int,
+        metavar="N",
+        help="gradients along the way from each of them, or from an empty window (default: 4 of "
+        "expected, 50 of integrated)",
+    )
+    group.add_argument(
+        "--seed",
+        type=int,
+        default=Ways.seed,
+        metavar="N",
+        help="number from which shuffles are drawn (default: %(default)s)",
     )
     group.add_argument(
         "--width", type=int, metavar="BP", help="with --bed: explain the central BP bases only"
@@ -151,6 +177,9 @@ def _check_options(args: argparse.Namespace) -> None:
         raise InputError("--into: goes with --insert MOTIF [MOTIF] and --spacing A:B. Add both.")
     if args.insert is not None and len(args.insert) > 2:
         raise InputError(f"--insert: one or two motifs. Received: {len(args.insert)}.")
+    if args.method is not None:
+        methods_of_flags(args.method)
+    Ways(args.backgrounds, args.points, args.seed)
     for name in ("method", "table", "width"):
         if args.into is not None and getattr(args, name) is not None:
             raise InputError(f"--{name}: goes with --locus or --bed. Leave it out.")
@@ -209,14 +238,14 @@ def _explain(args: argparse.Namespace, genome: Genome, place: Region | Intervals
 
     begin = time.monotonic()
     model = load_model(args.model, targets=args.target_names)
-    names = [
-        field.name
-        for field in dataclasses.fields(PlacesRequest)
-        if field.name not in ("targets", "strands")
-    ]
+    own = ("targets", "strands", "methods", "ways")
+    fields = dataclasses.fields(PlacesRequest)
+    names = [field.name for field in fields if field.name not in own]
     request = PlacesRequest(
         targets=tuple(model.targets.find(args.targets.split(","))),
         strands=args.strands or model.strands,
+        methods=None if args.method is None else methods_of_flags(args.method),
+        ways=Ways(args.backgrounds, args.points, args.seed),
         **{name: getattr(args, name) for name in names},
     )
     if args.into is None:

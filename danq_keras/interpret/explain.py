@@ -7,7 +7,6 @@ into a folder. Loads Keras.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,8 +14,15 @@ import pandas as pd
 from danq_keras.data.arrays import ArrayWindows, codes_of
 from danq_keras.data.targets import TargetChoice
 from danq_keras.genome.dna import Bytes, pack_codes
-from danq_keras.interpret.explainer import Explainer, contributions, shown_values
+from danq_keras.interpret.explainer import Explainer
 from danq_keras.interpret.files import Locus, create_arrays, table_rows
+from danq_keras.interpret.methods import (
+    Ways,
+    chosen_methods,
+    contributions,
+    preferred,
+)
+from danq_keras.interpret.paths import PATHS
 from danq_keras.interpret.pictures import LocusPicture, locus_png
 from danq_keras.models.trained import TrainedModel, opened, window_of
 from danq_keras.system.arrays import Floats
@@ -25,34 +31,63 @@ from danq_keras.system.files import PathLike, atomic_output
 from danq_keras.system.hdf5 import new_hdf5
 from danq_keras.system.terminal import progress
 
-METHODS = ("effects", "gradients")
+_DEFAULT = ("effects", "gradients")
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
     """What N windows' scores (logits) of T targets rest on, base by base.
 
-    `effects` (N, T, W, 4) float32: change of the score when a base becomes A, G, C or T (0 where it
-    is that base); `gradients` (N, T, W, 4): derivative of the score by the one-hot window; None
-    where they were not asked for. `scores` (N, T) are the logits, `codes` (N, W) uint8 the bases of
-    the explained part, which begins at base `begin` of the window.
+    `values` has an array (N, T, W, 4) float32 for each method: `effects`, change of the score when
+    a base becomes A, G, C or T (0 where it is that base); `gradients`, derivative of the score by
+    the one-hot window; `integrated` and `expected`, hypothetical contributions of integrated and of
+    expected gradients. `errors` (N, T) of the last two: by how much the contributions of a whole
+    window miss the difference that they should add up to. `scores` (N, T) are the logits, `codes`
+    (N, W) uint8 the bases of the explained part, which begins at base `begin` of the window.
     """
 
-    effects: Floats | None
-    gradients: Floats | None
+    values: dict[str, Floats]
+    errors: dict[str, Floats]
     scores: Floats
     codes: Bytes
     targets: tuple[str, ...]
     begin: int
 
-    def contributions(self) -> Floats:
-        """(N, T, W): how far the base that is there lies above the mean of the four.
+    @property
+    def effects(self) -> Floats | None:
+        """(N, T, W, 4), None where they were not asked for; so the others."""
+        return self.values.get("effects")
 
-        Of the effects where there are such, else of the gradients.
+    @property
+    def gradients(self) -> Floats | None:
+        """(N, T, W, 4)."""
+        return self.values.get("gradients")
+
+    @property
+    def integrated(self) -> Floats | None:
+        """(N, T, W, 4)."""
+        return self.values.get("integrated")
+
+    @property
+    def expected(self) -> Floats | None:
+        """(N, T, W, 4)."""
+        return self.values.get("expected")
+
+    def contributions(self, method: str | None = None) -> Floats:
+        """What each base contributes to the score, (N, T, W); see `methods` for what that means.
+
+        Args:
+            method: one that was asked for; None for the first of effects, expected, integrated and
+                gradients that there is.
+
+        Raises:
+            InputError: it was not asked for.
         """
-        values = self.effects if self.effects is not None else self.gradients
-        assert values is not None
-        return contributions(values, np.repeat(self.codes[:, None], len(self.targets), axis=1))
+        name = preferred(self.values) if method is None else method
+        if name not in self.values:
+            raise InputError(f"`method`: one of {', '.join(self.values)}. Received: {method!r}.")
+        codes = np.repeat(self.codes[:, None], len(self.targets), axis=1)
+        return contributions(name, self.values[name], codes)
 
     def to_frame(self) -> pd.DataFrame:
         """One row a window, target and base: what its changes do, and what it contributes."""
@@ -60,15 +95,7 @@ class Explanation:
         for row in range(len(self.codes)):
             for number, target in enumerate(self.targets):
                 found = self._of(row, number)
-                locus = self._locus(row)
-                table = table_rows(
-                    locus,
-                    target,
-                    self.codes[row],
-                    effects=found["effects"],
-                    contribution=found["contributions"],
-                    gradient_x_input=found["gradient_x_input"],
-                )
+                table = table_rows(self._locus(row), target, self.codes[row], found)
                 table.insert(0, "window", row)
                 frames.append(table.drop(columns="chrom"))
         return pd.concat(frames, ignore_index=True)
@@ -96,7 +123,7 @@ class Explanation:
             subtitle=f"logit {self.scores[window, number]:.2f}",
             start=self.begin,
             codes=self.codes[window],
-            **self._of(window, number),
+            values=self._of(window, number),
         )
         with atomic_output(Path(path), overwrite=True) as temporary:
             locus_png(temporary, picture, zoom=zoom)
@@ -107,23 +134,22 @@ class Explanation:
         Raises:
             InputError: the file exists.
         """
-        values = {name: getattr(self, name) for name in METHODS if getattr(self, name) is not None}
+        arrays = {"codes": self.codes, "scores": self.scores, **self.values}
+        arrays |= {f"{name}_error": error for name, error in self.errors.items()}
         loci = [self._locus(row) for row in range(len(self.codes))]
         with (
             atomic_output(Path(path), overwrite=overwrite) as temporary,
             new_hdf5(temporary) as file,
         ):
-            create_arrays(file, loci, self.targets, list(values))
-            for name, array in {"codes": self.codes, "scores": self.scores, **values}.items():
+            create_arrays(file, loci, self.targets, list(self.values))
+            for name, array in arrays.items():
                 file[name][:] = array
 
     def _locus(self, row: int) -> Locus:
         return Locus(f"window_{row}", 0, self.begin, self.begin + self.codes.shape[1])
 
-    def _of(self, row: int, number: int) -> dict[str, Any]:
-        effects = None if self.effects is None else self.effects[row, number]
-        gradients = None if self.gradients is None else self.gradients[row, number]
-        return shown_values(self.codes[row], effects, gradients)
+    def _of(self, row: int, number: int) -> dict[str, Floats]:
+        return {name: array[row, number] for name, array in self.values.items()}
 
 
 def explain(
@@ -131,9 +157,12 @@ def explain(
     windows: ArrayWindows,
     targets: TargetChoice,
     *,
-    method: str | Sequence[str] = METHODS,
+    method: str | Sequence[str] = _DEFAULT,
     region: tuple[int, int] | None = None,
     strands: str | None = None,
+    backgrounds: int = Ways.backgrounds,
+    points: int | None = None,
+    seed: int = Ways.seed,
     batch_size: int | None = None,
 ) -> Explanation:
     """Explain the scores of windows base by base.
@@ -143,11 +172,15 @@ def explain(
         windows: N windows of the network's length L, as strings, one-hot (N, L, 4), codes (N, L),
             or a split of an open dataset.
         targets: names or numbers of T targets.
-        method: "effects" (every change of a single base is predicted: 3 predictions a base),
-            "gradients" (a single pass), or both.
+        method: some of "effects" (every change of a single base is predicted: 3 predictions a
+            base), "gradients" (a single pass), "integrated" (50 gradients on the way from an empty
+            window) and "expected" (80 on the ways from 20 shuffles of the window).
         region: [begin, end) of the window, 0-based, that is explained; None for all of it.
         strands: "both" for the mean of both strands, "forward" for the windows as they are; None
             for what the network was trained on.
+        backgrounds: shuffles of each window from which expected gradients begin.
+        points: gradients along each way; None for 50 of integrated and 4 of expected gradients.
+        seed: number from which, with the window itself, its shuffles are drawn.
         batch_size: windows predicted at once; None for what fits into memory.
 
     Returns:
@@ -160,9 +193,8 @@ def explain(
         >>> found = dq.explain("runs/mine", [sequence], ["Reb1"], region=(450, 550))
         >>> found.plot(0, "Reb1", "reb1.png")
     """
-    chosen = (method,) if isinstance(method, str) else tuple(method)
-    if not chosen or not set(chosen) <= set(METHODS):
-        raise InputError(f"`method`: some of {', '.join(METHODS)}. Received: {method!r}.")
+    chosen = chosen_methods(method)
+    ways = Ways(backgrounds=backgrounds, points=points, seed=seed)
     if strands not in (None, "both", "forward"):
         raise InputError(f"`strands`: both or forward. Received: {strands!r}.")
     trained = opened(model)
@@ -174,9 +206,14 @@ def explain(
         raise InputError(f"`region`: [begin, end) inside of {window} bases. Received: {region}.")
     numbers = trained.targets.find(targets)
     explainer = Explainer(trained, numbers, window=window, strands=strands, batch_size=batch_size)
+    values, errors = {}, {}
+    for name in chosen:
+        values[name], found = _values(explainer, name, codes, (begin, end), ways)
+        if found is not None:
+            errors[name] = found
     return Explanation(
-        effects=_effects(explainer, codes, (begin, end)) if "effects" in chosen else None,
-        gradients=_gradients(explainer, codes)[:, :, begin:end] if "gradients" in chosen else None,
+        values=values,
+        errors=errors,
         scores=explainer.scores(pack_codes(codes)),
         codes=codes[:, begin:end],
         targets=trained.targets.subset(numbers).names,
@@ -184,17 +221,26 @@ def explain(
     )
 
 
-def _effects(explainer: Explainer, codes: Bytes, region: tuple[int, int]) -> Floats:
-    total = 3 * len(codes) * (region[1] - region[0])
-    with progress(total=total, desc="explain", unit="changes") as bar:
-        return np.stack([explainer.effects(each, region, advance=bar.update) for each in codes])
-
-
-def _gradients(explainer: Explainer, codes: Bytes) -> Floats:
-    size = explainer.gradient_rows
-    parts = []
-    with progress(total=len(codes), desc="gradients", unit="windows") as bar:
+def _values(
+    explainer: Explainer, name: str, codes: Bytes, region: tuple[int, int], ways: Ways
+) -> tuple[Floats, Floats | None]:
+    """A method's values of the region of all windows, and the errors of their sums."""
+    part = slice(*region)
+    if name == "effects":
+        total = 3 * len(codes) * (region[1] - region[0])
+        with progress(total=total, desc="explain", unit="changes") as bar:
+            each = [explainer.effects(window, region, advance=bar.update) for window in codes]
+        return np.stack(each), None
+    with progress(total=len(codes), desc=name, unit="windows") as bar:
+        if name in PATHS:
+            found = []
+            for window in codes:
+                found.append(PATHS[name](explainer, window, ways))
+                bar.update()
+            errors = np.stack([each.error for each in found])
+            return np.stack([each.values[:, part] for each in found]), errors
+        size, parts = explainer.gradient_rows, []
         for at in range(0, len(codes), size):
-            parts.append(explainer.gradients(codes[at : at + size]))
+            parts.append(explainer.gradients(codes[at : at + size])[:, :, part])
             bar.update(len(parts[-1]))
-    return np.concatenate(parts)
+    return np.concatenate(parts), None

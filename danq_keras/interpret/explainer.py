@@ -8,9 +8,8 @@ linear network. Channels are A,G,C,T. Everything runs in float32 without TF32.
 - effects (T, W, 4): score with this base in place minus score as it is; 0 for the base that is
   there. An unknown base has four effects.
 - gradients (T, W, 4): derivative of the score by the one-hot input.
-- hypothetical contributions: either of the two minus its mean over the four bases. That of the
-  base that is there is its contribution. Source: the correction of gradients by Majdandzic et al.,
-  Genome Biology 24:109, 2023; for effects it is the same thing.
+
+What contributions are, see `methods`; means of many gradients are taken in `paths`.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,43 +27,6 @@ from danq_keras.prediction.predictor import Predictor
 from danq_keras.recipes.config import PROBABILITY_CLIP
 from danq_keras.system.arrays import Floats
 from danq_keras.system.errors import InputError
-
-
-def hypothetical(values: Floats) -> Floats:
-    """Effects or gradients (..., 4) minus their mean over the bases."""
-    return values - values.mean(axis=-1, keepdims=True)
-
-
-def of_the_base(values: Floats, codes: Bytes) -> Floats:
-    """Of values (..., W, 4) those of the bases `codes` (W,): (..., W); 0 for unknown bases.
-
-    Of gradients it is gradient × input.
-    """
-    picked: Floats = (values * onehot_from_codes(codes)).sum(axis=-1)
-    return picked
-
-
-def contributions(values: Floats, codes: Bytes) -> Floats:
-    """(..., W): how far the base that is there lies above the mean of the four."""
-    return of_the_base(hypothetical(values), codes)
-
-
-def shown_values(
-    codes: Bytes, effects: Floats | None, gradients: Floats | None
-) -> dict[str, Floats | None]:
-    """What tables and pictures show of a window for one target; None for what there is not.
-
-    Args:
-        codes: (W,) uint8 base codes.
-        effects: (W, 4) float32 change of the score when a base becomes another.
-        gradients: (W, 4) float32 derivative of the score by the one-hot window.
-    """
-    return {
-        "effects": effects,
-        "contributions": None if effects is None else contributions(effects, codes),
-        "gradients": gradients,
-        "gradient_x_input": None if gradients is None else of_the_base(gradients, codes),
-    }
 
 
 def score_model(network: keras.Model) -> keras.Model:
@@ -88,6 +50,7 @@ class Explainer:
         batch_size: windows at once, None for what fits.
 
     Attributes:
+        n_targets: how many targets are explained.
         gradient_rows: windows that `gradients` is best given at once.
     """
 
@@ -103,6 +66,7 @@ class Explainer:
         if not len(targets):
             raise InputError("`targets`: none. Name at least one.")
         self._targets = list(targets)
+        self.n_targets = len(self._targets)
         network = score_model(model.network)
         self._both = strands == "both"
         self._predict = Predictor(network, window=window, strands=strands, batch_size=batch_size)
@@ -163,9 +127,16 @@ class Explainer:
         Raises:
             InputError: one is not a finite number.
         """
-        onehot = tf.constant(onehot_from_codes(codes), tf.float32)
+        return self.gradients_at(onehot_from_codes(codes).astype(np.float32))
+
+    def gradients_at(self, inputs: Floats) -> Floats:
+        """Derivatives (n, T, L, 4) float32 of the scores at any inputs (n, L, 4) float32.
+
+        Raises:
+            InputError: one is not a finite number.
+        """
         with without_tf32():
-            gradients: Floats = np.asarray(self._gradients(onehot).numpy(), np.float32)
+            gradients: Floats = np.asarray(self._gradients(tf.constant(inputs)).numpy(), np.float32)
         self._check(gradients)
         return gradients
 

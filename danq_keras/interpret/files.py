@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from danq_keras.genome.dna import ALPHABET, Bytes, decode, onehot_from_codes
+from danq_keras.interpret.methods import METHODS, SUMMED, shown
 from danq_keras.system.arrays import Floats
 from danq_keras.system.hdf5 import reserve_space
 
@@ -46,13 +47,7 @@ class Locus:
 
 
 def table_rows(
-    locus: Locus,
-    target: str,
-    codes: Bytes,
-    *,
-    effects: Floats | None,
-    contribution: Floats | None,
-    gradient_x_input: Floats | None,
+    locus: Locus, target: str, codes: Bytes, values: Mapping[str, Floats]
 ) -> pd.DataFrame:
     """A row for each base of a locus: what every change of it does, and what it contributes.
 
@@ -60,9 +55,7 @@ def table_rows(
         locus: window and part that the rows describe.
         target: name of the target.
         codes: (W,) uint8 base codes of the part.
-        effects: (W, 4) float32 or None.
-        contribution: (W,) float32 or None, of the effects.
-        gradient_x_input: (W,) float32 or None.
+        values: (W, 4) float32 of each method, under its name.
     """
     first = locus.start + locus.begin + 1
     columns: dict[str, Any] = {
@@ -71,11 +64,10 @@ def table_rows(
         "position": np.arange(first, first + len(codes)),
         "base": list(decode(codes)),
     }
-    if effects is not None:
-        columns |= {f"to_{base}": effects[:, i] for base, i in zip(BASES, TO_FILE, strict=True)}
-        columns["contribution"] = contribution
-    if gradient_x_input is not None:
-        columns["gradient_x_input"] = gradient_x_input
+    for name, each in values.items():
+        if name == "effects":
+            columns |= {f"to_{base}": each[:, i] for base, i in zip(BASES, TO_FILE, strict=True)}
+        columns[METHODS[name].column] = shown(name, each, codes)
     return pd.DataFrame(columns)
 
 
@@ -84,14 +76,15 @@ def create_arrays(
 ) -> None:
     """The datasets of `contributions.h5`, those of the values still empty.
 
-    `codes` (N, W) uint8, `scores` (N, T), `effects` and `gradients` (N, T, W, 4) float32 where
-    asked for, channels A,G,C,T; `chrom`, `start`, `end` (N,) of the explained parts; `targets`.
+    `codes` (N, W) uint8, `scores` (N, T), a method's values (N, T, W, 4) float32, channels A,G,C,T,
+    with `<method>_error` (N, T) where their sum is known; `chrom`, `start`, `end` (N,) of the
+    explained parts; `targets`.
 
     Args:
         file: new, empty HDF5 file, open for writing.
         loci: N of them, their parts of one length W.
         targets: names of the T targets.
-        values: some of "effects" and "gradients".
+        values: names of methods.
 
     Raises:
         OSError: the disk has not that much space.
@@ -106,7 +99,10 @@ def create_arrays(
     empty = [file.create_dataset("codes", (n, width), np.uint8)]
     empty.append(file.create_dataset("scores", (n, len(targets)), np.float32))
     shape = (n, len(targets), width, 4)
-    empty += [file.create_dataset(name, shape, np.float32) for name in values]
+    for name in values:
+        empty.append(file.create_dataset(name, shape, np.float32))
+        if name in SUMMED:
+            empty.append(file.create_dataset(f"{name}_error", shape[:2], np.float32))
     reserve_space(file, sum(dataset.nbytes for dataset in empty))
 
 

@@ -3,7 +3,7 @@
 Effects are blue (lower) to red (higher).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from danq_keras.draw.logos import BASE_COLOURS, draw_letters
 from danq_keras.draw.style import save_png, short_label
 from danq_keras.genome.dna import ALPHABET, UNKNOWN, Bytes, onehot_from_codes
+from danq_keras.interpret.methods import METHODS, preferred, shown
 from danq_keras.system.arrays import Floats
 
 BASES = "ACGT"
@@ -46,18 +47,24 @@ class LocusPicture:
     """What is drawn of a locus for one target.
 
     `title` and `subtitle`; `start` the 0-based coordinate of the first of `codes` (W,) uint8;
-    `effects` and `gradients` (W, 4) float32, A,G,C,T, one of which may be None; `contributions`
-    (W,) of the first, `gradient_x_input` (W,) of the second.
+    `values` (W, 4) float32, A,G,C,T, of each method under its name: of the preferred one all is
+    shown, of the others a logo.
     """
 
     title: str
     subtitle: str
     start: int
     codes: Bytes
-    effects: Floats | None
-    contributions: Floats | None
-    gradients: Floats | None
-    gradient_x_input: Floats | None
+    values: Mapping[str, Floats]
+
+    @property
+    def main(self) -> str:
+        """The method of which all is shown."""
+        return preferred(self.values)
+
+    def letters(self, name: str) -> Floats:
+        """(W,): how high the letters of a method are."""
+        return shown(name, self.values[name], self.codes)
 
 
 def strongest_stretch(values: Floats, width: int) -> tuple[int, int]:
@@ -125,14 +132,13 @@ def locus_png(path: Path, picture: LocusPicture, *, zoom: int) -> None:
     Raises:
         InputError: logomaker is not installed.
     """
-    main = picture.contributions if picture.effects is not None else picture.gradient_x_input
-    assert main is not None
+    main = picture.letters(picture.main)
     begin, end = strongest_stretch(main, zoom)
     panels: list[tuple[str, float]] = [("logo", 2.0), ("map", 1.15)]
     if end - begin < len(main):
         panels.insert(0, ("whole", 0.9))
-    if picture.effects is not None and picture.gradients is not None:
-        panels.append(("gradient", 1.3))
+    others = [name for name in picture.values if name != picture.main]
+    panels += [(name, 1.3) for name in others]
     heights = [height for _, height in panels]
     with mpl.rc_context(_STYLE):
         figure = Figure(
@@ -145,7 +151,7 @@ def locus_png(path: Path, picture: LocusPicture, *, zoom: int) -> None:
         grid = figure.add_gridspec(len(panels), 2, height_ratios=heights, width_ratios=[60, 1])
         drawn: dict[str, Axes] = {}
         for number, (name, _) in enumerate(panels):
-            shared = drawn.get("logo") if name in ("map", "gradient") else None
+            shared = drawn.get("logo") if name not in ("whole", "logo") else None
             drawn[name] = figure.add_subplot(grid[number, 0], sharex=shared)
         _draw(drawn, picture, main, (begin, end))
         bar = figure.add_subplot(grid[[n for n, _ in panels].index("map"), 1])
@@ -160,27 +166,22 @@ def _draw(
     here = slice(*stretch)
     first = picture.start + stretch[0] + 1  # coordinates are shown 1-based
     codes = picture.codes[here]
-    mutated = picture.effects is not None
     if "whole" in drawn:
         _whole(drawn["whole"], main, picture.start + 1, stretch)
-        drawn["whole"].set_title(picture.subtitle, color=_SOFT)
-    else:
-        drawn["logo"].set_title(picture.subtitle, color=_SOFT)
+    drawn["whole" if "whole" in drawn else "logo"].set_title(picture.subtitle, color=_SOFT)
     _logo(drawn["logo"], main[here], codes, first)
-    drawn["logo"].set_ylabel("contribution\n(logit)" if mutated else "gradient × input")
-    values = picture.effects if picture.effects is not None else picture.gradients
-    assert values is not None
-    _heat_map(drawn["map"], values[here], codes, first)
-    drawn["map"].set_ylabel("change to" if mutated else "gradient", labelpad=12)
+    drawn["logo"].set_ylabel(METHODS[picture.main].label)
+    _heat_map(drawn["map"], picture.values[picture.main][here], codes, first)
+    drawn["map"].set_ylabel("change to" if picture.main == "effects" else "base", labelpad=12)
     last = drawn["map"]
-    if "gradient" in drawn:
-        assert picture.gradient_x_input is not None
-        last = drawn["gradient"]
-        _logo(last, picture.gradient_x_input[here], codes, first)
-        last.set_ylabel("gradient\n× input")
-    for name in ("logo", "map", "gradient"):
+    for name in METHODS:
         if name in drawn:
-            drawn[name].tick_params(labelbottom=drawn[name] is last)
+            last = drawn[name]
+            _logo(last, picture.letters(name)[here], codes, first)
+            last.set_ylabel(METHODS[name].label)
+    for name, axes in drawn.items():
+        if name != "whole":
+            axes.tick_params(labelbottom=axes is last)
     last.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
     last.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     last.set_xlim(first - 0.5, first + len(codes) - 0.5)

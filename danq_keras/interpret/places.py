@@ -4,8 +4,9 @@ What `explain_danq.py` does: one locus or the intervals of a BED file, any numbe
 arrays are written while they are made and a stopped explanation goes on where it was.
 """
 
+import dataclasses
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ import pandas as pd
 
 from danq_keras.data.sequence_inputs import Intervals, Skipped, write_skipped
 from danq_keras.genome.bed import CHROM_NAMES, rename_chrom
-from danq_keras.genome.dna import UNKNOWN, pack_codes
+from danq_keras.genome.dna import UNKNOWN, Bytes, pack_codes
 from danq_keras.genome.fasta import Genome
 from danq_keras.genome.regions import Region
-from danq_keras.interpret.explainer import Explainer, hypothetical, shown_values
+from danq_keras.interpret.explainer import Explainer
 from danq_keras.interpret.files import (
     Locus,
     create_arrays,
@@ -29,6 +30,8 @@ from danq_keras.interpret.files import (
     write_summary,
 )
 from danq_keras.interpret.insertions import find_insert, parse_spacing, places_of, response_table
+from danq_keras.interpret.methods import METHODS, SUMMED, Ways, hypothetical
+from danq_keras.interpret.paths import PATHS
 from danq_keras.interpret.pictures import (
     LocusPicture,
     half_height,
@@ -50,8 +53,6 @@ from danq_keras.system.files import atomic_output
 from danq_keras.system.inputs import identity
 from danq_keras.system.terminal import log, progress
 
-_LABELS = {"effects": "ism", "gradients": "gradient"}
-
 
 @dataclass(frozen=True)
 class PlacesRequest:
@@ -60,8 +61,9 @@ class PlacesRequest:
     Args:
         out: folder to write the explanation to.
         targets: numbers of the model's targets.
-        method: "ism" (every change of a base), "gradient" or "both"; None for both at a locus and
-            gradient for intervals.
+        methods: some of `methods.METHODS`; None for effects and gradients at a locus and
+            gradients for intervals.
+        ways: how many gradients the methods of `paths` take.
         width: bases in the middle of each interval's window that are explained; None for all.
         limit: number of intervals, from the first; None for all.
         table: "tsv" or "h5"; None for tsv at a locus and h5 for intervals.
@@ -75,7 +77,8 @@ class PlacesRequest:
 
     out: Path
     targets: tuple[int, ...]
-    method: str | None = None
+    methods: tuple[str, ...] | None = None
+    ways: Ways = field(default_factory=Ways)
     width: int | None = None
     limit: int | None = None
     table: str | None = None
@@ -211,24 +214,24 @@ class _Session:
         """Explain every locus into the folder; lines for the user."""
         request = self.request
         loci, skipped = self._loci()
-        method = request.method or ("both" if self.is_locus else "gradient")
-        values = [name for name, label in _LABELS.items() if method in (label, "both")]
+        values = request.methods or (("effects", "gradients") if self.is_locus else ("gradients",))
         with growing_output(
             request.out,
             self._contents(loci, values),
             create=lambda file: create_arrays(file, loci, self.names, values),
-            publish=lambda file: self._publish(file, loci, values, method),
+            publish=lambda file: self._publish(file, loci, values),
             resume=request.resume,
             overwrite=request.overwrite,
         ) as growing:
             self._fill(growing, loci, values)
             scores = growing["scores"][:]
+            errors = {name: growing[f"{name}_error"][:] for name in values if name in SUMMED}
             left_out = write_skipped(request.out, skipped, "intervals")
-        return self._lines(loci, scores, method, left_out)
+        return self._lines(loci, scores, values, errors, left_out)
 
     def _contents(self, loci: Sequence[Locus], values: Sequence[str]) -> Contents:
         """What decides the values, so that only the same explanation is continued."""
-        request = {
+        request: dict[str, Any] = {
             "model": str(self.model.path),
             "weights": weights_digest(self.model.network),
             "genome": identity(self.genome.path),
@@ -237,18 +240,20 @@ class _Session:
             "strands": self.request.strands,
             "method": list(values),
         }
-        return Contents(("codes", "scores", *values), self.names, request)
+        summed = [name for name in values if name in SUMMED]
+        if summed:
+            request["ways"] = dataclasses.asdict(self.request.ways)
+        errors = (f"{name}_error" for name in summed)
+        return Contents(("codes", "scores", *values, *errors), self.names, request)
 
-    def _publish(
-        self, file: h5py.File, loci: Sequence[Locus], values: Sequence[str], method: str
-    ) -> None:
+    def _publish(self, file: h5py.File, loci: Sequence[Locus], values: Sequence[str]) -> None:
         request = self.request
         with atomic_output(request.out, overwrite=request.overwrite or request.resume) as folder:
             folder.mkdir()
             pictures = self._pictures(folder, file, loci, values)
             if not self.is_locus:
                 self._write_modisco(folder, file, values)
-            self._summarise(folder, loci, pictures, method)
+            self._summarise(folder, loci, pictures, values)
             if (request.table or ("tsv" if self.is_locus else "h5")) == "tsv":
                 self._write_table(folder / "contributions.tsv", file, loci, values)
             else:
@@ -257,7 +262,7 @@ class _Session:
     def _fill(self, growing: GrowingFile, loci: Sequence[Locus], values: Sequence[str]) -> None:
         """Explain the loci that are still to do; without mutagenesis in batches."""
         mutating = "effects" in values
-        size = 1 if mutating else self.explainer.gradient_rows
+        size = self.explainer.gradient_rows if list(values) == ["gradients"] else 1
         each = 3 * (loci[0].end - loci[0].begin) if mutating else 1
         unit, done = "changes" if mutating else "loci", growing.rows_done
         with progress(
@@ -266,20 +271,32 @@ class _Session:
             for at in range(done, len(loci), size):
                 some = loci[at : at + size]
                 codes = np.stack([self._codes(locus) for locus in some])
-                region = some[0].begin, some[0].end
-                part = slice(*region)
-                found = {
-                    "codes": codes[:, part],
-                    "scores": self.explainer.scores(pack_codes(codes)),
-                }
-                if mutating:
-                    effects = self.explainer.effects(codes[0], region, advance=bar.update)
-                    found["effects"] = effects[None]
-                if "gradients" in values:
-                    found["gradients"] = self.explainer.gradients(codes)[:, :, part]
+                advance = bar.update if mutating else lambda _n: None
+                found = self._values(codes, (some[0].begin, some[0].end), values, advance)
                 growing.append(found, {})
                 if not mutating:
                     bar.update(len(some))
+
+    def _values(
+        self,
+        codes: Bytes,
+        region: tuple[int, int],
+        values: Sequence[str],
+        advance: Callable[[int], object],
+    ) -> dict[str, Any]:
+        """What the file gets of windows (n, L); of one alone where more than gradients are due."""
+        part = slice(*region)
+        found = {"codes": codes[:, part], "scores": self.explainer.scores(pack_codes(codes))}
+        if "effects" in values:
+            found["effects"] = self.explainer.effects(codes[0], region, advance=advance)[None]
+        if "gradients" in values:
+            found["gradients"] = self.explainer.gradients(codes)[:, :, part]
+        for name in PATHS:
+            if name in values:
+                whole = PATHS[name](self.explainer, codes[0], self.request.ways)
+                found[name] = whole.values[None, :, part]
+                found[f"{name}_error"] = whole.error[None]
+        return found
 
     def _pictured(self, scores: Any) -> list[list[int]]:
         """For each target the loci that get a picture, highest score first."""
@@ -322,8 +339,8 @@ class _Session:
         write_onehot(folder / "onehot.npz", file["codes"][:])
         for number, stem in enumerate(self.files):
             for name in values:
-                each = hypothetical(file[name][:, number])
-                write_contributions(folder / f"{stem}.{_LABELS[name]}.npz", each)
+                each = hypothetical(name, file[name][:, number])
+                write_contributions(folder / f"{stem}.{METHODS[name].flag}.npz", each)
 
     def _write_table(
         self, path: Path, file: h5py.File, loci: Sequence[Locus], values: Sequence[str]
@@ -332,21 +349,18 @@ class _Session:
         for row, locus in enumerate(loci):
             for number, target in enumerate(self.names):
                 found = _picture(file, values, row, number, locus=locus)
-                table = table_rows(
-                    locus,
-                    target,
-                    found["codes"],
-                    effects=found["effects"],
-                    contribution=found["contributions"],
-                    gradient_x_input=found["gradient_x_input"],
-                )
+                table = table_rows(locus, target, found["codes"], found["values"])
                 table.to_csv(
                     path, sep="\t", index=False, mode="a", header=header, float_format="%.6g"
                 )
                 header = False
 
     def _summarise(
-        self, folder: Path, loci: Sequence[Locus], pictures: list[dict[str, str]], method: str
+        self,
+        folder: Path,
+        loci: Sequence[Locus],
+        pictures: list[dict[str, str]],
+        values: Sequence[str],
     ) -> None:
         places = str(loci[0]) if self.is_locus else f"{len(loci):,} intervals"
         source = "" if isinstance(self.place, Region) else f" of {self.place.bed.path.name}"
@@ -354,7 +368,7 @@ class _Session:
             folder,
             {
                 "title": f"{', '.join(self.names)}: {places}{source}",
-                "method": method,
+                "method": _flags(values),
                 "strands": self.request.strands,
                 "model": str(self.model.path),
                 "genome": str(self.genome.path),
@@ -364,15 +378,27 @@ class _Session:
         )
 
     def _lines(
-        self, loci: Sequence[Locus], scores: Any, method: str, left_out: str | None
+        self,
+        loci: Sequence[Locus],
+        scores: Any,
+        values: Sequence[str],
+        errors: Mapping[str, Any],
+        left_out: str | None,
     ) -> list[str]:
         width = loci[0].end - loci[0].begin
         what = str(loci[0]) if self.is_locus else f"{len(loci):,} intervals"
-        lines = [f"{what}, {width:,} bases, {method}, window {self.window}, {self.request.strands}"]
+        strands, flags = self.request.strands, _flags(values)
+        lines = [f"{what}, {width:,} bases, {flags}, window {self.window}, {strands}"]
         for number, name in enumerate(self.names):
             low, high = (float(f(scores[:, number])) for f in (np.min, np.max))
             span = f"{high:.3f}" if len(scores) == 1 else f"{low:.3f} to {high:.3f}"
             lines.append(f"  {name}: logit {span}")
+        for name, error in errors.items():
+            mean, most = np.abs(error).mean(), np.abs(error).max()
+            lines.append(
+                f"  {METHODS[name].flag}: the contributions of a window miss what they should add "
+                f"up to by {mean:.2g} on average, {most:.2g} at most"
+            )
         _tell(left_out)
         return lines
 
@@ -460,11 +486,12 @@ def _picture(
     file: h5py.File, values: Sequence[str], row: int, number: int, *, locus: Locus
 ) -> dict[str, Any]:
     """What there is of a locus for one target: see `LocusPicture`."""
-    codes = file["codes"][row]
-    effects = file["effects"][row, number] if "effects" in values else None
-    gradients = file["gradients"][row, number] if "gradients" in values else None
-    shown = shown_values(codes, effects, gradients)
-    return {"start": locus.start + locus.begin, "codes": codes, **shown}
+    found = {name: file[name][row, number] for name in values}
+    return {"start": locus.start + locus.begin, "codes": file["codes"][row], "values": found}
+
+
+def _flags(values: Sequence[str]) -> str:
+    return ",".join(METHODS[name].flag for name in values)
 
 
 def _peaks(table: pd.DataFrame, names: Sequence[str]) -> list[str]:

@@ -58,7 +58,7 @@ def test_a_locus_as_table_and_picture(command, tmp_path):
     out = tmp_path / "o"
     status, shown, _ = command("--locus", "chr1:91-120", "--out", out, "--zoom", 20)
     assert status == 0
-    assert "chr1:91-120, 30 bases, both, window 40, both" in shown
+    assert "chr1:91-120, 30 bases, ism,gradient, window 40, both" in shown
     assert sorted(p.name for p in out.iterdir()) == [
         "contributions.tsv", "explanation.json", "finder.png",
     ]  # fmt: skip
@@ -124,6 +124,24 @@ def test_many_loci(command, files, tmp_path):
     table = pd.read_csv(out / "contributions.tsv", sep="\t")
     assert list(table) == ["target", "chrom", "position", "base", "gradient_x_input"]
     assert len(table) == WINDOW
+
+
+def test_gradients_on_ways(command, files, tmp_path):
+    out = tmp_path / "o"
+    flags = ("--method", "expected,integrated", "--backgrounds", 3, "--points", 200)
+    status, shown, _ = command("--bed", files / "i.bed", "--out", out, "--width", 30, *flags)
+    assert status == 0
+    assert "2 intervals, 30 bases, integrated,expected, window 40" in shown
+    assert "  expected: the contributions of a window miss what they should add up to by" in shown
+    onehot = np.load(out / "onehot.npz")["arr_0"]
+    with h5py.File(out / "contributions.h5") as file:
+        for method in ("integrated", "expected"):
+            assert np.abs(file[f"{method}_error"][:]).max() < 0.1
+            written = np.load(out / f"finder.{method}.npz")["arr_0"]  # hypothetical as they are
+            stored = file[method][:, 0][..., [0, 2, 1, 3]].transpose(0, 2, 1)
+            np.testing.assert_array_equal(written, stored)
+            assert (written * onehot).sum(axis=1)[0].argmax() in range(SITE - 88, SITE - 81)
+    assert is_png(out / "finder.1.png")
 
 
 def test_a_locus_of_unknown_bases(command, tmp_path):
@@ -268,6 +286,8 @@ def test_a_locus_longer_than_the_window_is_said(command, tmp_path):
         (("--locus", "chr1:1-10"), "chr1:-14-25, is not inside chr1 (1-300). Move the locus."),
         (("--locus", "chr1:290-299"), "is not inside chr1 (1-300)"),
         (("--locus", "chr1:90-100", "--width", 5), "--width: goes with BED files"),
+        (("--locus", "chr1:90-100", "--method", "shap"), "--method: some of ism, gradient"),
+        (("--locus", "chr1:90-100", "--backgrounds", 1), "--backgrounds: at least 2. Received: 1"),
         (("--locus", "chr1:90-100", "--zoom", 0), "--zoom: at least 1. Received: 0."),
         (("--locus", "chr1:90-100", "--insert", "A"), "--insert: goes with --into BED"),
         (("--locus", "chr1:90-100", "--targets", "find"), "Unknown target 'find'. Nearest: finder"),

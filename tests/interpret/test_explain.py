@@ -33,6 +33,24 @@ def test_every_change_of_the_motif_is_seen(finder):
     np.testing.assert_allclose(found.contributions()[0, 0, 6:13], 3 / 4, atol=1e-5)
 
 
+def test_gradients_on_ways_know_their_sum(finder, tmp_path):
+    methods = ["expected", "integrated", "gradients"]
+    found = dq.explain(finder, [SEQUENCE], ["finder"], method=methods, region=(4, 16), points=300)
+    assert list(found.values) == ["gradients", "integrated", "expected"]
+    assert found.effects is None
+    np.testing.assert_array_equal(found.contributions(), found.contributions("expected"))
+    assert np.abs(found.errors["expected"]).max() < 0.05
+    assert found.contributions("integrated")[0, 0, 2:9].min() > 0  # GATTACA
+    table = found.to_frame()
+    assert list(table)[-3:] == ["gradient_x_input", "integrated_gradient", "expected_gradient"]
+    found.save(tmp_path / "c.h5")
+    with h5py.File(tmp_path / "c.h5") as file:
+        np.testing.assert_array_equal(file["expected_error"][:], found.errors["expected"])
+        np.testing.assert_array_equal(file["integrated"][:], found.integrated)
+    with pytest.raises(InputError, match="one of gradients, integrated, expected"):
+        found.contributions("effects")
+
+
 def test_strings_codes_and_onehot_are_the_same(finder):
     codes = encode(SEQUENCE)[None]
     found = [
@@ -69,7 +87,9 @@ def test_table_picture_and_file(finder, tmp_path):
         (np.full((1, 20, 4), 0.3) + np.arange(4), {}, "20 bases are not one-hot"),
         (np.zeros((2, 20, 3)), {}, r"shape \(N, L, 4\)"),
         (np.full((2, 20), 7), {}, "0 to 3 for A, G, C, T"),
-        ([SEQUENCE], {"method": "ism"}, "some of effects, gradients"),
+        ([SEQUENCE], {"method": "ism"}, "some of effects, gradients, integrated, expected"),
+        ([SEQUENCE], {"backgrounds": 1}, "`backgrounds`: at least 2"),
+        ([SEQUENCE], {"points": 0}, "`points`: at least 1"),
         ([SEQUENCE], {"region": (3, 30)}, "inside of 20 bases"),
         ([SEQUENCE], {"strands": "reverse"}, "both or forward"),
     ],

@@ -5,14 +5,9 @@ import pytest
 import toys
 
 from danq_keras.genome import dna
-from danq_keras.interpret.explainer import (
-    Explainer,
-    contributions,
-    hypothetical,
-    of_the_base,
-    score_model,
-    single_changes,
-)
+from danq_keras.interpret.explainer import Explainer, score_model, single_changes
+from danq_keras.interpret.methods import Ways, contributions, hypothetical, of_the_base
+from danq_keras.interpret.paths import expected_gradients, integrated_gradients
 from danq_keras.system.errors import InputError
 
 L = toys.WINDOW
@@ -97,12 +92,62 @@ def test_hypothetical_contributions_have_no_mean_and_are_the_same_of_both_method
     explainer = Explainer(toys.trained(toys.linear(weights)), [0], window=L, strands="forward")
     expected = weights[0] - weights[0].mean(axis=1, keepdims=True)
     effects, gradients = explainer.effects(codes, (0, L)), explainer.gradients(codes[None])[0]
-    for values in (effects, gradients):
-        np.testing.assert_allclose(hypothetical(values)[0], expected, atol=1e-5)
+    for name, values in (("effects", effects), ("gradients", gradients)):
+        np.testing.assert_allclose(hypothetical(name, values)[0], expected, atol=1e-5)
         np.testing.assert_allclose(
-            contributions(values, codes)[0], of_the_base(expected, codes), atol=1e-5
+            contributions(name, values, codes)[0], of_the_base(expected, codes), atol=1e-5
         )
-    assert contributions(effects, codes)[0, 7] == 0  # unknown
+    assert contributions("effects", effects, codes)[0, 7] == 0  # unknown
+
+
+def test_integrated_gradients_of_a_linear_network_are_weight_times_input(weights, codes):
+    explainer = Explainer(toys.trained(toys.linear(weights)), [1, 2], window=L, strands="forward")
+    found = integrated_gradients(explainer, codes, Ways(points=1))
+    np.testing.assert_allclose(found.values, weights[[1, 2]], atol=1e-6)
+    np.testing.assert_allclose(
+        contributions("integrated", found.values, codes),
+        (weights[[1, 2]] * dna.onehot_from_codes(codes)).sum(axis=-1),
+        atol=1e-6,
+    )
+    np.testing.assert_allclose(found.error, 0, atol=1e-5)
+
+
+def test_expected_gradients_of_a_linear_network_are_weights_above_those_of_the_shuffles(
+    weights, codes, monkeypatch
+):
+    """A base's weight, less the mean weight of the bases that the shuffles have there."""
+    explainer = Explainer(toys.trained(toys.linear(weights)), [0], window=L, strands="forward")
+    shuffles = []
+
+    def shuffle(some, rng):
+        shuffles.append(rng.permutation(some))
+        return shuffles[-1]
+
+    monkeypatch.setattr("danq_keras.interpret.paths.dinucleotide_shuffle", shuffle)
+    found = expected_gradients(explainer, codes, Ways(backgrounds=3, points=2))
+    assert [len(each) for each in shuffles] == [7, L - 8] * 3  # the unknown base stays
+    whole = np.array([[*a, dna.UNKNOWN, *b] for a, b in zip(*[iter(shuffles)] * 2, strict=True)])
+    of_shuffles = (weights[0] * dna.onehot_from_codes(whole.astype(np.uint8))).sum(axis=-1)
+    expected = weights[0] - of_shuffles.mean(axis=0)[:, None]
+    np.testing.assert_allclose(found.values[0], expected, atol=1e-5)
+    np.testing.assert_allclose(found.error, 0, atol=1e-5)
+
+
+@pytest.mark.parametrize("strands", ["forward", "both"])
+@pytest.mark.parametrize("attribute", [integrated_gradients, expected_gradients])
+def test_contributions_add_up_to_the_difference(attribute, strands, codes):
+    """Of a network that is far from linear."""
+    explainer = Explainer(
+        toys.trained(toys.smooth(L)), [0, 1], window=L, strands=strands, batch_size=16
+    )
+    ways = Ways(backgrounds=2, points=30)
+    found = attribute(explainer, codes, ways)
+    assert np.abs(found.error).max() < 1e-4
+    name = "integrated" if attribute is integrated_gradients else "expected"
+    total = contributions(name, found.values, codes).sum(axis=1)
+    assert np.abs(total).min() > 1e-3  # it is no sum of zeros
+    again = attribute(explainer, codes, ways)
+    np.testing.assert_array_equal(again.values, found.values)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -114,7 +159,7 @@ def test_a_planted_motif_gets_all_the_credit(reverse):
         codes, begin, end = dna.reverse_complement_codes(codes), L - 13, L - 6
     explainer = Explainer(toys.trained(toys.motif_finder()), [0], window=L)
     effects = explainer.effects(codes, (0, L))[0]
-    credit = contributions(effects[None], codes)[0]
+    credit = contributions("effects", effects[None], codes)[0]
     here = np.zeros(L, bool)
     here[begin:end] = True
     np.testing.assert_allclose(effects[~here], 0, atol=1e-6)

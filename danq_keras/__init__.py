@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from danq_keras.evaluation.evaluate import evaluate as evaluate
     from danq_keras.interpret.explain import explain as explain
     from danq_keras.interpret.motifs import first_layer_motifs as first_layer_motifs
+    from danq_keras.interpret.patterns import discover_motifs as discover_motifs
     from danq_keras.models.legacy import import_weights as import_weights
     from danq_keras.models.networks import build_model as build_model
     from danq_keras.models.trained import load_model as load_model
@@ -42,8 +43,12 @@ _HOMES = {
     "score_variants": "variants.score",
     "first_layer_motifs": "interpret.motifs",
     "explain": "interpret.explain",
+    "discover_motifs": "interpret.patterns",
 }
-_KERAS_FREE = ("data.bundle", "data.build", "data.build_sequences", "data.demo")
+_KERAS_FREE = (
+    *("data.bundle", "data.build", "data.build_sequences", "data.demo"),
+    "interpret.patterns",
+)
 
 __all__ = sorted(_HOMES)
 

@@ -112,7 +112,7 @@ def _add_explanation(group: argparse._ArgumentGroup) -> None:
         "--points",
         type=int,
         metavar="N",
-        help="gradients along the way from each of them, or from an empty window (default: 4 of "
+        help="gradients along the way from each of them, or from an empty window (default: 10 of "
         "expected, 50 of integrated)",
     )
     group.add_argument(

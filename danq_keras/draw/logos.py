@@ -72,6 +72,25 @@ class AlignedPair:
         return max(upper, lower), min(upper + self.upper.width, lower + self.lower.width)
 
 
+@dataclass(frozen=True, eq=False)
+class PatternRow:
+    """A discovered pattern, as a sheet shows it.
+
+    `contributions` (w, 4) of all of it, of which [begin, end) = `span` is `motif`; `known`, what it
+    matches, turned as it lies, or None; the motif's first position stands over position `offset`
+    of it.
+    """
+
+    title: str
+    subtitle: str
+    contributions: npt.NDArray[np.float64]
+    span: tuple[int, int]
+    motif: Motif
+    known: Motif | None
+    known_label: str
+    offset: int
+
+
 def draw_letters(
     axes: Axes, heights: npt.NDArray[np.floating[Any]], *, first: int = 0, **options: Any
 ) -> None:
@@ -155,3 +174,47 @@ def matches_png(path: Path, pairs: Sequence[AlignedPair]) -> None:
             upper.set_title(short_label(pair.title, 24), loc="left", fontsize=10, fontweight="bold")
             upper.set_title(pair.subtitle, loc="right", fontsize=8, color=_SOFT)
         save_png(figure, path, dpi=100)
+
+
+def patterns_png(path: Path, rows: Sequence[PatternRow]) -> None:
+    """A sheet of discovered patterns: contributions, trimmed motif, known motif under it.
+
+    Args:
+        path: PNG file to write.
+        rows: at least one pattern, from top to bottom.
+
+    Raises:
+        InputError: logomaker is not installed.
+    """
+    span = max(len(row.contributions) for row in rows)
+    with mpl.rc_context(_SHEET_STYLE):
+        figure = Figure(figsize=(11, 1.75 * len(rows)), layout="constrained")
+        for cell, row in zip(
+            figure.subfigures(len(rows), 1, squeeze=False, hspace=0.03)[:, 0], rows, strict=True
+        ):
+            grid = cell.add_gridspec(2, 2, width_ratios=[3, 2])
+            left = cell.add_subplot(grid[:, 0])
+            draw_letters(left, row.contributions, show_spines=False, flip_below=False)
+            left.spines["left"].set_visible(True)
+            left.axvspan(row.span[0] - 0.5, row.span[1] - 0.5, color=_BAND, lw=0, zorder=-1)
+            left.axhline(0, color=_SOFT, lw=0.5)
+            middle = (len(row.contributions) - 1) / 2
+            left.set(xticks=(), xlim=(middle - span / 2, middle + span / 2), ylabel="logit")
+            left.set_title(short_label(row.title, 40), loc="left", fontsize=10, fontweight="bold")
+            left.set_title(row.subtitle, loc="right", fontsize=8, color=_SOFT)
+            _draw_known(cell.add_subplot(grid[0, 1]), cell.add_subplot(grid[1, 1]), row)
+        save_png(figure, path, dpi=100)
+
+
+def _draw_known(upper: Axes, lower: Axes, row: PatternRow) -> None:
+    """The trimmed motif above the known one, both from where the first of them begins."""
+    first = max(0, row.offset), max(0, -row.offset)
+    ends = [first[0] + row.motif.width, first[1] + (row.known.width if row.known else 0)]
+    _draw_motif(upper, row.motif, first=first[0])
+    upper.set_title(short_label(row.known_label, 44), loc="left", fontsize=9)
+    if row.known is not None:
+        _draw_motif(lower, row.known, first=first[1])
+    else:
+        lower.set_axis_off()
+    for axes in (upper, lower):
+        axes.set(xlim=(-0.5, max(*ends, 16) - 0.5), yticks=(0, 2))

@@ -30,7 +30,7 @@ from danq_keras.genome.fasta_index import (
 )
 from danq_keras.system.claims import temporary_folder
 from danq_keras.system.errors import InputError, shorten
-from danq_keras.system.files import atomic_output, open_bytes
+from danq_keras.system.files import PathLike, atomic_output, open_bytes
 from danq_keras.system.inputs import BYTE_ORDER_MARK, input_file, is_utf16, room_for
 from danq_keras.system.names import refuse_control
 from danq_keras.system.terminal import log, progress
@@ -75,13 +75,13 @@ class Genome:
         InputError: missing, empty, damaged, or not FASTA.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: PathLike) -> None:
+        self.path = Path(path)
         self._cleanup = contextlib.ExitStack()
-        self._doubts = _Doubts(path)
+        self._doubts = _Doubts(self.path)
         try:
             self._layouts, self._read = self._open()
-            refuse_control(self._layouts, path, "sequence")
+            refuse_control(self._layouts, self.path, "sequence")
             self.lengths = {name: layout.n_bases for name, layout in self._layouts.items()}
             self._tell_odd_records()
         except BaseException:

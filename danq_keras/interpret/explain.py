@@ -174,12 +174,12 @@ def explain(
         targets: names or numbers of T targets.
         method: some of "effects" (every change of a single base is predicted: 3 predictions a
             base), "gradients" (a single pass), "integrated" (50 gradients on the way from an empty
-            window) and "expected" (80 on the ways from 20 shuffles of the window).
+            window) and "expected" (200 on the ways from 20 shuffles of the window).
         region: [begin, end) of the window, 0-based, that is explained; None for all of it.
         strands: "both" for the mean of both strands, "forward" for the windows as they are; None
             for what the network was trained on.
         backgrounds: shuffles of each window from which expected gradients begin.
-        points: gradients along each way; None for 50 of integrated and 4 of expected gradients.
+        points: gradients along each way; None for 50 of integrated and 10 of expected gradients.
         seed: number from which, with the window itself, its shuffles are drawn.
         batch_size: windows predicted at once; None for what fits into memory.
 

@@ -16,23 +16,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from danq_keras.draw.logos import AlignedPair, logo_png, matches_png
-from danq_keras.motifs.files import JASPAR_FILE, read_motif_file, write_meme
-from danq_keras.motifs.matching import FEWEST_MOTIFS, Match, MotifDatabase, match_motif
+from danq_keras.motifs.files import write_meme
+from danq_keras.motifs.known import MATCH_COLUMNS, KnownMotifs
+from danq_keras.motifs.matching import Match
 from danq_keras.motifs.motif import Motif
-from danq_keras.motifs.tomtom import find_tomtom, run_tomtom
-from danq_keras.system.errors import InputError
-from danq_keras.system.shipped import resource_path
-from danq_keras.system.terminal import log, progress
+from danq_keras.system.terminal import progress
 
-Method: TypeAlias = Literal["auto", "tomtom", "builtin"]
-METHODS: tuple[Method, ...] = ("auto", "tomtom", "builtin")
 TABLE, MATCHES, SUMMARY, MEME, LOGOS, SHEET = (
     "motifs.tsv",
     "matches.tsv",
@@ -54,19 +50,6 @@ class KernelMotif:
     motif: Motif
 
 
-@dataclass(frozen=True, eq=False)
-class KnownMotifs:
-    """All databases as one: `motifs`, the name of each one's `database`, and sizes by name."""
-
-    motifs: tuple[Motif, ...]
-    database: tuple[str, ...]
-    sizes: dict[str, int]
-
-    def describe(self) -> str:
-        """Such as `jaspar2016_vertebrates (519 motifs)`."""
-        return ", ".join(f"{name} ({size:,} motifs)" for name, size in self.sizes.items())
-
-
 def kernel_motifs(
     counts: npt.NDArray[np.int64], n_sites: npt.NDArray[np.int64]
 ) -> list[KernelMotif]:
@@ -83,70 +66,6 @@ def kernel_motifs(
         matrix = np.divide(counts[number], totals, out=uniform, where=totals > 0)
         name = f"kernel_{number}"
         found.append(KernelMotif(number, int(n_sites[number]), Motif(name, name, matrix)))
-    return found
-
-
-def read_databases(paths: Sequence[Path] | None) -> KnownMotifs:
-    """Known motifs of files (see `read_motif_file`); None: the shipped JASPAR 2016 vertebrates.
-
-    Raises:
-        InputError: a file is missing, not valid, or given twice.
-    """
-    motifs: list[Motif] = []
-    database: list[str] = []
-    sizes: dict[str, int] = {}
-    for path in [resource_path(JASPAR_FILE)] if paths is None else paths:
-        if path.stem in sizes:
-            raise InputError(
-                f"`databases`: {path.stem} is the name of two files. Give each database once, or "
-                "rename one."
-            )
-        read = read_motif_file(path)
-        motifs += read
-        database += [path.stem] * len(read)
-        sizes[path.stem] = len(read)
-    if len(motifs) < FEWEST_MOTIFS:
-        log.warning(
-            "%d known motifs: p-values of fewer than %d are coarse.", len(motifs), FEWEST_MOTIFS
-        )
-    return KnownMotifs(tuple(motifs), tuple(database), sizes)
-
-
-def choose_matcher(method: Method) -> Literal["tomtom", "builtin"]:
-    """What `method` means here: the installed program where there is one, or this package."""
-    if method == "auto":
-        return "tomtom" if find_tomtom() else "builtin"
-    return method
-
-
-def match_kernels(
-    kernels: Sequence[KernelMotif], known: KnownMotifs, *, threshold: float, method: Method
-) -> list[list[Match]]:
-    """The matches of each kernel, best first.
-
-    Args:
-        kernels: motifs of the kernels that have sites.
-        known: known motifs of the databases.
-        threshold: largest E-value of a match.
-        method: "tomtom" the installed program, "builtin" this package, "auto" the first if it is
-            installed.
-
-    Raises:
-        InputError: the program is wanted and missing, or fails.
-    """
-    if not kernels:
-        return []
-    queries = [kernel.motif for kernel in kernels]
-    if choose_matcher(method) == "tomtom":
-        return run_tomtom(queries, known.motifs, threshold=threshold)
-    database = MotifDatabase(known.motifs)
-    found = []
-    with progress(total=len(queries), desc="match", unit="kernels") as bar:
-        for query in queries:
-            matches = match_motif(query.matrix, database)
-            close = [match for match in matches if match.e_value <= threshold]
-            found.append(sorted(close, key=lambda match: match.p_value))
-            bar.update()
     return found
 
 
@@ -191,22 +110,11 @@ def match_table(
 ) -> pd.DataFrame:
     """A row per kernel and known motif that match; `offset` as in `Match`."""
     rows = [
-        {
-            "kernel": kernel.kernel,
-            "motif": known.motifs[match.target].id,
-            "name": known.motifs[match.target].name,
-            "database": known.database[match.target],
-            "p_value": match.p_value,
-            "e_value": match.e_value,
-            "offset": match.offset,
-            "overlap": match.overlap,
-            "orientation": match.orientation,
-        }
+        {"kernel": kernel.kernel, **known.row(match)}
         for kernel, found in zip(kernels, matches, strict=True)
         for match in found
     ]
-    names = ["kernel", "motif", "name", "database", "p_value", "e_value", "offset", "overlap"]
-    return pd.DataFrame(rows, columns=[*names, "orientation"])
+    return pd.DataFrame(rows, columns=["kernel", *MATCH_COLUMNS])
 
 
 def summary_line(table: pd.DataFrame, known: KnownMotifs, threshold: float) -> str:
@@ -228,7 +136,7 @@ def best_pairs(
 
     Args:
         kernels: motifs of the kernels that have sites.
-        matches: matches of each, as `match_kernels` gives them.
+        matches: matches of each, as `known.match_motifs` gives them.
         known: known motifs of the databases.
     """
     best = [(found[0], kernel) for kernel, found in zip(kernels, matches, strict=True) if found]

@@ -12,7 +12,7 @@ Each gives an array (..., W, 4) of a window, a value for each base at each posit
 Contributions of the last two add up over a window to its score minus that of where the way began.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from danq_keras.genome.dna import Bytes, onehot_from_codes
@@ -56,7 +56,7 @@ class Ways:
     Attributes:
         backgrounds: shuffles of a window, from which expected gradients begin.
         points: gradients along each way; None for 50 of the single way of integrated gradients and
-            4 of each way of expected ones.
+            10 of each way of expected ones.
         seed: number from which, with the window itself, its shuffles are drawn; so they do not
             depend on the other windows.
     """
@@ -140,6 +140,7 @@ def shown(name: str, values: Floats, codes: Bytes) -> Floats:
     return contributions(name, values, codes)
 
 
-def preferred(values: Mapping[str, Floats]) -> str:
+def preferred(values: Iterable[str]) -> str:
     """The method of some that contributions are taken from."""
-    return next(name for name in PREFERRED if name in values)
+    present = set(values)
+    return next(name for name in PREFERRED if name in present)

@@ -19,20 +19,22 @@ from danq_keras.interpret.first_layer import KernelScanner, KernelSites, first_c
 from danq_keras.interpret.kernel_motifs import (
     SUMMARY,
     KernelMotif,
-    KnownMotifs,
-    Method,
     best_pairs,
-    choose_matcher,
     draw_motif_files,
     kernel_motifs,
     kernel_table,
-    match_kernels,
     match_table,
-    read_databases,
     summary_line,
     write_motif_files,
 )
 from danq_keras.models.trained import TrainedModel, opened
+from danq_keras.motifs.known import (
+    KnownMotifs,
+    Method,
+    choose_matcher,
+    match_motifs,
+    read_databases,
+)
 from danq_keras.motifs.matching import Match
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import PathLike, atomic_output, refuse_unmarked
@@ -131,7 +133,8 @@ def first_layer_motifs(
     rows = _choose_rows(part, columns)
     sites = _scan(trained, part, rows, batch_size=batch_size)
     kernels = kernel_motifs(sites.counts, sites.n_sites)
-    matches = match_kernels(kernels, known, threshold=threshold, method=matcher)
+    queries = [kernel.motif for kernel in kernels]
+    matches = match_motifs(queries, known, threshold=threshold, method=matcher)
     table = kernel_table(len(sites.n_sites), kernels, matches, known)
     summary: dict[str, Any] = {
         "summary": summary_line(table, known, threshold),

@@ -35,7 +35,7 @@ def expected_gradients(explainer: Explainer, codes: Bytes, ways: Ways) -> Attrib
     """Contributions of a window (L,) against shuffles that keep its pairs of neighbours."""
     rng = np.random.default_rng([ways.seed, zlib.crc32(codes.tobytes())])
     shuffles = np.stack([_shuffled(codes, rng) for _ in range(ways.backgrounds)])
-    return _along(explainer, codes, shuffles, points=ways.points or 4)
+    return _along(explainer, codes, shuffles, points=ways.points or 10)
 
 
 def integrated_gradients(explainer: Explainer, codes: Bytes, ways: Ways) -> Attribution:

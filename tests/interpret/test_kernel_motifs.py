@@ -9,6 +9,7 @@ import pytest
 from Bio import motifs as bio_motifs
 
 from danq_keras.interpret import kernel_motifs
+from danq_keras.motifs import known as known_motifs
 from danq_keras.motifs.files import read_meme, write_jaspar, write_meme
 from danq_keras.motifs.matching import Match
 from danq_keras.motifs.motif import Motif
@@ -33,7 +34,7 @@ def kernels():
 def known():
     matrices = [kernel.motif.matrix for kernel in kernel_motifs.kernel_motifs(COUNTS, N_SITES)]
     found = (Motif("MA1.1", "One", matrices[0]), Motif("x", "Two", matrices[1]))
-    return kernel_motifs.KnownMotifs(found, ("first", "second"), {"first": 1, "second": 1})
+    return known_motifs.KnownMotifs(found, ("first", "second"), {"first": 1, "second": 1})
 
 
 MATCHES = [[Match(1, -2, 3, "-", 2e-6, 4e-6), Match(0, 0, 4, "+", 1e-3, 2e-3)], []]
@@ -128,7 +129,7 @@ def test_best_pairs_by_hand(kernels, known):
 
 def test_no_kernel_with_sites(known):
     assert kernel_motifs.kernel_motifs(COUNTS, np.zeros(3, int)) == []
-    assert kernel_motifs.match_kernels([], known, threshold=1, method="builtin") == []
+    assert known_motifs.match_motifs([], known, threshold=1, method="builtin") == []
     table = kernel_motifs.kernel_table(3, [], [], known)
     assert table["sites"].tolist() == [0, 0, 0]
     assert "0 of 3" in kernel_motifs.summary_line(table, known, 0.01)
@@ -137,32 +138,36 @@ def test_no_kernel_with_sites(known):
 def test_matches_up_to_the_threshold_best_first(rng):
     matrices = [rng.dirichlet([0.3] * 4, 9) for _ in range(60)]
     motifs = tuple(Motif(f"m{i}", f"m{i}", matrix) for i, matrix in enumerate(matrices))
-    known = kernel_motifs.KnownMotifs(motifs, ("d",) * 60, {"d": 60})
+    known = known_motifs.KnownMotifs(motifs, ("d",) * 60, {"d": 60})
     kernels = [
         kernel_motifs.KernelMotif(0, 5, motifs[7]),
         kernel_motifs.KernelMotif(1, 5, motifs[8]),
     ]
-    every = kernel_motifs.match_kernels(kernels, known, threshold=60, method="builtin")
+    every = known_motifs.match_motifs(
+        [kernel.motif for kernel in kernels], known, threshold=60, method="builtin"
+    )
     assert [len(found) for found in every] == [60, 60]
     assert [found[0].target for found in every] == [7, 8]
     for found in every:
         values = [match.e_value for match in found]
         assert values == sorted(values)
-    few = kernel_motifs.match_kernels(kernels, known, threshold=0.01, method="builtin")
+    few = known_motifs.match_motifs(
+        [kernel.motif for kernel in kernels], known, threshold=0.01, method="builtin"
+    )
     assert few == [[m for m in found if m.e_value <= 0.01] for found in every]
 
 
 def test_databases_are_put_together(tmp_path, caplog):
-    assert kernel_motifs.read_databases(None).sizes == {"jaspar2016_vertebrates": 519}
+    assert known_motifs.read_databases(None).sizes == {"jaspar2016_vertebrates": 519}
     write_jaspar(tmp_path / "one.jaspar", [("J1", "j", np.ones((6, 4)))])
     write_meme(tmp_path / "two.meme", [Motif("M1", "M1", np.full((5, 4), 0.25))], [1])
     with caplog.at_level("WARNING", logger="danq_keras"):
-        known = kernel_motifs.read_databases([tmp_path / "one.jaspar", tmp_path / "two.meme"])
+        known = known_motifs.read_databases([tmp_path / "one.jaspar", tmp_path / "two.meme"])
     assert [motif.id for motif in known.motifs] == ["J1", "M1"]
     assert known.database == ("one", "two")
     assert known.describe() == "one (1 motifs), two (1 motifs)"
     assert "2 known motifs: p-values of fewer than 50 are coarse." in caplog.text
     with pytest.raises(InputError, match="one is the name of two files"):
-        kernel_motifs.read_databases([tmp_path / "one.jaspar"] * 2)
+        known_motifs.read_databases([tmp_path / "one.jaspar"] * 2)
     with pytest.raises(InputError, match=re.escape("none.meme: no such file")):
-        kernel_motifs.read_databases([tmp_path / "none.meme"])
+        known_motifs.read_databases([tmp_path / "none.meme"])

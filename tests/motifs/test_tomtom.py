@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from danq_keras.interpret.kernel_motifs import choose_matcher
 from danq_keras.motifs import tomtom
+from danq_keras.motifs.known import choose_matcher
 from danq_keras.motifs.matching import Match, MotifDatabase, match_motif
 from danq_keras.motifs.motif import Motif
 from danq_keras.system.errors import InputError

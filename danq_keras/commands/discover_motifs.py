@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from danq_keras import __version__
+from danq_keras.commands.options import update_report
 from danq_keras.interpret.files import SUMMARY
 from danq_keras.interpret.methods import METHODS
 from danq_keras.interpret.patterns import ARRAYS, MOST_SEQLETS, discover_motifs
@@ -135,18 +136,9 @@ def main(argv: list[str] | None = None) -> int:
         match = row["match_name"]
         known = "no known motif" if match != match else f"{match}, E {row['match_evalue']:.1e}"
         print(f"  {row['pattern']}: {row['seqlets']:,} seqlets, {row['consensus']}: {known}")
-    _update_report(out)
+    update_report(out)
     print(f"{out}: {len(found.table)} patterns, {time.monotonic() - begin:.1f} s")
     return 0
-
-
-def _update_report(out: Path) -> None:
-    """The report of a run shows what lies in its own folder of explanations."""
-    from danq_keras.evaluation.report import write_report
-
-    run = out.resolve().parent.parent
-    if out.resolve().parent.name == "explain" and (run / "report.html").is_file():
-        print(f"{write_report(run)}: shows it")
 
 
 def cli() -> None:

@@ -1,4 +1,4 @@
-"""`explain_danq.py`: which bases a prediction rests on, and experiments with inserted motifs."""
+"""`explain_danq.py`: which bases a prediction rests on."""
 
 import argparse
 import contextlib
@@ -9,7 +9,12 @@ import time
 from pathlib import Path
 
 from danq_keras import __version__
-from danq_keras.commands.options import add_model, add_target_names, print_complete
+from danq_keras.commands.options import (
+    add_model,
+    add_target_names,
+    print_complete,
+    update_report,
+)
 from danq_keras.data.sequence_inputs import Intervals
 from danq_keras.genome.bed import CHROM_NAMES
 from danq_keras.genome.fasta import Genome
@@ -30,7 +35,6 @@ One of
   --bed explains many: contributions.h5, pictures of the strongest, and for TF-MoDISco onehot.npz
     with <target>.<method>.npz (hypothetical contributions; both (N, 4, L), A,C,G,T):
     modisco motifs -s onehot.npz -a Reb1.gradient.npz -n 2000 -o modisco.h5
-  --insert with --into puts motifs into background windows: spacing.tsv and spacing.png
 
 The score of a target is its logit, of both strands the mean of the window's and its reverse
 complement's. ism: every change of a single base, minus the window as it is; the contribution of a
@@ -44,8 +48,6 @@ OUT.skipped.tsv. Stopped (Ctrl-C, a killed process), the same command with --res
 examples:
   bin/explain_danq.py runs/danq-mine --locus chr8:1000-2000 --genome genome.fa --targets CTCF
   bin/explain_danq.py runs/danq-mine --bed peaks.bed --genome genome.fa --targets CTCF,12
-  bin/explain_danq.py runs/danq-mine --insert CGGGTAA TTACCCG --into background.bed \\
-    --genome genome.fa --targets Reb1 --spacing 0:100
 """
 
 
@@ -53,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="explain_danq.py",
-        description="Explain predictions base by base, or put motifs into background windows.",
+        description="Explain predictions base by base.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -63,7 +65,6 @@ def parser() -> argparse.ArgumentParser:
         "--locus", metavar="CHROM:START-END", help="one place, 1-based and inclusive"
     )
     place.add_argument("--bed", type=Path, metavar="BED", help="many places")
-    place.add_argument("--into", type=Path, metavar="BED", help="background for --insert")
     parser.add_argument("--genome", type=Path, required=True, metavar="FA", help="FASTA file")
     parser.add_argument("--targets", required=True, metavar="A,B", help="targets by number or name")
     parser.add_argument(
@@ -74,7 +75,6 @@ def parser() -> argparse.ArgumentParser:
         "or here)",
     )
     _add_explanation(parser.add_argument_group("explanation"))
-    _add_insertion(parser.add_argument_group("inserted motifs"))
     parser.add_argument(
         "--chrom-names",
         choices=CHROM_NAMES,
@@ -142,49 +142,15 @@ def _add_explanation(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _add_insertion(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--insert",
-        nargs="+",
-        metavar="MOTIF",
-        help="one or two: a motif's id or name (its consensus; _rc behind it: reverse complement), "
-        "or bases, IUPAC's too (a base of the background that a letter allows stays)",
-    )
-    group.add_argument(
-        "--motif-file",
-        type=Path,
-        metavar="FILE",
-        help="JASPAR, MEME, HOMER or TRANSFAC file of them (default: JASPAR 2016 vertebrates)",
-    )
-    group.add_argument(
-        "--spacing",
-        metavar="A:B[:STEP]",
-        help="bases between two motifs, or from the window's middle to a single motif's; "
-        "--spacing=-100:100 where A is negative",
-    )
-
-
 def _check_options(args: argparse.Namespace) -> None:
     """Numbers out of range, and options that contradict each other."""
     for name in ("width", "pictures", "zoom", "limit", "batch_size"):
         value, least = getattr(args, name), 0 if name == "pictures" else 1
         if value is not None and value < least:
             raise InputError(f"--{name.replace('_', '-')}: at least {least}. Received: {value}.")
-    inserting = [n for n in ("insert", "spacing", "motif_file") if getattr(args, n) is not None]
-    if args.into is None and inserting:
-        raise InputError(f"--{inserting[0].replace('_', '-')}: goes with --into BED. Add that.")
-    if args.into is not None and (args.insert is None or args.spacing is None):
-        raise InputError("--into: goes with --insert MOTIF [MOTIF] and --spacing A:B. Add both.")
-    if args.insert is not None and len(args.insert) > 2:
-        raise InputError(f"--insert: one or two motifs. Received: {len(args.insert)}.")
     if args.method is not None:
         methods_of_flags(args.method)
     Ways(args.backgrounds, args.points, args.seed)
-    for name in ("method", "table", "width"):
-        if args.into is not None and getattr(args, name) is not None:
-            raise InputError(f"--{name}: goes with --locus or --bed. Leave it out.")
-    if args.into is not None and args.resume:
-        raise InputError("--resume: goes with --locus or --bed. Leave it out.")
     for name in ("width", "limit"):
         if args.locus is not None and getattr(args, name) is not None:
             raise InputError(f"--{name}: goes with BED files. Leave it out.")
@@ -194,16 +160,14 @@ def default_out(args: argparse.Namespace) -> Path:
     """Where an explanation goes that was not told: into the run, for its report."""
     if args.locus is not None:
         name = args.locus
-    elif args.bed is not None:
-        name = args.bed.name.removesuffix(".gz").rsplit(".", 1)[0]
     else:
-        name = "+".join(args.insert)
+        name = args.bed.name.removesuffix(".gz").rsplit(".", 1)[0]
     name = re.sub(r"[^A-Za-z0-9.+-]+", "_", f"{name} {args.targets}").strip("_")
     folder = args.model if args.model.is_dir() else Path()
     return Path(folder) / "explain" / name
 
 
-@command(parser, locus="--locus", insert="--insert")
+@command(parser)
 def main(argv: list[str] | None = None) -> int:
     """Explain and write.
 
@@ -220,10 +184,9 @@ def main(argv: list[str] | None = None) -> int:
         # Only that this is a folder of explanations is asked: nothing is written.
         refuse_unmarked(args.out, "explanations", overwrite=True, marker=SUMMARY)
         print_complete(args.out)
-        _update_report(args)
+        update_report(args.out)
         return 0
-    if args.into is None:
-        optional_module("logomaker", "logos")
+    optional_module("logomaker", "logos")
     model_file(args.model)
     with contextlib.ExitStack() as stack:
         genome, place = _open(args, stack)  # before TensorFlow starts, which takes seconds
@@ -233,7 +196,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _explain(args: argparse.Namespace, genome: Genome, place: Region | Intervals) -> int:
     """Load the model, explain, say what was done."""
-    from danq_keras.interpret.places import PlacesRequest, explain_places, insert_motifs
+    from danq_keras.interpret.places import PlacesRequest, explain_places
     from danq_keras.models.trained import load_model
 
     begin = time.monotonic()
@@ -248,48 +211,24 @@ def _explain(args: argparse.Namespace, genome: Genome, place: Region | Intervals
         ways=Ways(args.backgrounds, args.points, args.seed),
         **{name: getattr(args, name) for name in names},
     )
-    if args.into is None:
-        lines = explain_places(model, genome, place, request)
-    else:
-        assert isinstance(place, Intervals)
-        lines = insert_motifs(
-            model,
-            genome,
-            place,
-            request,
-            motifs=args.insert,
-            spacing=args.spacing,
-            motif_file=args.motif_file,
-        )
-    for line in lines:
+    for line in explain_places(model, genome, place, request):
         print(line)
     print(f"{args.out}: {time.monotonic() - begin:.1f} s")
-    _update_report(args)
+    update_report(args.out)
     return 0
-
-
-def _update_report(args: argparse.Namespace) -> None:
-    """The report of a run shows the explanations in its own folder."""
-    from danq_keras.evaluation.report import write_report
-
-    run = args.model
-    in_run = run.is_dir() and args.out.resolve().parent == (run / "explain").resolve()
-    if in_run and (run / "report.html").is_file():
-        print(f"{write_report(run)}: shows it")
 
 
 def _open(
     args: argparse.Namespace, stack: contextlib.ExitStack
 ) -> tuple[Genome, Region | Intervals]:
-    """The genome, and the region of --locus or the intervals of --bed or --into."""
+    """The genome, and the region of --locus or the intervals of --bed."""
     region = None if args.locus is None else Region.parse(args.locus)
     if region is not None and region.end is None:
         raise InputError(f"--locus: CHROM:START-END. Received: {args.locus!r}. Add the bases.")
     genome = stack.enter_context(Genome(args.genome))
     if region is not None:
         return genome, region
-    bed = args.bed or args.into
-    return genome, Intervals.read(bed, genome, chrom_names=args.chrom_names)
+    return genome, Intervals.read(args.bed, genome, chrom_names=args.chrom_names)
 
 
 def cli() -> None:

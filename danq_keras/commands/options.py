@@ -127,3 +127,13 @@ def print_complete(out: Path) -> None:
         f"{out}: is complete already. Whether it was made from these inputs was not compared: "
         "--overwrite makes it anew."
     )
+
+
+def update_report(out: Path) -> None:
+    """Write the report of a run again where an explanation has come into its own folder."""
+    # Imported here: it loads what draws the report's plots.
+    from danq_keras.evaluation.report import write_report
+
+    folder = out.resolve().parent
+    if folder.name == "explain" and (folder.parent / "report.html").is_file():
+        print(f"{write_report(folder.parent)}: shows it")

@@ -21,7 +21,7 @@ from danq_keras.data.arrays import ArrayWindows, codes_of
 from danq_keras.data.targets import TargetChoice
 from danq_keras.genome.dna import BASES_OF_LETTER, UNKNOWN, Bytes, encode, pack_codes
 from danq_keras.interpret.explainer import Explainer
-from danq_keras.interpret.pictures import spacing_png
+from danq_keras.interpret.pictures import half_height, spacing_png, stands_out
 from danq_keras.models.trained import TrainedModel, opened, window_of
 from danq_keras.motifs.files import danq_jaspar_motifs, read_motif_file
 from danq_keras.motifs.motif import Motif
@@ -59,8 +59,8 @@ class Insert:
         return table
 
 
-def find_insert(text: str, motif_file: Path | None = None) -> Insert:
-    """What a user means by a motif.
+def find_motif(text: str, motif_file: Path | None = None) -> str | Motif:
+    """What a user means by a motif: IUPAC letters in upper case, or the motif of a file.
 
     Args:
         text: bases A, C, G, T, N; or the id or name of a motif of the file, `_rc` behind which is
@@ -74,14 +74,14 @@ def find_insert(text: str, motif_file: Path | None = None) -> Insert:
     if set(letters) <= {"N"}:
         raise InputError(f"`insert`: a motif has a letter other than N. Received: {text!r}.")
     if set(letters) <= set("ACGTN"):
-        return Insert(letters, letters)
+        return letters
     motifs = danq_jaspar_motifs() if motif_file is None else read_motif_file(motif_file)
     wanted = text.removesuffix(_REVERSED)
     found = [m for m in motifs if m.id == wanted] or [
         m for m in motifs if m.name.upper() == wanted.upper() and not m.id.endswith(_REVERSED)
     ]
     if not found and set(letters) <= set(BASES_OF_LETTER):
-        return Insert(letters, letters)
+        return letters
     where = "JASPAR 2016 vertebrates" if motif_file is None else str(motif_file)
     if not found:
         raise InputError(
@@ -94,8 +94,13 @@ def find_insert(text: str, motif_file: Path | None = None) -> Insert:
             f"`insert`: {text!r} fits several motifs: {shorten([m.id for m in found])}. "
             "Give the id."
         )
-    motif = found[0].reverse_complement() if text.endswith(_REVERSED) else found[0]
-    return Insert(text, motif.consensus())
+    return found[0].reverse_complement() if text.endswith(_REVERSED) else found[0]
+
+
+def find_insert(text: str, motif_file: Path | None = None) -> Insert:
+    """What is put in for a motif: its letters, or the consensus of a file's; see `find_motif`."""
+    found = find_motif(text, motif_file)
+    return Insert(found, found) if isinstance(found, str) else Insert(text, found.consensus())
 
 
 def _near(wanted: str, motifs: Sequence[Motif]) -> str:
@@ -174,6 +179,10 @@ class SpacingResponse:
     def plot(self, path: PathLike) -> None:
         """Draw the responses into a PNG file."""
         spacing_png(Path(path), self.table, inserts=self.motifs, windows=self.n_windows)
+
+    def peaks(self) -> list[str]:
+        """A line for each target: where its response is highest, and whether it stands out."""
+        return _peaks(self.table)
 
 
 def spacing_response(
@@ -311,3 +320,21 @@ def _rows(responses: Sequence[Floats], spacing: int, names: Sequence[str]) -> li
 def _spread(values: Any) -> float:
     """Sample standard deviation; 0 for a single window."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+def _peaks(table: pd.DataFrame) -> list[str]:
+    lines = []
+    for name, of_target in table.groupby("target", sort=False):
+        rows = of_target.set_index("spacing")
+        responses = rows["response"]
+        best, first, last = half_height(responses.index.tolist(), responses.tolist())
+        line = f"{name}: highest at {best} bases, logit {responses[best]:+.2f}"
+        if len(responses) > 1 and not stands_out(rows):
+            line += ", which does not stand out of the 95 % bands of the others"
+        elif len(responses) > 1:
+            line += f"; at {first} to {last} at least half-way up from {responses.min():+.2f}"
+        if "first" in rows:
+            alone = rows["first"][best] + rows["second"][best]
+            line += f" (each alone, in sum: {alone:+.2f})"
+        lines.append(line)
+    return lines

@@ -298,3 +298,83 @@ def _response(axes: Axes, rows: pd.DataFrame) -> None:
     axes.axhline(0, color=_SOFT, lw=0.5)
     axes.margins(y=0.18)
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, steps=[1, 2, 5, 10]))
+
+
+MOST_ROWS, MOST_COLUMNS = 40, 60
+
+
+def effects_png(path: Path, table: pd.DataFrame, *, rows: str, title: str) -> None:
+    """Effects of motifs or sites on targets: points with intervals, or a heat map of many targets.
+
+    Shown are the strongest `MOST_ROWS` rows and `MOST_COLUMNS` targets; filled points, and dots in
+    a heat map, are those with a q-value of at most 0.05.
+
+    Args:
+        path: PNG file to write.
+        table: of `experiments`: `target`, `effect`, `low`, `high`, `q_value` and the column `rows`.
+        rows: what a row of the picture is, "motif" or "sites".
+        title: what stands above.
+    """
+    names = _strongest(table, rows, MOST_ROWS)
+    targets = _strongest(table, "target", MOST_COLUMNS)
+    shown = table[table[rows].isin(names) & table["target"].isin(targets)]
+    few = len(targets) <= 3
+    with mpl.rc_context(_STYLE):
+        width = 7.5 if few else 2.6 + 0.24 * len(targets)
+        figure = Figure(
+            figsize=(max(width, 5), 1.5 + 0.26 * len(names) + (0 if few else 1)),
+            layout="constrained",
+        )
+        figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+        if few:
+            panels = figure.subplots(1, len(targets), squeeze=False, sharey=True)[0]
+            for axes, target in zip(panels, targets, strict=True):
+                _points(axes, shown[shown["target"] == target].set_index(rows).loc[names])
+                axes.set_title(short_label(target, 30))
+                axes.set_xlabel("effect (logit)")
+            panels[0].set_yticks(range(len(names)), [short_label(name, 24) for name in names])
+        else:
+            _effect_map(figure, shown, rows, names, targets)
+        save_png(figure, path, dpi=_DPI)
+
+
+def _strongest(table: pd.DataFrame, column: str, most: int) -> list[str]:
+    """Values of a column by their largest effect; where all fit, as they come."""
+    names = list(dict.fromkeys(table[column]))
+    if len(names) <= most:
+        return names
+    largest = table["effect"].abs().groupby(table[column]).max()
+    return largest.sort_values(ascending=False, kind="stable").index[:most].tolist()
+
+
+def _points(axes: Axes, rows: pd.DataFrame) -> None:
+    y = np.arange(len(rows))
+    sure = (rows["q_value"] <= 0.05).to_numpy()
+    axes.hlines(y, rows["low"], rows["high"], color="#0072B2", lw=1.2)
+    for marked, face in ((sure, "#0072B2"), (~sure, "white")):
+        axes.plot(
+            rows["effect"][marked], y[marked], "o", ms=5, mfc=face, mec="#0072B2", clip_on=False
+        )
+    axes.plot(rows["control"], y, "|", color=_SOFT, ms=7)
+    axes.axvline(0, color=_SOFT, lw=0.5)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+
+
+def _effect_map(
+    figure: Figure, shown: pd.DataFrame, rows: str, names: list[str], targets: list[str]
+) -> None:
+    axes = figure.subplots()
+    effect, q_value = (
+        shown.pivot(index=rows, columns="target", values=value).loc[names, targets].to_numpy()
+        for value in ("effect", "q_value")
+    )
+    limit = float(np.nanmax(np.abs(effect))) or 1.0
+    mesh = axes.pcolormesh(effect, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    at_row, at_column = np.nonzero(q_value <= 0.05)
+    axes.scatter(at_column + 0.5, at_row + 0.5, s=4, color=_INK, linewidths=0)
+    axes.set_yticks(np.arange(len(names)) + 0.5, [short_label(name, 24) for name in names])
+    labels = [short_label(target, 24) for target in targets]
+    axes.set_xticks(np.arange(len(targets)) + 0.5, labels, rotation=90)
+    axes.invert_yaxis()
+    axes.tick_params(length=0)
+    figure.colorbar(mesh, ax=axes, label="effect (logit)", shrink=0.6).outline.set_visible(False)

@@ -1,4 +1,4 @@
-"""Places of a genome explained into a folder, and motifs put into them; loads Keras.
+"""Places of a genome explained into a folder; loads Keras.
 
 What `explain_danq.py` does: one locus or the intervals of a BED file, any number of them, as the
 arrays are written while they are made and a stopped explanation goes on where it was.
@@ -13,11 +13,10 @@ from typing import Any
 
 import h5py
 import numpy as np
-import pandas as pd
 
 from danq_keras.data.sequence_inputs import Intervals, Skipped, write_skipped
 from danq_keras.genome.bed import CHROM_NAMES, rename_chrom
-from danq_keras.genome.dna import UNKNOWN, Bytes, pack_codes
+from danq_keras.genome.dna import Bytes, pack_codes
 from danq_keras.genome.fasta import Genome
 from danq_keras.genome.regions import Region
 from danq_keras.interpret.explainer import Explainer
@@ -29,15 +28,11 @@ from danq_keras.interpret.files import (
     write_onehot,
     write_summary,
 )
-from danq_keras.interpret.insertions import find_insert, parse_spacing, places_of, response_table
 from danq_keras.interpret.methods import METHODS, SUMMED, Ways, hypothetical
 from danq_keras.interpret.paths import PATHS
 from danq_keras.interpret.pictures import (
     LocusPicture,
-    half_height,
     locus_png,
-    spacing_png,
-    stands_out,
 )
 from danq_keras.models.trained import TrainedModel, weights_digest, window_of
 from danq_keras.prediction.growing import (
@@ -108,37 +103,6 @@ def explain_places(
         InputError: a place has no window, or the folder is in use.
     """
     return _Session(request, genome, place, model).explain()
-
-
-def insert_motifs(
-    model: TrainedModel,
-    genome: Genome,
-    intervals: Intervals,
-    request: PlacesRequest,
-    *,
-    motifs: Sequence[str],
-    spacing: str,
-    motif_file: Path | None = None,
-) -> list[str]:
-    """Put one or two motifs into the windows of intervals, and write the responses to a folder.
-
-    Args:
-        model: network whose responses are asked for.
-        genome: open FASTA file that the windows are cut from.
-        intervals: where the background windows are.
-        request: targets, limit, strands and folder.
-        motifs: one or two, see `insertions.find_insert`.
-        spacing: A:B or A:B:STEP, see `insertions.parse_spacing`.
-        motif_file: JASPAR or MEME file of named motifs; None for JASPAR 2016 vertebrates.
-
-    Returns:
-        Lines that say where the responses are highest; `<out>.skipped.tsv` lists what has no
-        window.
-
-    Raises:
-        InputError: see `explain_places`; or the motifs are unknown or do not fit.
-    """
-    return _Session(request, genome, intervals, model).insert(motifs, spacing, motif_file)
 
 
 def _tell(line: str | None) -> None:
@@ -402,48 +366,6 @@ class _Session:
         _tell(left_out)
         return lines
 
-    # ---- inserted motifs
-
-    def insert(self, motifs: Sequence[str], spacing: str, motif_file: Path | None) -> list[str]:
-        """Put motifs into backgrounds; lines for the user."""
-        request, source = self.request, self.place
-        assert isinstance(source, Intervals)
-        inserts = [find_insert(text, motif_file) for text in motifs]
-        spacings = parse_spacing(spacing, n_inserts=len(inserts))
-        for edge in (spacings[0], spacings[-1]):
-            places_of(inserts, edge, self.window)
-        loci, skipped = self._loci()
-        backgrounds = np.stack([self._codes(locus) for locus in loci])
-        if not (backgrounds < UNKNOWN).any():
-            raise InputError(
-                f"{source.bed.path}: its windows hold no known base. Give other intervals."
-            )
-        table = response_table(
-            self.explainer, backgrounds, inserts=inserts, spacings=spacings, names=self.names
-        )
-        names = [insert.name for insert in inserts]
-        with atomic_output(request.out, overwrite=request.overwrite) as folder:
-            folder.mkdir()
-            table.to_csv(folder / "spacing.tsv", sep="\t", index=False, float_format="%.6g")
-            left_out = write_skipped(request.out, skipped, "intervals")
-            spacing_png(folder / "spacing.png", table, inserts=names, windows=len(loci))
-            title = f"{' and '.join(names)} in {len(loci):,} windows of {source.bed.path.name}"
-            caption = f"{title}: response of {', '.join(self.names)}, 95 % bands over windows; "
-            caption += "shaded: at least half-way up from the lowest to the highest, around it"
-            write_summary(
-                folder,
-                {
-                    "title": title,
-                    "strands": request.strands,
-                    "model": str(self.model.path),
-                    "genome": str(self.genome.path),
-                    "targets": list(self.names),
-                    "pictures": [{"file": "spacing.png", "caption": caption}],
-                },
-            )
-        _tell(left_out)
-        return _peaks(table, self.names)
-
 
 def locus_of(region: Region, genome: Genome, window: int) -> Locus:
     """The window centred on a region, and the part of it that the region is.
@@ -492,21 +414,3 @@ def _picture(
 
 def _flags(values: Sequence[str]) -> str:
     return ",".join(METHODS[name].flag for name in values)
-
-
-def _peaks(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
-    lines = []
-    for name in names:
-        rows = table[table["target"] == name].set_index("spacing")
-        responses = rows["response"]
-        best, first, last = half_height(responses.index.tolist(), responses.tolist())
-        line = f"{name}: highest at {best} bases, logit {responses[best]:+.2f}"
-        if len(responses) > 1 and not stands_out(rows):
-            line += ", which does not stand out of the 95 % bands of the others"
-        elif len(responses) > 1:
-            line += f"; at {first} to {last} at least half-way up from {responses.min():+.2f}"
-        if "first" in rows:
-            alone = rows["first"][best] + rows["second"][best]
-            line += f" (each alone, in sum: {alone:+.2f})"
-        lines.append(line)
-    return lines

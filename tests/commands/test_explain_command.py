@@ -234,20 +234,6 @@ def test_overwrite_replaces_explanations_only(command, tmp_path):
     assert (other / "thesis.txt").read_text() == "precious"
 
 
-def test_inserted_motifs(command, tmp_path):
-    out = tmp_path / "o"
-    flags = ("--insert", "GATT", "ACA", "--spacing", "0:4", "--out", out)
-    bed = tmp_path / "background.bed"
-    bed.write_text("chr2\t44\t45\nchr2\t50\t51\n")
-    status, shown, _ = command("--into", bed, *flags)
-    assert status == 0
-    assert "finder: highest at 0 bases, logit +0.50; at 0 to 0 at least half-way up from " in shown
-    table = pd.read_csv(out / "spacing.tsv", sep="\t")
-    assert table["response"].idxmax() == 0
-    assert (table["windows"] == 2).all()
-    assert is_png(out / "spacing.png")
-
-
 def test_a_run_s_report_shows_its_explanations(command, files):
     run = files / "run"
     write_report(run)
@@ -289,17 +275,9 @@ def test_a_locus_longer_than_the_window_is_said(command, tmp_path):
         (("--locus", "chr1:90-100", "--method", "shap"), "--method: some of ism, gradient"),
         (("--locus", "chr1:90-100", "--backgrounds", 1), "--backgrounds: at least 2. Received: 1"),
         (("--locus", "chr1:90-100", "--zoom", 0), "--zoom: at least 1. Received: 0."),
-        (("--locus", "chr1:90-100", "--insert", "A"), "--insert: goes with --into BED"),
         (("--locus", "chr1:90-100", "--targets", "find"), "Unknown target 'find'. Nearest: finder"),
         (("--bed", "{bed}", "--width", 41), "--width: at most the window of 40 bases"),
         (("--bed", "{bed}", "--pictures", -1), "--pictures: at least 0. Received: -1."),
-        (("--into", "{bed}"), "--into: goes with --insert MOTIF [MOTIF] and --spacing A:B"),
-        (("--into", "{bed}", "--insert", "A", "C", "G", "--spacing", "0:1"), "one or two motifs"),
-        (("--into", "{bed}", "--insert", "A", "--spacing", "0:1", "--method", "ism"), "--method: "),
-        (("--into", "{bed}", "--insert", "A", "--spacing", "0:99"), "at 99 the motifs do not fit"),
-        (("--into", "{bed}", "--insert", "A", "--spacing", "0:1", "--resume"), "--resume: goes"),
-        (("--into", "{bed}", "--insert", "XY", "--spacing", "0:1"), "neither bases"),
-        (("--into", "{bed}", "--insert", "NN", "--spacing", "0:1"), "a letter other than N"),
     ],
 )
 def test_mistakes(flags, message, command, files, tmp_path):

@@ -1,6 +1,6 @@
 """Text files with damage drawn at random: one line, or what a plain reader reads, and nothing else.
 
-The number of mutants a reader is DANQ_FAULT_TRIALS.
+A few mutants a reader in every run; `-m campaign` 10,000, or DANQ_FAULT_MUTANTS.
 """
 
 import os
@@ -10,16 +10,30 @@ from pathlib import Path
 
 import fuzz
 import fuzz_text
+import pytest
 
-TRIALS = os.environ.get("DANQ_FAULT_TRIALS", "12")
+FEW, MANY = "12", os.environ.get("DANQ_FAULT_MUTANTS", "10000")
 HERE = Path(__file__).parent
 
 
-def test_every_reader_of_text_refuses_damage_in_one_line_or_reads_it_right() -> None:
-    command = [sys.executable, str(HERE / "fuzz_text.py"), TRIALS, "0"]
+def campaign(mutants: str, *names: str) -> list[str]:
+    """The readers that the script went through without a fault."""
+    command = [sys.executable, str(HERE / "fuzz_text.py"), mutants, "0", *names]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
+    print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
-    assert [line.split(":")[0] for line in done.stdout.splitlines()] == list(fuzz_text.READERS)
+    return [line.split(":")[0] for line in done.stdout.splitlines()]
+
+
+def test_every_reader_of_text_refuses_damage_in_one_line_or_reads_it_right() -> None:
+    assert campaign(FEW) == list(fuzz_text.READERS)
+
+
+@pytest.mark.slow
+@pytest.mark.campaign
+@pytest.mark.parametrize("name", fuzz_text.READERS)
+def test_a_reader_of_text_refuses_all_damage_in_one_line_or_reads_it_right(name: str) -> None:
+    assert campaign(MANY, name) == [name]
 
 
 def test_a_reader_that_guesses_is_found_out(tmp_path: Path) -> None:

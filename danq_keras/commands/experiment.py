@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import math
 import re
 import sys
 import time
@@ -237,11 +238,11 @@ def _effects(args: argparse.Namespace, model, codes, targets, how) -> None:  # t
     found.save(args.out, title=what, overwrite=args.overwrite)
     table = found.table.sort_values("q_value", kind="stable").head(20)
     for row in table.to_dict("records"):
-        print(
-            f"  {row[found.rows]} on {row['target']}: {row['effect']:+.3f} "
-            f"({row['low']:+.3f} to {row['high']:+.3f}), chance {row['control']:+.3f}, "
-            f"q {row['q_value']:.1e}"
-        )
+        line = f"  {row[found.rows]} on {row['target']}: {row['effect']:+.3f} "
+        line += f"({row['low']:+.3f} to {row['high']:+.3f})"
+        if not math.isnan(row["control"]):
+            line += f", chance {row['control']:+.3f}"
+        print(line if math.isnan(row["q_value"]) else f"{line}, q {row['q_value']:.1e}")
     if len(found.table) > len(table):
         print(f"  … {len(found.table) - len(table):,} more rows in effects.tsv")
 

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 ARRAYS = "contributions.h5"
 MOST_SEQLETS = 20_000
 _TRIM = 0.3  # Source: `modisco report`, the share of the highest position's contribution
+_FLANK, _FLANK_BITS = 4, 0.3  # beside it: positions that are conserved all the same
 _SHORTEST = 31  # a seqlet's window of 21 bases and room for it to move
 _ADVICE = "Explain the intervals again with explain_danq.py --bed --table h5."
 
@@ -285,11 +286,16 @@ def _pattern(target: str, sign: str, number: int, found: Any) -> Pattern:
     height = np.abs(contributions.sum(axis=1))
     high = np.flatnonzero(height >= _TRIM * height.max())
     begin, end = int(high[0]), int(high[-1]) + 1
-    part = frequencies[begin:end]
-    total = part.sum(axis=1, keepdims=True)
-    matrix = np.divide(part, total, out=np.full(part.shape, 0.25), where=total > 0)
+    total = frequencies.sum(axis=1, keepdims=True)
+    uniform = np.full(frequencies.shape, 0.25)
+    shares = np.divide(frequencies, total, out=uniform, where=total > 0)
+    bits = Motif("", "", shares).information()
+    while begin > max(0, high[0] - _FLANK) and bits[begin - 1] >= _FLANK_BITS:
+        begin -= 1
+    while end < min(len(bits), high[-1] + 1 + _FLANK) and bits[end] >= _FLANK_BITS:
+        end += 1
     name = f"{target}.{'raises' if sign == '+' else 'lowers'}_{number}"
-    motif = Motif("_".join(name.split()), name, matrix)  # MEME's ids have no blanks
+    motif = Motif("_".join(name.split()), name, shares[begin:end])  # MEME's ids have no blanks
     return Pattern(target, sign, len(found.seqlets), contributions, begin, end, motif)
 
 

@@ -3,6 +3,7 @@
 Effects are blue (lower) to red (higher).
 """
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -320,12 +321,11 @@ def effects_png(path: Path, table: pd.DataFrame, *, rows: str, title: str) -> No
     shown = table[table[rows].isin(names) & table["target"].isin(targets)]
     few = len(targets) <= 3
     with mpl.rc_context(_STYLE):
-        width = 7.5 if few else 2.6 + 0.24 * len(targets)
-        figure = Figure(
-            figsize=(max(width, 5), 1.5 + 0.26 * len(names) + (0 if few else 1)),
-            layout="constrained",
-        )
-        figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+        width = max(5, 7.5 if few else 2.6 + 0.24 * len(targets))
+        height = 1.5 + 0.26 * len(names) + (0 if few else 1)
+        figure = Figure(figsize=(width, height), layout="constrained")
+        lines = textwrap.fill(title, int(9 * width))
+        figure.suptitle(lines, x=0.01, ha="left", fontsize=12, fontweight="bold")
         if few:
             panels = figure.subplots(1, len(targets), squeeze=False, sharey=True)[0]
             for axes, target in zip(panels, targets, strict=True):

@@ -6,13 +6,14 @@ of R bits by N samples, and comes out as packed rows (N, ceil(R/8)) uint8, first
 
 HDF5 variables are streamed: at most two blocks of `BLOCK_BYTES` are in memory, and the next block
 is read while one is packed. Where the chunks are too long for that, the packed bits go through a
-temporary file once. MATLAB 5 variables are read whole, one at a time.
+temporary file once. Of a MATLAB 5 variable the packed bits are in memory, an eighth of it.
 
 Nothing here knows what the bits mean: `deepsea` does. `matlab_writer` is the way back.
 """
 
 import contextlib
 import math
+import struct
 import tempfile
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -27,6 +28,7 @@ import numpy.typing as npt
 import scipy.io
 import scipy.io.matlab
 
+from danq_keras.data.matlab5 import Numbers, open_numbers
 from danq_keras.genome.dna import Bytes
 from danq_keras.system.errors import InputError
 from danq_keras.system.hdf5 import array, check_sound, damage_told, reason_of
@@ -35,7 +37,8 @@ from danq_keras.system.threads import one_ahead
 
 BLOCK_BYTES = 1 << 26
 DIRECT_BYTES = 1 << 28  # the largest slab of whole chunks that is read at once
-_MATLAB5_ERRORS = (EOFError, zlib.error, scipy.io.matlab.MatReadError)  # beside HDF5's
+_MATLAB5_ERRORS = (EOFError, struct.error, zlib.error, scipy.io.matlab.MatReadError)
+"""Beside HDF5's."""
 _KIND = ".mat or HDF5 file, or a truncated one", "Get the file again."
 
 Advance = Callable[[int], object]
@@ -254,21 +257,40 @@ class MatFile:
 
 
 def _matlab5_blocks(place: Place, advance: Advance) -> Iterator[Bytes]:
-    """Read, pack and let go of a whole variable, so that two are never in memory."""
+    """Pack a variable in the order in which it is stored, then give its samples."""
+    with _damaged(place.path):
+        numbers = open_numbers(place.path, place.key)
+    packed = _read_whole(place, advance) if numbers is None else _packed(numbers, place, advance)
+    step = max(1, BLOCK_BYTES // 4 // max(1, len(packed)))
+    for begin in range(0, packed.shape[1], step):
+        yield np.ascontiguousarray(packed[:, begin : begin + step].T)
+
+
+def _packed(numbers: Numbers, place: Place, advance: Advance) -> Bytes:
+    """Packed bits (ceil(R/8), N) of a variable, eight rows of bits at a time."""
+    n_samples, n_rows = numbers.shape[0], math.prod(numbers.shape[1:])
+    packed = np.empty((-(-n_rows // 8), n_samples), np.uint8)
+    with numbers:
+        for number, begin in enumerate(range(0, n_rows, 8)):
+            n = min(8, n_rows - begin)
+            with _damaged(place.path):
+                rows = numbers.read(n * n_samples).reshape(n, n_samples)
+            packed[number] = _pack_rows(checked_bits(rows, place, sample_axis=1))[0]
+            advance(rows.nbytes)
+        with _damaged(place.path):
+            numbers.finish()
+    return packed
+
+
+def _read_whole(place: Place, advance: Advance) -> Bytes:
+    """Packed bits (ceil(R/8), N) of a variable that scipy reads at once."""
     with _damaged(place.path):
         loaded = scipy.io.loadmat(place.path, variable_names=[place.key], appendmat=False)
         values = loaded.pop(place.key)
-    n_samples = values.shape[0]
-    rows = values.T.reshape(-1, n_samples)
-    packed = np.empty((n_samples, -(-len(rows) // 8)), np.uint8)
-    step = max(1, BLOCK_BYTES // 4 // max(1, len(rows) * rows.itemsize))
-    for begin in range(0, n_samples, step):
-        end = min(begin + step, n_samples)
-        packed[begin:end] = pack_bits(rows[:, begin:end], place, begin)
-        advance((end - begin) * len(rows) * rows.itemsize)
-    del loaded, values, rows
-    for begin in range(0, n_samples, step):
-        yield packed[begin : begin + step]
+    rows = values.T.reshape(-1, values.shape[0])
+    packed = _pack_rows(checked_bits(rows, place, sample_axis=1))
+    advance(rows.nbytes)
+    return packed
 
 
 def _whole_chunks(dataset: h5py.Dataset, axis: int) -> int:

@@ -9,6 +9,7 @@ import csv
 import itertools
 import logging
 import tempfile
+import threading
 import time
 import zlib
 from dataclasses import dataclass
@@ -49,21 +50,34 @@ class Options:
     dir: Path | None = option(None, "where the files go meanwhile; None: the system's")
 
 
+@dataclass(frozen=True)
+class _Stage:
+    """Seconds; bytes at the peak, mapped files with them, and without."""
+
+    name: str
+    seconds: float
+    peak: float
+    own: float
+
+
 class _Stages(logging.Handler):
     """Ends a stage where the package says so; time and peak memory of each."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
-        self.rows: list[tuple[str, float, float]] = []
+        self.rows: list[_Stage] = []
+        self._own = _Watch()
         self._begin()
 
     def _begin(self) -> None:
         self._started = time.perf_counter()
+        self._own.forget()
         _forget_peak()
 
     def end(self, stage: str) -> None:
         """What came since the last stage was this one."""
-        self.rows.append((stage, time.perf_counter() - self._started, _peak_bytes() / 1e9))
+        seconds = time.perf_counter() - self._started
+        self.rows.append(_Stage(stage, seconds, _peak_bytes(), self._own.most()))
         self._begin()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -83,14 +97,18 @@ def run(options: Options) -> int:
         _make_bundle(folder / "bundle", options)
         print(f"the bundle was simulated in {time.perf_counter() - started:.0f} s")
         stages = _rehearse(folder, options)
-    whole = sum(seconds for _, seconds, _ in stages)
-    print(f"\n{'stage':45} {'seconds':>8} {'peak memory, GB':>16}")
-    for stage, seconds, peak in [*stages, ("all", whole, max(row[2] for row in stages))]:
-        print(f"{stage:45} {seconds:8.1f} {peak:16.2f}")
+    whole = sum(stage.seconds for stage in stages)
+    peaks = (max(stage.peak for stage in stages), max(stage.own for stage in stages))
+    print(f"\n{'':54} {'peak memory, GB':>16}")
+    print(f"{'stage':45} {'seconds':>8} {'all':>8} {'its own':>8}")
+    for each in [*stages, _Stage("all", whole, *peaks)]:
+        memory = f"{each.peak / 1e9:8.2f} {each.own / 1e9:8.2f}"
+        print(f"{each.name:45} {each.seconds:8.1f} {memory}")
+    print("its own: without the mapped pages of the dataset, which the system takes back at need")
     return 0
 
 
-def _rehearse(folder: Path, options: Options) -> list[tuple[str, float, float]]:
+def _rehearse(folder: Path, options: Options) -> list[_Stage]:
     from danq_keras.system.tensorflow import start_tensorflow
 
     start_tensorflow()
@@ -119,16 +137,36 @@ def _rehearse(folder: Path, options: Options) -> list[tuple[str, float, float]]:
     return [row for stage in stages.rows for row in _told_apart(stage, of_steps, options.steps)]
 
 
-def _told_apart(
-    stage: tuple[str, float, float], of_steps: float, steps: int
-) -> list[tuple[str, float, float]]:
-    name, seconds, peak = stage
-    if name != _STAGES["Best validation"]:
+def _told_apart(stage: _Stage, of_steps: float, steps: int) -> list[_Stage]:
+    if stage.name != _STAGES["Best validation"]:
         return [stage]
+    names = (f"{steps} training steps, the first compiles", "validation, checkpoint, model")
+    times = (of_steps, stage.seconds - of_steps)
     return [
-        (f"{steps} training steps, the first compiles", of_steps, peak),
-        ("validation, checkpoint, model", seconds - of_steps, peak),
+        _Stage(name, seconds, stage.peak, stage.own)
+        for name, seconds in zip(names, times, strict=True)
     ]
+
+
+class _Watch:
+    """Looks ten times a second how much memory is the process's own (Linux)."""
+
+    def __init__(self) -> None:
+        self._most = 0
+        threading.Thread(target=self._look, daemon=True).start()
+
+    def _look(self) -> None:
+        while True:
+            self._most = max(self._most, _status_bytes("RssAnon:"))
+            time.sleep(0.1)
+
+    def forget(self) -> None:
+        """Count from now on."""
+        self._most = 0
+
+    def most(self) -> int:
+        """Bytes; 0 where the system does not say."""
+        return max(self._most, _status_bytes("RssAnon:"))
 
 
 def _forget_peak() -> None:
@@ -141,13 +179,16 @@ def _forget_peak() -> None:
 
 def _peak_bytes() -> int:
     """Since the last stage; where the system cannot count so, of the whole process."""
+    return _status_bytes("VmHWM:") or peak_bytes()
+
+
+def _status_bytes(name: str) -> int:
+    """A figure of the process's status; 0 where the system has none."""
     try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return 1024 * int(line.split()[1])
+        lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
-        pass
-    return peak_bytes()
+        return 0
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(name)), 0)
 
 
 def _make_bundle(folder: Path, options: Options) -> None:

@@ -42,6 +42,7 @@ from danq_keras.system.errors import InputError
 from danq_keras.system.files import PathLike, atomic_output, write_json
 from danq_keras.system.terminal import log
 
+_ROWS = 8192  # of an ensemble at once
 MIN_VALIDATION_POSITIVES = 25  # below it a target shares the threshold of all targets
 
 
@@ -291,14 +292,22 @@ class _Ensemble:
         first, *others = [member(split, desc=desc) for member in self._members]
         if not others:
             return first
-        total = first.probs.astype(np.float64)
-        for each, order in zip(others, self._orders[1:], strict=True):
-            total += each.probs[:, order]
-        probs = (total / len(self._members)).astype(np.float32)
-        clipped = np.clip(probs.astype(np.float64), PROBABILITY_CLIP, 1 - PROBABILITY_CLIP)
-        losses = -np.log(np.where(first.labels > 0, clipped, 1 - clipped))
-        counts = None if first.ignore is None else first.ignore == 0
-        loss = float(np.mean(losses if counts is None else losses[counts]))
+        probs = np.empty_like(first.probs)
+        loss = counted = 0.0
+        for begin in range(0, len(probs), _ROWS):  # in float64, but not all of it at once
+            part = slice(begin, begin + _ROWS)
+            total = first.probs[part].astype(np.float64)
+            for each, order in zip(others, self._orders[1:], strict=True):
+                total += each.probs[part][:, order]
+            probs[part] = total / len(self._members)
+            clipped = np.clip(
+                probs[part].astype(np.float64), PROBABILITY_CLIP, 1 - PROBABILITY_CLIP
+            )
+            losses = -np.log(np.where(first.labels[part] > 0, clipped, 1 - clipped))
+            if first.ignore is not None:
+                losses = losses[first.ignore[part] == 0]
+            loss, counted = loss + float(losses.sum()), counted + losses.size
+        loss = loss / counted if counted else math.nan
         return SplitPrediction(probs, first.labels, first.ignore, loss)
 
 

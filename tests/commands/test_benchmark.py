@@ -139,13 +139,15 @@ def test_genome_says_when_the_build_fails(capfd):
 def test_the_rehearsal_tells_time_and_memory_of_every_stage(tmp_path, capsys):
     sizes = ["--train", "2000", "--valid", "100", "--test", "100", "--steps", "2"]
     assert benchmark.main(["rehearsal", *sizes, "--preset", "demo", "--dir", str(tmp_path)]) == 0
-    table = capsys.readouterr().out.partition("\nstage ")[2].splitlines()[1:]
+    table = capsys.readouterr().out.partition("\nstage ")[2].splitlines()[1:-1]
     names = [line[:45].strip() for line in table]
     assert names[:3] == ["conversion", "checksums, network", "baselines"]
     assert names[-2:] == ["tables, comparison with the paper, report", "all"]
     assert len(names) == 10
-    seconds, peaks = np.array([line[45:].split() for line in table], float).T
+    seconds, peaks, own = np.array([line[45:].split() for line in table], float).T
     assert (seconds >= 0).all()
     np.testing.assert_allclose(seconds[-1], seconds[:-1].sum(), atol=0.6)
     assert 0.1 < peaks.min() <= peaks.max() == peaks[-1] < 20
+    assert (own <= peaks + 0.01).all()
+    assert 0.05 < own.min() <= own.max() == own[-1]
     assert not list(tmp_path.iterdir())  # all files are gone

@@ -198,6 +198,8 @@ class Split:
                     block = flat[begin : begin + _VERIFY_BYTES]
                     digest.update(block)
                     bar.update(block.size)
+                if isinstance(array, StoredRows):
+                    array.let_go()
                 require_digest(self.path, name, self.checksums[name], digest.hexdigest())
 
 

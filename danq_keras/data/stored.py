@@ -6,6 +6,7 @@ with SIGBUS and without a word, so each access first compares the file's size wi
 
 import hashlib
 import json
+import mmap
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,14 @@ class StoredRows(np.memmap):
                 f"{self.filename}: the file was cut short while it was in use: {mapped.size():,} "
                 f"bytes are left, {needed:,} are needed. {ADVICE}"
             )
+
+    def let_go(self) -> None:
+        """Give the pages that were read back to the system, which keeps them in its cache.
+
+        They would count as the process's memory where a batch system counts them.
+        """
+        if self._mmap is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self._mmap.madvise(mmap.MADV_DONTNEED)
 
 
 def map_rows(path: Path, dataset: h5py.Dataset) -> Bytes:

@@ -87,6 +87,13 @@ def parser() -> argparse.ArgumentParser:
         help="effect of the background (default: absdiff, or that of a saved background)",
     )
     parser.add_argument(
+        "--measured",
+        type=Path,
+        metavar="TABLE",
+        help="with an .h5: hold the log-odds against measured effects (contig or chrom, position, "
+        "ref, alt, effect; by experiment): FILE.measured.tsv and .png",
+    )
+    parser.add_argument(
         "--on-mismatch",
         choices=("error", "skip"),
         default="error",
@@ -134,12 +141,16 @@ def _check_outputs(args: argparse.Namespace) -> None:
             raise InputError("--background: is for --out. Leave it out with --save-background.")
         if args.resume:
             raise InputError("--resume: is for --out. Leave it out with --save-background.")
+    if args.measured is not None:
+        if args.out is None or output_kind(args.out) != ".h5":
+            raise InputError("--measured: goes with --out FILE.h5. Choose a name ending so.")
+        outputs += [measured_path(args.out), measured_path(args.out).with_suffix(".png")]
     if args.effect is not None and args.background is args.save_background is None:
         raise InputError("--effect: is of a background. Give --background or --save-background.")
     for path in outputs:
         if path.is_dir():
             raise InputError(f"{path}: this is a folder, a file is written. Choose another name.")
-        refuse_input(path, (args.vcf, args.genome, args.background))
+        refuse_input(path, (args.vcf, args.genome, args.background, args.measured))
         refuse_existing(path, overwrite=args.overwrite or args.resume)
 
 
@@ -161,8 +172,14 @@ def main(argv: list[str] | None = None) -> int:
 
     if args.resume and is_complete(args.out):
         print_complete(args.out)
+        if args.measured is not None:
+            _hold_against(args)
         return 0
     model_file(args.model)
+    if args.measured is not None:
+        from danq_keras.variants.measured import check_measured
+
+        check_measured(args.measured)
     from danq_keras.genome.fasta import Genome
     from danq_keras.variants.vcf import VcfFile
 
@@ -218,6 +235,36 @@ def _score(args: argparse.Namespace, vcf: "VcfFile", genome: "Genome") -> None:
         model, vcf, cutter, args.out, options=options, background=background, survey=survey
     )
     _report(args, len(model.targets), done, options.strands)
+    if args.measured is not None:
+        _hold_against(args)
+
+
+def measured_path(out: Path) -> Path:
+    """Where the correlations with measured effects go."""
+    return out.with_name(f"{out.name}.measured.tsv")
+
+
+def _hold_against(args: argparse.Namespace) -> None:
+    """Correlate what was scored with what was measured."""
+    import pandas as pd
+
+    from danq_keras.variants.effects import log_odds_difference
+    from danq_keras.variants.measured import compare_measured
+    from danq_keras.variants.reader import read_effects
+
+    effects = read_effects(args.out)
+    alleles = pd.DataFrame({n: getattr(effects, n) for n in ("chrom", "pos", "ref", "alt")})
+    log_odds = log_odds_difference(effects.ref_pred, effects.alt_pred)
+    found = compare_measured(alleles, log_odds, effects.targets, args.measured)
+    found.save(measured_path(args.out), overwrite=args.overwrite or args.resume)
+    for element, rows in found.table.groupby("element", sort=False):
+        best = rows.iloc[0]
+        print(
+            f"  {element}: {best['variants']:,} measured; of {len(rows)} targets "
+            f"{best['target']} correlates most, {best['spearman']:.2f} "
+            f"({best['low']:.2f} to {best['high']:.2f})"
+        )
+    print(f"{measured_path(args.out)}: every element and target")
 
 
 def _report(args: argparse.Namespace, n_targets: int, done: "ScoreSummary", chosen: str) -> None:

@@ -175,6 +175,34 @@ def test_every_count_of_bases_is_exact(batch_size, command, vcf, tmp_path):
     ]
 
 
+def test_effects_are_held_against_measured_ones(command, vcf, tmp_path):
+    """Measured: what the second target is predicted, so that it correlates wholly."""
+    rows = pd.DataFrame(alleles(), columns=["position", "ref", "alt"]).assign(contig="chr1")
+    assert command(vcf, "--out", "e.h5")[0] == 0
+    rows["effect"] = read_h5(tmp_path / "e.h5")["logodds"][:, 1] * 2
+    rows.to_csv(tmp_path / "m.tsv", sep="\t", index=False)
+    flags = ("--out", "f.h5", "--measured", tmp_path / "m.tsv")
+    status, out, _ = command(vcf, *flags)
+    assert status == 0
+    assert "chr1: 7 measured; of 4 targets 1 correlates most, 1.00 (" in out
+    table = pd.read_csv(tmp_path / "f.h5.measured.tsv", sep="\t")
+    assert table["spearman"].iloc[0] == 1
+    assert (tmp_path / "f.h5.measured.png").exists()
+    for words, message in (
+        (flags, "f.h5: already exists"),
+        (
+            ("--out", "g.tsv", "--measured", tmp_path / "m.tsv"),
+            "--measured: goes with --out FILE.h5",
+        ),
+        (("--out", "g.h5", "--measured", vcf), "v.vcf: "),
+        (("--out", "g.h5", "--measured", "none.tsv"), "none.tsv: no such file"),
+    ):
+        status, out, err = command(vcf, *words)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert message in err
+    assert not (tmp_path / "g.h5").exists()
+
+
 def test_the_same_allele_as_the_reference_has_no_effect(command, tmp_path):
     same = [(60, CHR1[59], (CHR1[59],)), (60, CHR1[59], (CHR1[59].lower(),))]
     command(write_vcf(tmp_path / "s.vcf", same), "--out", "e.tsv")

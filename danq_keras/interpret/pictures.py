@@ -3,6 +3,7 @@
 Effects are blue (lower) to red (higher).
 """
 
+import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from danq_keras.draw.logos import BASE_COLOURS, draw_letters
-from danq_keras.draw.style import save_png, short_label
+from danq_keras.draw.style import LINE_COLOURS, save_png, short_label
 from danq_keras.genome.dna import ALPHABET, UNKNOWN, Bytes, onehot_from_codes
 from danq_keras.interpret.methods import METHODS, preferred, shown
 from danq_keras.system.arrays import Floats
@@ -378,3 +379,28 @@ def _effect_map(
     axes.invert_yaxis()
     axes.tick_params(length=0)
     figure.colorbar(mesh, ax=axes, label="effect (logit)", shrink=0.6).outline.set_visible(False)
+
+
+def design_png(path: Path, table: pd.DataFrame, *, targets: Sequence[str], title: str) -> None:
+    """Logits of the targets over the rounds of a design.
+
+    Args:
+        path: PNG file to write.
+        table: see `design.Design.path`.
+        targets: its columns that are drawn.
+        title: what stands above.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(8, 3.6), layout="constrained")
+        lines = textwrap.fill(title, 80)
+        figure.suptitle(lines, x=0.01, ha="left", fontsize=12, fontweight="bold")
+        axes = figure.subplots()
+        for target, colour in zip(targets, itertools.cycle(LINE_COLOURS)):
+            label = short_label(target, 40)
+            axes.plot(table["round"], table[target], "-o", ms=3.5, color=colour, label=label)
+        axes.axhline(0, color=_SOFT, lw=0.5)
+        axes.set_xlabel("round (a single change each)")
+        axes.set_ylabel("logit")
+        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+        save_png(figure, path, dpi=_DPI)

@@ -12,6 +12,7 @@ import re
 import shlex
 import shutil
 import tarfile
+import tomllib
 from pathlib import Path
 
 import h5py
@@ -83,6 +84,18 @@ def test_every_command_is_one(line):
     script, words = split_command(line)
     module = importlib.import_module(f"danq_keras.commands.{script}")
     module.parser().parse_args(words)
+
+
+def test_every_command_has_a_script_an_entry_and_a_row_in_the_readme():
+    scripts = sorted((ROOT / "bin").glob("*.py"))
+    assert {path.stem.removesuffix("_danq") for path in scripts} == set(COMMANDS)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    entries = {f"danq-{name.replace('_', '-')}": name for name in COMMANDS}
+    assert project["scripts"] == {
+        entry: f"danq_keras.commands.{name}:cli" for entry, name in entries.items()
+    }
+    text = (ROOT / "README.md").read_text()
+    assert [path.name for path in scripts if f"| `{path.name}` |" not in text] == []
 
 
 def test_the_two_commands_are_those_of_the_project():

@@ -221,10 +221,10 @@ def main(argv: list[str] | None = None) -> int:
 def _effects(args: argparse.Namespace, model, codes, targets, how) -> None:  # type: ignore[no-untyped-def]
     """`marginal` and `ablate`."""
     from danq_keras.interpret.experiments import ablation_effects, marginal_effects
-    from danq_keras.motifs.files import read_motif_file
+    from danq_keras.interpret.insertions import named_motifs
 
     if args.experiment == "marginal":
-        motifs = args.motifs or [motif.id for motif in read_motif_file(args.motif_file)]
+        motifs = args.motifs or [motif.id for motif in named_motifs(args.motif_file)]
         found = marginal_effects(
             model, codes, motifs, targets, controls=args.controls, seed=args.seed, **how
         )

@@ -9,6 +9,7 @@ middle, L/2; one motif lies with its middle `spacing` bases right of it.
 """
 
 import difflib
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,24 @@ class Insert:
         return table
 
 
+def named_motifs(motif_file: Path | None) -> Sequence[Motif]:
+    """The motifs of a file, read once however many are asked for (it may be a pipe).
+
+    Args:
+        motif_file: see `read_motif_file`; None for the JASPAR 2016 vertebrates of the package.
+
+    Raises:
+        InputError: it is no file of motifs.
+    """
+    is_file = motif_file is not None and motif_file.is_file()
+    return _read_once(motif_file, motif_file.stat().st_mtime_ns if motif_file and is_file else 0)
+
+
+@functools.lru_cache(maxsize=4)
+def _read_once(path: Path | None, _stamp: int) -> tuple[Motif, ...]:
+    return tuple(danq_jaspar_motifs() if path is None else read_motif_file(path))
+
+
 def find_motif(text: str, motif_file: Path | None = None) -> str | Motif:
     """What a user means by a motif: IUPAC letters in upper case, or the motif of a file.
 
@@ -75,7 +94,7 @@ def find_motif(text: str, motif_file: Path | None = None) -> str | Motif:
         raise InputError(f"`insert`: a motif has a letter other than N. Received: {text!r}.")
     if set(letters) <= set("ACGTN"):
         return letters
-    motifs = danq_jaspar_motifs() if motif_file is None else read_motif_file(motif_file)
+    motifs = named_motifs(motif_file)
     wanted = text.removesuffix(_REVERSED)
     found = [m for m in motifs if m.id == wanted] or [
         m for m in motifs if m.name.upper() == wanted.upper() and not m.id.endswith(_REVERSED)

@@ -215,8 +215,11 @@ def read_background(path: Path) -> Background:
                 f"{FORMAT_VERSION}. Make it again."
             )
         targets = read_texts(file, "targets")
-        words = ("effect", "model", "strands", "source")
-        origin = Origin(targets=targets, **{name: attribute(file, name, "text") for name in words})
+        names = ("effect", "model", "strands", "source")
+        words = {name: attribute(file, name, "text") for name in names}
+        if words["effect"] not in EFFECTS:
+            raise ValueError(f"'effect' is none of {', '.join(EFFECTS)}")
+        origin = Origin(targets=targets, **words)
         n = {kind: attribute(file, f"n_{kind}", "number") for kind in KINDS}
         counts: dict[str, Counts] = {}
         for kind in KINDS:

@@ -111,3 +111,14 @@ def test_claims_beyond_the_file_are_refused(tmp_path: Path):
         file.create_dataset("pos", (10**9,), np.int64)
     with pytest.raises(InputError, match="claims 8,000,000,000 bytes"):
         read_effects(path)
+
+
+@pytest.mark.parametrize("effect", ["", "text", "[" * 5000])
+def test_a_background_of_no_known_effect_is_refused_by_its_name(effect, tmp_path):
+    path = tmp_path / "b.h5"
+    write_a_background(path)
+    with h5py.File(path, "r+") as file:
+        file.attrs["effect"] = effect
+    with pytest.raises(InputError, match=r"b.h5: .*'effect' is none of absdiff") as caught:
+        read_background(path)
+    assert len(str(caught.value)) < 500

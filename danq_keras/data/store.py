@@ -285,8 +285,11 @@ def _read_header(path: Path, file: h5py.File) -> StoreHeader:
     )
     if "targets_sha256" in file.attrs:
         compare_digest(path, file, "targets", digest_of_targets(targets))
+    window = attribute(file, "window", "number")
+    if window <= 0:
+        raise ValueError(f"'window' is {window}, which must be positive")
     return StoreHeader(
-        window=attribute(file, "window", "number"),
+        window=window,
         bin=attribute(file, "bin", "number"),
         strands=attribute(file, "strands", "text"),
         targets=targets,

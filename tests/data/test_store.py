@@ -559,3 +559,11 @@ def test_a_split_of_another_name_is_said(tmp_path):
     dataset = tiny.make_dataset(tmp_path / "d")
     with pytest.raises(InputError, match=r"`split`: one of train, valid, test. Received: 'tests'"):
         dataset.split("tests")
+
+
+def test_a_window_without_bases_is_refused_under_the_file_s_name(tmp_path):
+    folder = tiny.make_dataset(tmp_path / "d").folder
+    with h5py.File(folder / "train.h5", "r+") as file:
+        file.attrs["window"] = 0
+    with pytest.raises(InputError, match=r"train.h5: .*'window' is 0, which must be positive"):
+        open_split(folder / "train.h5")

@@ -566,4 +566,4 @@ def test_a_window_without_bases_is_refused_under_the_file_s_name(tmp_path):
     with h5py.File(folder / "train.h5", "r+") as file:
         file.attrs["window"] = 0
     with pytest.raises(InputError, match=r"train.h5: .*'window' is 0, which must be positive"):
-        open_split(folder / "train.h5")
+        store.open_split(folder / "train.h5")

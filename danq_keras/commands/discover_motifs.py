@@ -8,7 +8,7 @@ from pathlib import Path
 from danq_keras import __version__
 from danq_keras.commands.options import update_report
 from danq_keras.interpret.files import SUMMARY
-from danq_keras.interpret.methods import METHODS
+from danq_keras.interpret.methods import OF_FLAG
 from danq_keras.interpret.patterns import ARRAYS, MOST_SEQLETS, discover_motifs
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import InputError, optional_module
@@ -47,10 +47,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--targets", metavar="A,B", help="targets by number or name (default: all that it has)"
     )
-    flags = {method.flag: name for name, method in METHODS.items()}
     parser.add_argument(
         "--method",
-        choices=tuple(flags),
+        choices=tuple(OF_FLAG),
         help="whose contributions (default: the first of ism, expected, integrated, gradient that "
         "it has)",
     )
@@ -120,11 +119,10 @@ def main(argv: list[str] | None = None) -> int:
     refuse_unmarked(out, "patterns", overwrite=args.overwrite, marker=SUMMARY)
     for module, extra in (("logomaker", "logos"), ("modiscolite", "modisco")):
         optional_module(module, extra)
-    methods = {method.flag: name for name, method in METHODS.items()}
     found = discover_motifs(
         args.explanation,
         targets=None if args.targets is None else args.targets.split(","),
-        method=None if args.method is None else methods[args.method],
+        method=None if args.method is None else OF_FLAG[args.method],
         databases=args.databases,
         threshold=args.threshold,
         matcher=args.matcher,

@@ -201,7 +201,6 @@ def main(argv: list[str] | None = None) -> int:
 
         model = load_model(args.model, targets=args.target_names)
         targets = None if args.targets is None else args.targets.split(",")
-        model.targets.find(targets or ())
         codes, skipped = _windows(args, source, window_of(model))
         how = {"strands": args.strands, "batch_size": args.batch_size}
         if args.motif_file is not None:
@@ -308,10 +307,7 @@ def _windows(
     else:
         kept, skipped, starts = source.centred(window)
         bed = source.bed
-        codes = [
-            source.genome.fetch(bed.names[bed.chrom[i]], int(start), int(start) + window)
-            for i, start in zip(kept, starts, strict=True)
-        ]
+        codes = list(source.codes(np.array(bed.names, np.str_)[bed.chrom[kept]], starts, window))
     n = args.draw or (100 if args.experiment == "marginal" else len(codes))
     rng = np.random.default_rng([args.seed, 0xD6])
     if n < len(codes):

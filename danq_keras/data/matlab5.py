@@ -38,13 +38,13 @@ class _Plain:
     """Bytes of an element as they are."""
 
     def __init__(self, file: BinaryIO, n_bytes: int) -> None:
-        self._file, self._left = file, n_bytes
+        self._file, self.left = file, n_bytes
 
     def read(self, n: int) -> bytes:
         """Exactly `n` bytes."""
-        if n > self._left:
+        if n > self.left:
             raise ValueError("a variable is longer than its element")
-        self._left -= n
+        self.left -= n
         content = self._file.read(n)
         if len(content) < n:
             raise EOFError("the file ends inside a variable")
@@ -52,7 +52,7 @@ class _Plain:
 
     def finish(self) -> None:
         """Refuse what is left beyond padding."""
-        if self._left >= 8:
+        if self.left >= 8:
             raise ValueError("a variable is shorter than its element")
 
 
@@ -61,7 +61,6 @@ class _Inflated:
 
     def __init__(self, file: BinaryIO, n_bytes: int) -> None:
         self._source = _Plain(file, n_bytes)
-        self._packed = n_bytes
         self._inflate = zlib.decompressobj()
 
     def read(self, n: int) -> bytes:
@@ -80,8 +79,7 @@ class _Inflated:
         while not part and not self._inflate.eof:
             content = self._inflate.unconsumed_tail
             if not content:
-                content = self._source.read(min(_READ, self._packed))
-                self._packed -= len(content)
+                content = self._source.read(min(_READ, self._source.left))
             part = self._inflate.decompress(content, most)
             if not content and not part:
                 break
@@ -101,7 +99,6 @@ class _Head:
     name: bytes
     shape: tuple[int, ...]
     dtype: str | None
-    n_bytes: int
     inside: bytes | None
 
 
@@ -228,10 +225,10 @@ def _head(source: _Source) -> _Head:
     if kind != _INT8 or min(shape) < 0:
         raise ValueError("a variable has no name or a negative dimension")
     if bits & 0xFF not in _CLASSES or bits & _COMPLEX:
-        return _Head(name, shape, None, 0, None)
+        return _Head(name, shape, None, None)
     kind, n_bytes, inside = _tag(source)
     if kind not in _TYPES:
-        return _Head(name, shape, None, 0, None)
+        return _Head(name, shape, None, None)
     if n_bytes != math.prod(shape) * np.dtype(_TYPES[kind]).itemsize:
         raise ValueError("a variable has not as many values as its dimensions say")
-    return _Head(name, shape, _TYPES[kind], n_bytes, inside)
+    return _Head(name, shape, _TYPES[kind], inside)

@@ -21,7 +21,7 @@ import pandas as pd
 from danq_keras.data.arrays import codes_of
 from danq_keras.data.targets import Targets
 from danq_keras.genome.dna import ALPHABET, UNKNOWN, Bytes, decode, pack_codes
-from danq_keras.interpret.explainer import Explainer, single_changes
+from danq_keras.interpret.explainer import Explainer, changed_windows, single_changes
 from danq_keras.interpret.files import SUMMARY, write_summary
 from danq_keras.interpret.pictures import design_png
 from danq_keras.interpret.sites import SiteFinder
@@ -287,8 +287,7 @@ class _Search:
         places, bases = single_changes(found.codes, (0, len(found.codes)))
         free = self._allowed.places[places]
         places, bases = places[free], bases[free]
-        windows = np.repeat(found.codes[None], len(places), axis=0)
-        windows[np.arange(len(places)), places] = bases
+        windows = changed_windows(found.codes, places, bases)
         kept = np.flatnonzero(self._allowed(windows))
         if not len(kept):
             return []

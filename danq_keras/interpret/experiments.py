@@ -229,7 +229,7 @@ def ablation_effects(
                 rows.append(
                     {"sites": name, "target": target}
                     | _interval(here)
-                    | {"control": float(there.mean()), "p_value": _paired(here, there)}
+                    | {"control": float(there.mean()), "p_value": _differs(here - there)}
                 )
         if pair:
             first, second = masks.values()
@@ -323,7 +323,7 @@ class _Lab:
         return [
             {"sites": name, "target": target}
             | _interval(beyond[:, number])
-            | {"control": np.nan, "p_value": _paired(beyond[:, number], 0 * beyond[:, number])}
+            | {"control": np.nan, "p_value": _differs(beyond[:, number])}
             for number, target in enumerate(self.names)
         ]
 
@@ -416,8 +416,8 @@ def _beside_chance(effect: float, chance: Scores, number: int) -> dict[str, Any]
     return row | {"p_value": float(2 * stats.t.sf(score, len(chance) - 1))}
 
 
-def _paired(here: Scores, there: Scores) -> float:
-    difference = here - there
+def _differs(difference: Scores) -> float:
+    """Two-sided p of a mean of 0; of equal differences 1 where they are 0, else 0."""
     if np.ptp(difference) == 0:
         return 1.0 if difference[0] == 0 else 0.0
     return float(stats.ttest_1samp(difference, 0).pvalue)

@@ -114,9 +114,7 @@ class Explainer:
         size = 4 * self._predict.batch_size
         for at in range(0, len(places), size):
             here, base = places[at : at + size], bases[at : at + size]
-            mutants = np.repeat(codes[None], len(here), axis=0)
-            mutants[np.arange(len(here)), here] = base
-            changed = self.scores(pack_codes(mutants)) - before
+            changed = self.scores(pack_codes(changed_windows(codes, here, base))) - before
             effects[:, here - region[0], base] = changed.T
             advance(len(here))
         return effects
@@ -158,6 +156,15 @@ class Explainer:
                 f"{self._path}: its logits or their gradients are not finite numbers. Its weights "
                 "are damaged: use another model."
             )
+
+
+def changed_windows(
+    codes: Bytes, places: npt.NDArray[np.int64], bases: npt.NDArray[np.int64]
+) -> Bytes:
+    """Windows (n, L), each `codes` (L,) with one of `bases` (n,) at one of `places` (n,)."""
+    windows = np.repeat(codes[None], len(places), axis=0)
+    windows[np.arange(len(places)), places] = bases
+    return windows
 
 
 def single_changes(

@@ -24,7 +24,7 @@ import pandas as pd
 
 from danq_keras.draw.logos import AlignedPair, logo_png, matches_png
 from danq_keras.motifs.files import write_meme
-from danq_keras.motifs.known import MATCH_COLUMNS, KnownMotifs
+from danq_keras.motifs.known import KnownMotifs
 from danq_keras.motifs.matching import Match
 from danq_keras.motifs.motif import Motif
 from danq_keras.system.terminal import progress
@@ -109,12 +109,7 @@ def match_table(
     kernels: Sequence[KernelMotif], matches: Sequence[Sequence[Match]], known: KnownMotifs
 ) -> pd.DataFrame:
     """A row per kernel and known motif that match; `offset` as in `Match`."""
-    rows = [
-        {"kernel": kernel.kernel, **known.row(match)}
-        for kernel, found in zip(kernels, matches, strict=True)
-        for match in found
-    ]
-    return pd.DataFrame(rows, columns=["kernel", *MATCH_COLUMNS])
+    return known.match_table("kernel", [kernel.kernel for kernel in kernels], matches)
 
 
 def summary_line(table: pd.DataFrame, known: KnownMotifs, threshold: float) -> str:

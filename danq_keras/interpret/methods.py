@@ -43,6 +43,8 @@ METHODS = {
         Method("expected", "expected", "expected_gradient", "expected\ngradient"),
     )
 }
+OF_FLAG = {method.flag: name for name, method in METHODS.items()}
+"""Flag → name."""
 SUMMED = ("integrated", "expected")
 """Methods whose contributions have a known sum; their values are hypothetical contributions."""
 PREFERRED = ("effects", "expected", "integrated", "gradients")
@@ -81,15 +83,14 @@ def methods_of_flags(text: str) -> tuple[str, ...]:
     Raises:
         InputError: one is unknown.
     """
-    of_flag = {method.flag: name for name, method in METHODS.items()}
     words = ["ism", "gradient"] if text == "both" else text.split(",")
-    unknown = [word for word in words if word not in of_flag]
+    unknown = [word for word in words if word not in OF_FLAG]
     if unknown:
         raise InputError(
-            f"--method: some of {', '.join(of_flag)}, separated by commas, or both (ism,gradient). "
+            f"--method: some of {', '.join(OF_FLAG)}, separated by commas, or both (ism,gradient). "
             f"Received: {text!r}."
         )
-    return tuple(name for flag, name in of_flag.items() if flag in words)
+    return tuple(name for flag, name in OF_FLAG.items() if flag in words)
 
 
 def chosen_methods(method: str | Sequence[str]) -> tuple[str, ...]:

@@ -30,7 +30,6 @@ from danq_keras.interpret.files import SUMMARY, TO_FILE, write_summary
 from danq_keras.interpret.methods import METHODS, hypothetical, preferred
 from danq_keras.motifs.files import write_meme
 from danq_keras.motifs.known import (
-    MATCH_COLUMNS,
     KnownMotifs,
     Method,
     match_motifs,
@@ -78,8 +77,9 @@ class Pattern:
 class Patterns:
     """The patterns of some targets, `table` with a row each, `matches` with one a known motif.
 
-    `found` are the patterns in the order of the table, most seqlets first in each target; `files`
-    TF-MoDISco's own results, target → patterns that raise and that lower the score.
+    `found` are the patterns in the order of the table, most seqlets first in each target; `rows`
+    how they are drawn; `results` TF-MoDISco's own, target → patterns that raise the score and that
+    lower it.
     """
 
     table: pd.DataFrame
@@ -114,12 +114,10 @@ class Patterns:
                 table.to_csv(
                     place / f"{name}.tsv", sep="\t", index=False, na_rep="NA", float_format="%.6g"
                 )
-            for stem, (target, result) in zip(
-                track_names(tuple(self.results)), self.results.items(), strict=True
-            ):
+            stems = track_names(tuple(self.results))
+            for stem, result in zip(stems, self.results.values(), strict=True):
                 if result != (None, None):
-                    window = int(self.summary["windows_read"][target])
-                    io.save_hdf5(str(place / f"{stem}.modisco.h5"), *result, window)
+                    io.save_hdf5(str(place / f"{stem}.modisco.h5"), *result, self.summary["width"])
             pictures = []
             if self.rows:
                 patterns_png(place / "patterns.png", self.rows)
@@ -201,7 +199,7 @@ def discover_motifs(
     )
     return Patterns(
         table=_table(found, matches, known),
-        matches=_match_table(found, matches, known),
+        matches=known.match_table("pattern", [p.motif.id for p in found], matches),
         found=tuple(found),
         rows=tuple(
             _row(p, m[0] if m else None, known) for p, m in zip(found, matches, strict=True)
@@ -210,7 +208,7 @@ def discover_motifs(
         summary={
             "title": f"{', '.join(read.names)}: {len(found)} patterns of {read.source}",
             "windows": len(onehot),
-            "windows_read": dict.fromkeys(read.names, onehot.shape[1]),
+            "width": onehot.shape[1],
             "method": METHODS[read.method].flag,
             "databases": known.sizes,
             "threshold": threshold,
@@ -322,17 +320,6 @@ def _table(
     columns = ["pattern", "target", "sign", "seqlets", "consensus", "contribution"]
     columns += ["information_bits", "match", "match_name", "match_evalue", "match_database"]
     return pd.DataFrame(rows, columns=[*columns, "matches"])
-
-
-def _match_table(
-    found: Sequence[Pattern], matches: Sequence[Sequence[Match]], known: KnownMotifs
-) -> pd.DataFrame:
-    rows = [
-        {"pattern": pattern.motif.id, **known.row(match)}
-        for pattern, its in zip(found, matches, strict=True)
-        for match in its
-    ]
-    return pd.DataFrame(rows, columns=["pattern", *MATCH_COLUMNS])
 
 
 def _row(pattern: Pattern, match: Match | None, known: KnownMotifs) -> PatternRow:

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
+
+import pandas as pd
 
 from danq_keras.motifs.files import JASPAR_FILE, read_motif_file
 from danq_keras.motifs.matching import FEWEST_MOTIFS, Match, MotifDatabase, match_motif
@@ -17,10 +19,7 @@ Method: TypeAlias = Literal["auto", "tomtom", "builtin"]
 METHODS: tuple[Method, ...] = ("auto", "tomtom", "builtin")
 
 
-MATCH_COLUMNS = (
-    *("motif", "name", "database"),
-    *("p_value", "e_value", "offset", "overlap", "orientation"),
-)
+_OF_MATCH = ("p_value", "e_value", "offset", "overlap", "orientation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,18 +34,28 @@ class KnownMotifs:
         """Such as `jaspar2016_vertebrates (519 motifs)`."""
         return ", ".join(f"{name} ({size:,} motifs)" for name, size in self.sizes.items())
 
-    def row(self, match: Match) -> dict[str, Any]:
-        """A match as a row of a table, columns `MATCH_COLUMNS`; `offset` as in `Match`."""
-        return {
-            "motif": self.motifs[match.target].id,
-            "name": self.motifs[match.target].name,
-            "database": self.database[match.target],
-            "p_value": match.p_value,
-            "e_value": match.e_value,
-            "offset": match.offset,
-            "overlap": match.overlap,
-            "orientation": match.orientation,
-        }
+    def match_table(
+        self, column: str, queries: Sequence[object], matches: Sequence[Sequence[Match]]
+    ) -> pd.DataFrame:
+        """A row a query and known motif that match; `offset` as in `Match`.
+
+        Args:
+            column: name of the first column.
+            queries: what stands there for each query.
+            matches: the matches of each, see `match_motifs`.
+        """
+        rows = [
+            {
+                column: query,
+                "motif": self.motifs[match.target].id,
+                "name": self.motifs[match.target].name,
+                "database": self.database[match.target],
+                **{name: getattr(match, name) for name in _OF_MATCH},
+            }
+            for query, found in zip(queries, matches, strict=True)
+            for match in found
+        ]
+        return pd.DataFrame(rows, columns=[column, "motif", "name", "database", *_OF_MATCH])
 
 
 def read_databases(paths: Sequence[Path] | None) -> KnownMotifs:

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import re
 import sys
 import time
 from pathlib import Path
@@ -10,7 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from danq_keras import __version__
-from danq_keras.commands.options import add_model, add_target_names, update_report
+from danq_keras.commands.options import (
+    LONGEST,
+    add_explain_out,
+    add_model,
+    add_prediction,
+    add_target_names,
+    explain_folder,
+    require_at_least,
+    update_report,
+)
 from danq_keras.genome.dna import UNKNOWN, Bytes, decode
 from danq_keras.genome.fasta import Genome
 from danq_keras.genome.regions import Region
@@ -91,19 +99,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of --random and --shuffle (default: 0)"
     )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="folder to write (default: explain/NAME in a run folder, whose report then shows it, "
-        "or here)",
-    )
-    parser.add_argument(
-        "--strands",
-        choices=("forward", "both"),
-        help="forward: the window as it is (default: what the network was trained on)",
-    )
-    parser.add_argument("--batch-size", type=int, metavar="N", help="default: what fits")
+    add_explain_out(parser)
+    add_prediction(parser)
     add_target_names(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace OUT")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
@@ -140,9 +137,7 @@ def _span(text: str, flag: str, kind: type) -> tuple:  # type: ignore[type-arg]
 def default_out(args: argparse.Namespace) -> Path:
     """Where a design goes that was not told: into the run, for its report."""
     what = [f"{flag} {getattr(args, flag)}" for flag in ("higher", "lower") if getattr(args, flag)]
-    name = re.sub(r"[^A-Za-z0-9.+-]+", "_", f"design {' '.join(what)}").strip("_")[:120]
-    folder = args.model if args.model.is_dir() else Path()
-    return Path(folder) / "explain" / name
+    return explain_folder(args.model, f"design {' '.join(what)}", longest=LONGEST)
 
 
 @command(parser, changeable="--change", start="--fasta", limits="limits")
@@ -155,10 +150,7 @@ def main(argv: list[str] | None = None) -> int:
     begin = time.monotonic()
     args = parser().parse_args(argv)
     set_up_logging()
-    if args.seed < 0:
-        raise InputError(f"--seed: at least 0. Received: {args.seed}.")
-    if args.batch_size is not None and args.batch_size < 1:
-        raise InputError(f"--batch-size: at least 1. Received: {args.batch_size}.")
+    require_at_least(args, seed=0, batch_size=1)
     if (args.locus is None) != (args.genome is None):
         raise InputError("--locus and --genome go together. Give both, or none.")
     if args.random is not None and not 0 <= args.random <= 1:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from danq_keras import __version__
-from danq_keras.commands.options import update_report
+from danq_keras.commands.options import add_databases, update_report
 from danq_keras.interpret.files import SUMMARY
 from danq_keras.interpret.methods import OF_FLAG
 from danq_keras.interpret.patterns import ARRAYS, MOST_SEQLETS, discover_motifs
@@ -59,26 +59,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder for the files (default: EXPLANATION.motifs, which a run's report shows)",
     )
-    parser.add_argument(
-        "--databases",
-        nargs="+",
-        type=Path,
-        metavar="FILE",
-        help="MEME, JASPAR, HOMER or TRANSFAC files (default: JASPAR 2016 vertebrates)",
-    )
-    parser.add_argument(
-        "--threshold",
-        type=float,
-        default=0.01,
-        metavar="E",
-        help="largest E-value of a match (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--matcher",
-        choices=("auto", "tomtom", "builtin"),
-        default="auto",
-        help="the tomtom program, or the same method here (default: tomtom if it is installed)",
-    )
+    add_databases(parser)
     parser.add_argument(
         "--max-seqlets",
         type=int,

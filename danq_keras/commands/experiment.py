@@ -11,7 +11,16 @@ from pathlib import Path
 import numpy as np
 
 from danq_keras import __version__
-from danq_keras.commands.options import add_model, add_target_names, update_report
+from danq_keras.commands.options import (
+    LONGEST,
+    add_explain_out,
+    add_model,
+    add_prediction,
+    add_target_names,
+    explain_folder,
+    require_at_least,
+    update_report,
+)
 from danq_keras.data.sequence_inputs import Intervals, Skipped, is_fasta, write_skipped
 from danq_keras.genome.bed import CHROM_NAMES
 from danq_keras.genome.dna import UNKNOWN, Bytes
@@ -119,24 +128,13 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of all that is drawn (default: 0)"
     )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="folder to write (default: explain/NAME in a run folder, whose report then shows it, "
-        "or here)",
-    )
+    add_explain_out(parser)
     parser.add_argument(
         "--chrom-names",
         choices=CHROM_NAMES,
         help="a BED file's chromosomes without (strip) or with (add) a leading chr",
     )
-    parser.add_argument(
-        "--strands",
-        choices=("forward", "both"),
-        help="forward: the window as it is (default: what the network was trained on)",
-    )
-    parser.add_argument("--batch-size", type=int, metavar="N", help="default: what fits")
+    add_prediction(parser)
     add_target_names(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace OUT")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
@@ -145,12 +143,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _check_options(args: argparse.Namespace) -> None:
     """Numbers out of range, and options that an experiment does not take."""
-    for name, least in (("draw", 2), ("batch_size", 1)):
-        value = getattr(args, name)
-        if value is not None and value < least:
-            raise InputError(f"--{name.replace('_', '-')}: at least {least}. Received: {value}.")
-    if args.seed < 0:
-        raise InputError(f"--seed: at least 0. Received: {args.seed}.")
+    require_at_least(args, draw=2, batch_size=1, seed=0)
     for flag, kind in (("bases", "ablate"), ("spacing", "spacing")):
         if getattr(args, flag) is not None and args.experiment != kind:
             raise InputError(f"--{flag}: goes with {kind}. Leave it out.")
@@ -175,9 +168,7 @@ def default_out(args: argparse.Namespace) -> Path:
     """Where an experiment goes that was not told: into the run, for its report."""
     what = args.bases or "+".join(args.motifs or [args.motif_file.name.split(".")[0]])
     name = f"{args.experiment} {what} {args.targets or ''}"
-    name = re.sub(r"[^A-Za-z0-9.+-]+", "_", name).strip("_")[:120]
-    folder = args.model if args.model.is_dir() else Path()
-    return Path(folder) / "explain" / name
+    return explain_folder(args.model, name, longest=LONGEST)
 
 
 @command(parser, insert="--motifs", sites="--motifs or --bases")

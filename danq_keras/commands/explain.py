@@ -3,16 +3,19 @@
 import argparse
 import contextlib
 import dataclasses
-import re
 import sys
 import time
 from pathlib import Path
 
 from danq_keras import __version__
 from danq_keras.commands.options import (
+    add_explain_out,
     add_model,
+    add_prediction,
     add_target_names,
+    explain_folder,
     print_complete,
+    require_at_least,
     update_report,
 )
 from danq_keras.data.sequence_inputs import Intervals
@@ -67,13 +70,7 @@ def parser() -> argparse.ArgumentParser:
     place.add_argument("--bed", type=Path, metavar="BED", help="many places")
     parser.add_argument("--genome", type=Path, required=True, metavar="FA", help="FASTA file")
     parser.add_argument("--targets", required=True, metavar="A,B", help="targets by number or name")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="folder to write (default: explain/NAME in a run folder, whose report then shows it, "
-        "or here)",
-    )
+    add_explain_out(parser)
     _add_explanation(parser.add_argument_group("explanation"))
     parser.add_argument(
         "--chrom-names",
@@ -81,12 +78,7 @@ def parser() -> argparse.ArgumentParser:
         help="a BED file's chromosomes without (strip) or with (add) a leading chr",
     )
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N intervals")
-    parser.add_argument(
-        "--strands",
-        choices=("forward", "both"),
-        help="forward: the window as it is (default: what the network was trained on)",
-    )
-    parser.add_argument("--batch-size", type=int, metavar="N", help="default: what fits")
+    add_prediction(parser)
     parser.add_argument("--resume", action="store_true", help="go on with an OUT that was stopped")
     add_target_names(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace OUT")
@@ -144,10 +136,7 @@ def _add_explanation(group: argparse._ArgumentGroup) -> None:
 
 def _check_options(args: argparse.Namespace) -> None:
     """Numbers out of range, and options that contradict each other."""
-    for name in ("width", "pictures", "zoom", "limit", "batch_size"):
-        value, least = getattr(args, name), 0 if name == "pictures" else 1
-        if value is not None and value < least:
-            raise InputError(f"--{name.replace('_', '-')}: at least {least}. Received: {value}.")
+    require_at_least(args, width=1, pictures=0, zoom=1, limit=1, batch_size=1)
     if args.method is not None:
         methods_of_flags(args.method)
     Ways(args.backgrounds, args.points, args.seed)
@@ -162,9 +151,7 @@ def default_out(args: argparse.Namespace) -> Path:
         name = args.locus
     else:
         name = args.bed.name.removesuffix(".gz").rsplit(".", 1)[0]
-    name = re.sub(r"[^A-Za-z0-9.+-]+", "_", f"{name} {args.targets}").strip("_")
-    folder = args.model if args.model.is_dir() else Path()
-    return Path(folder) / "explain" / name
+    return explain_folder(args.model, f"{name} {args.targets}")
 
 
 @command(parser)

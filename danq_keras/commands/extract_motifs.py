@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from danq_keras import __version__
-from danq_keras.commands.options import add_model, add_target_names
+from danq_keras.commands.options import add_databases, add_model, add_target_names
 from danq_keras.data.bundle import open_dataset
 from danq_keras.models.shipped import model_file
 from danq_keras.system.command import command, run_command
@@ -65,26 +65,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="TARGET",
         help="only windows positive for one of these, by number or name (default: all windows)",
     )
-    parser.add_argument(
-        "--databases",
-        nargs="+",
-        type=Path,
-        metavar="FILE",
-        help="MEME, JASPAR, HOMER or TRANSFAC files (default: JASPAR 2016 vertebrates)",
-    )
-    parser.add_argument(
-        "--threshold",
-        type=float,
-        default=0.01,
-        metavar="E",
-        help="largest E-value of a match (default: %(default)s, the paper's)",
-    )
-    parser.add_argument(
-        "--matcher",
-        choices=("auto", "tomtom", "builtin"),
-        default="auto",
-        help="the tomtom program, or the same method here (default: tomtom if it is installed)",
-    )
+    add_databases(parser)
     parser.add_argument("--no-logos", action="store_true", help="draw no logos")
     parser.add_argument(
         "--batch-size", type=int, default=100, metavar="N", help="windows (default: %(default)s)"

@@ -1,12 +1,16 @@
 """Options that several commands share, and how their words are read."""
 
 import argparse
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from danq_keras.models.shipped import describe_shipped, model_place
 from danq_keras.system.errors import InputError
+
+LONGEST = 120
+"""Characters of a folder that is named after motifs or targets."""
 
 
 class _ListModels(argparse.Action):
@@ -127,6 +131,75 @@ def print_complete(out: Path) -> None:
         f"{out}: is complete already. Whether it was made from these inputs was not compared: "
         "--overwrite makes it anew."
     )
+
+
+def add_databases(parser: argparse.ArgumentParser) -> None:
+    """Add `--databases`, `--threshold` and `--matcher`: known motifs, and which of them match."""
+    parser.add_argument(
+        "--databases",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="MEME, JASPAR, HOMER or TRANSFAC files (default: JASPAR 2016 vertebrates)",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        default=0.01,
+        metavar="E",
+        help="largest E-value of a match (default: %(default)s, the paper's)",
+    )
+    parser.add_argument(
+        "--matcher",
+        choices=("auto", "tomtom", "builtin"),
+        default="auto",
+        help="the tomtom program, or the same method here (default: tomtom if it is installed)",
+    )
+
+
+def add_prediction(parser: argparse.ArgumentParser) -> None:
+    """Add `--strands` and `--batch-size`, for commands that predict windows of their own."""
+    parser.add_argument(
+        "--strands",
+        choices=("forward", "both"),
+        help="forward: the window as it is (default: what the network was trained on)",
+    )
+    parser.add_argument("--batch-size", type=int, metavar="N", help="default: what fits")
+
+
+def add_explain_out(parser: argparse.ArgumentParser) -> None:
+    """Add `--out`, a folder whose default is `explain_folder`."""
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder to write (default: explain/NAME in a run folder, whose report then shows it, "
+        "or here)",
+    )
+
+
+def explain_folder(model: Path, name: str, *, longest: int | None = None) -> Path:
+    """Where an explanation goes that was not told: into the run, for its report, or here.
+
+    Args:
+        model: run folder or .keras file.
+        name: what is explained; what no file name may hold becomes an underscore.
+        longest: characters of the folder's name; None for all.
+    """
+    stem = re.sub(r"[^A-Za-z0-9.+-]+", "_", name).strip("_")[:longest]
+    return (model if model.is_dir() else Path()) / "explain" / stem
+
+
+def require_at_least(args: argparse.Namespace, **least: int) -> None:
+    """Refuse numbers that are too small; an option that was not given is none.
+
+    Raises:
+        InputError: one is.
+    """
+    for name, lowest in least.items():
+        value = getattr(args, name)
+        if value is not None and value < lowest:
+            raise InputError(f"--{name.replace('_', '-')}: at least {lowest}. Received: {value}.")
 
 
 def update_report(out: Path) -> None:

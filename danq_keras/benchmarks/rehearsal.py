@@ -80,6 +80,11 @@ class _Stages(logging.Handler):
         self.rows.append(_Stage(stage, seconds, _peak_bytes(), self._own.most()))
         self._begin()
 
+    def close(self) -> None:
+        """Look at the memory no more."""
+        self._own.close()
+        super().close()
+
     def emit(self, record: logging.LogRecord) -> None:
         for begin, stage in _STAGES.items():
             if record.getMessage().startswith(begin):
@@ -119,11 +124,11 @@ def _rehearse(folder: Path, options: Options) -> list[_Stage]:
 
     settings = {"epochs": 1, "batch_size": 100, "train_limit": 50 * options.steps}
     stages = _Stages()
-    open_dataset(folder / "bundle", store=folder / "store")
-    stages.end("conversion")
-    log.addHandler(stages)
     level = log.level
     try:
+        open_dataset(folder / "bundle", store=folder / "store")
+        stages.end("conversion")
+        log.addHandler(stages)
         request = TrainRequest(
             data=folder / "store", preset=options.preset, settings=settings, out=folder / "run"
         )
@@ -132,6 +137,7 @@ def _rehearse(folder: Path, options: Options) -> list[_Stage]:
     finally:
         log.removeHandler(stages)
         log.setLevel(level)
+        stages.close()
     with (folder / "run" / "history.csv").open(newline="") as file:
         of_steps = float(next(csv.DictReader(file))["seconds"])
     return [row for stage in stages.rows for row in _told_apart(stage, of_steps, options.steps)]
@@ -153,12 +159,16 @@ class _Watch:
 
     def __init__(self) -> None:
         self._most = 0
+        self._closed = threading.Event()
         threading.Thread(target=self._look, daemon=True).start()
 
     def _look(self) -> None:
-        while True:
+        while not self._closed.wait(0.1):
             self._most = max(self._most, _status_bytes("RssAnon:"))
-            time.sleep(0.1)
+
+    def close(self) -> None:
+        """End the thread that looks."""
+        self._closed.set()
 
     def forget(self) -> None:
         """Count from now on."""

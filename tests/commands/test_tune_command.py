@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pandas as pd
@@ -330,7 +331,7 @@ def test_a_worker_waits_for_running_trials_of_others(worker, monkeypatch):
         slept.append(states(worker))
         other.tell(1, values=0.5)
 
-    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(tune_worker, "time", SimpleNamespace(sleep=sleep))
     worker.work(2)
     assert slept == [["complete", "running"]]
     assert states(worker) == ["complete", "complete"]

@@ -97,19 +97,34 @@ class SplitPredictor:
         self.columns = columns
         self._has_logits = any(layer.name == "logits" for layer in model.layers)
         self._network = logits_model(model) if self._has_logits else model
-        self._step = tf.function(self._predict, autograph=False, reduce_retracing=True)
+        self._compiled: dict[tuple[int, bool, bool], Any] = {}
 
-    def _predict(
-        self, packed: tf.Tensor, labels: tf.Tensor, valid: tf.Tensor, window: int, both: bool
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Strand-mean probabilities of a batch, and its summed loss over strands."""
+    def _step(self, window: int, both: bool, labels: Bytes, masked: bool) -> Any:
+        """From packed windows, labels and what counts to strand-mean probabilities and the loss.
 
-        def values(onehot: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            probs, loss = self._probabilities(onehot, labels)
-            return probs, tf.reduce_sum(loss * valid)
+        Compiled once for batches of every size; the network's graph serves both strands.
+        """
+        n_targets = labels.shape[1]
+        if (window, both, masked) not in self._compiled:
+            each = tf.TensorSpec((None, n_targets), tf.float32)
+            onehots = tf.TensorSpec((None, window, 4), tf.float32)
+            counted = each if masked else tf.TensorSpec((), tf.float32)
+            packed = tf.TensorSpec((None, packed_width(window)), tf.uint8)
 
-        probs, loss = mean_of_strands(packed, values, window=window, both=both)
-        return probs, loss
+            @tf.function(input_signature=(onehots, each, counted), autograph=False)
+            def values(onehot: tf.Tensor, labels: tf.Tensor, valid: tf.Tensor) -> Any:
+                probs, loss = self._probabilities(onehot, labels)
+                return probs, tf.reduce_sum(loss * valid)
+
+            @tf.function(input_signature=(packed, each, counted), autograph=False)
+            def step(packed: tf.Tensor, labels: tf.Tensor, valid: tf.Tensor) -> Any:
+                def strand(onehot: tf.Tensor) -> Any:
+                    return values(onehot, labels, valid)
+
+                return mean_of_strands(packed, strand, window=window, both=both)
+
+            self._compiled[window, both, masked] = step
+        return self._compiled[window, both, masked]
 
     def _probabilities(self, onehot: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         outputs = tf.cast(self._network(onehot, training=False), tf.float32)
@@ -129,6 +144,8 @@ class SplitPredictor:
             ignore = None if ignore is None else ignore[:, self.columns]
         probs = np.empty(labels.shape, np.float32)
         total = 0.0
+        window = split.header.window
+        step = self._step(window, split.both_strands, labels, ignore is not None)
         with progress(total=split.n_windows, desc=desc, unit="windows") as bar:
             for begin in range(0, split.n_windows, self.batch_size):
                 rows = slice(begin, begin + self.batch_size)
@@ -138,13 +155,7 @@ class SplitPredictor:
                     if ignore is None
                     else tf.constant(1 - ignore[rows], tf.float32)
                 )
-                probs[rows], loss = self._step(
-                    tf.constant(split.sequence[rows]),
-                    batch,
-                    valid,
-                    split.header.window,
-                    split.both_strands,
-                )
+                probs[rows], loss = step(tf.constant(split.sequence[rows]), batch, valid)
                 total += float(loss)
                 bar.update(len(batch))
         if not self._has_logits:  # else a sigmoid made them
@@ -190,12 +201,14 @@ class Predictor:
         self._automatic = batch_size is None
         self.batch_size = batch_size or automatic_batch_size(network)
         signature = tf.TensorSpec((None, packed_width(window)), tf.uint8)
+        onehot = tf.TensorSpec((None, window, 4), tf.float32)
+        self._values = tf.function(self._outputs, input_signature=[onehot], autograph=False)
         self._step = tf.function(self._predict, input_signature=[signature], autograph=False)
 
     def _predict(self, packed: tf.Tensor) -> tf.Tensor:
         return mean_of_strands(packed, self._values, window=self._window, both=self._both)
 
-    def _values(self, onehot: tf.Tensor) -> tf.Tensor:
+    def _outputs(self, onehot: tf.Tensor) -> tf.Tensor:
         return tf.cast(self._network(onehot, training=False), tf.float32)
 
     def __call__(self, packed: Bytes) -> Floats:

@@ -135,10 +135,10 @@ def test_kill_9_and_resume_equals_uninterrupted(data, tmp_path):
         "--data",
         data,
         "--epochs",
-        "40",
+        "12",
         "--patience",
         "none",
-        *("--restudy", "0.3", "--freeze-conv", "30"),
+        *("--restudy", "0.3", "--freeze-conv", "9"),
         "--preset",
         "danq",
         "--set",
@@ -158,7 +158,7 @@ def test_kill_9_and_resume_equals_uninterrupted(data, tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not (parts / "report.html").exists()
-    assert len(tiny.history(parts) if (parts / "history.csv").exists() else []) < 40
+    assert len(tiny.history(parts) if (parts / "history.csv").exists() else []) < 12
     subprocess.run([*start, "--out", parts, "--resume"], check=True, capture_output=True)
     assert tiny.history(parts) == tiny.history(whole)
     for one, other in zip(weights(parts), weights(whole), strict=True):

@@ -2,13 +2,14 @@
 
 import math
 
+import in_process
 import numpy as np
 import pandas as pd
 import pytest
 import tiny
 
 from danq_keras.commands import compare_recipes as command
-from danq_keras.runs import recipes
+from danq_keras.runs import recipes, train_set
 from danq_keras.runs.recipes import KMER, compare_recipes, read_published, recipe_table, table_text
 from danq_keras.system.errors import InputError
 
@@ -99,7 +100,8 @@ def test_data_without_a_test_split_are_compared_on_validation():
 
 
 @pytest.mark.slow
-def test_a_comparison_goes_on_and_grows(tmp_path, run_script, capsys):
+def test_a_comparison_goes_on_and_grows(tmp_path, run_script, capsys, monkeypatch):
+    monkeypatch.setattr(train_set, "run_all", in_process.run_all)
     data = [tiny.make_dataset(tmp_path / name, seed=n).folder for n, name in enumerate("ab")]
     out = tmp_path / "out"
     pairs = [f"{key}={value}" for key, value in SETTINGS.items()]

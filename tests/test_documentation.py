@@ -272,6 +272,7 @@ def test_the_guide_runs(tmp_path, monkeypatch, rng):
         write_peaks(Path("peaks") / f"{name}.narrowPeak", lengths, rng, columns=10)
     for name in ("peaks.bed", "background.bed"):
         write_peaks(Path(name), {"chr8": 20_000}, rng, n=6)
+    Path("genes.gtf").write_text('chr8\tx\tgene\t4500\t6000\t.\t+\t.\tgene_id "A";\n')
     for name in ("variants.vcf.gz", "common.vcf.gz"):
         write_vcf(Path(name), genome, rng)
     write_bundle(Path("deepsea_train_bundle.v0.9.tar.gz"), rng)

@@ -11,6 +11,7 @@ COMMANDS = {
     "explain": "which bases a prediction rests on",
     "discover_motifs": "motifs discovered from that, by TF-MoDISco",
     "experiment": "motifs put into windows or taken out, and what the network says",
+    "draw_locus": "what networks say along a region, beside peaks and genes",
     "design": "sequences that reach wanted predictions",
     "compare_aucs": "AUC tables against the paper's models, or against another table",
     "compare_recipes": "presets on datasets with several seeds, in one table",

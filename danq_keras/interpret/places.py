@@ -367,13 +367,11 @@ class _Session:
         return lines
 
 
-def locus_of(region: Region, genome: Genome, window: int) -> Locus:
-    """The window centred on a region, and the part of it that the region is.
-
-    Of a region longer than the window the window is explained, which is said.
+def require_chrom(region: Region, genome: Genome) -> None:
+    """Refuse a region whose chromosome the genome does not have.
 
     Raises:
-        InputError: the chromosome is unknown, or the window reaches beyond it.
+        InputError: it does not; the message names near ones.
     """
     if region.chrom not in genome.lengths:
         twins = [rename_chrom(region.chrom, how, genome.lengths) for how in CHROM_NAMES]
@@ -384,6 +382,17 @@ def locus_of(region: Region, genome: Genome, window: int) -> Locus:
             f"{shorten(list(genome.lengths), 5)}. "
             + (f"Is it {near[0]}?" if near else "Name one of those.")
         )
+
+
+def locus_of(region: Region, genome: Genome, window: int) -> Locus:
+    """The window centred on a region, and the part of it that the region is.
+
+    Of a region longer than the window the window is explained, which is said.
+
+    Raises:
+        InputError: the chromosome is unknown, or the window reaches beyond it.
+    """
+    require_chrom(region, genome)
     assert region.end is not None
     length = genome.lengths[region.chrom]
     start = (region.start + region.end) // 2 - window // 2

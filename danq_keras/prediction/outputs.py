@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
+from xml.etree import ElementTree
 
 import h5py
 import numpy as np
@@ -194,7 +195,10 @@ def track_names(columns: Sequence[str]) -> list[str]:
 def _write_tracks(
     file: h5py.File, path: Path, windows: Windows, contents: Contents, *, folder: bool
 ) -> None:
-    """One bigWig file, or a folder with one for each target and `tracks.tsv` that lists them."""
+    """One bigWig file, or a folder with one for each target and two files that list them.
+
+    These are `tracks.tsv` and a session of the browser IGV.
+    """
     assert windows.tiling is not None
     tiling = windows.tiling
     if not folder:
@@ -212,6 +216,24 @@ def _write_tracks(
                 lines.append(f"{track}\t{target}\t{_MEANING[dataset]}\n")
                 bar.update()
     (path / "tracks.tsv").write_text("".join(lines), encoding="utf-8")
+    rows = [line.rstrip("\n").split("\t") for line in lines[2:]]
+    _write_session(path / "igv_session.xml", windows.path, rows)
+
+
+def _write_session(path: Path, genome: Path, rows: Sequence[Sequence[str]]) -> None:
+    """A session that opens the tracks over their genome in IGV's desktop program.
+
+    Tracks are named by paths beside the session, the genome by its own: where a folder is copied to
+    another machine, IGV asks for the genome. Source: the user guide of IGV, "Session file format",
+    by which tracks without a panel of their own come into the first.
+    """
+    session = ElementTree.Element("Session", genome=str(genome.resolve()), version="8")
+    resources = ElementTree.SubElement(session, "Resources")
+    for file, target, value in rows:
+        name = target if value == _MEANING["pred"] else f"{target}, {value}"
+        ElementTree.SubElement(resources, "Resource", name=name, path=file, type="bw")
+    ElementTree.indent(session)
+    ElementTree.ElementTree(session).write(path, encoding="utf-8", xml_declaration=True)
 
 
 def _write_track(dataset: h5py.Dataset, column: int, path: Path, tiling: Tiling) -> None:

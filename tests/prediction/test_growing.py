@@ -4,6 +4,7 @@ The network of most tests predicts the shares of A and G in a window, which are 
 """
 
 import sys
+from xml.etree import ElementTree
 
 import h5py
 import numpy as np
@@ -176,7 +177,13 @@ def test_tracks_cover_the_step_around_the_centre(files, records, tmp_path, comma
     bigwig = pytest.importorskip("pyBigWig")
     out = tmp_path / "tracks"
     assert command(files / "run", files / "g.fa", out, "--tile", STEP)[0] == 0
-    assert sorted(p.name for p in out.iterdir()) == ["A.bw", "G_x_y.bw", "tracks.tsv"]
+    assert sorted(p.name for p in out.iterdir()) == [
+        "A.bw", "G_x_y.bw", "igv_session.xml", "tracks.tsv",
+    ]  # fmt: skip
+    session = ElementTree.parse(out / "igv_session.xml").getroot()
+    assert session.get("genome") == str(files / "g.fa")
+    listed = [(each.get("path"), each.get("name")) for each in session.iter("Resource")]
+    assert listed == [("A.bw", "A"), ("G_x_y.bw", "G|x/y")]
     header, *rows = (out / "tracks.tsv").read_text().splitlines()
     assert "a value covers the 6 bases around the centre of its 20-base window" in header
     assert rows == ["file\ttarget\tvalue", "A.bw\tA\tprobability", "G_x_y.bw\tG|x/y\tprobability"]

@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from danq_keras import __version__
-from danq_keras.commands.options import add_model, add_target_names, print_complete
+from danq_keras.commands.options import (
+    add_model,
+    add_target_names,
+    print_complete,
+    require_at_least,
+)
+from danq_keras.data.targets import TARGET_COLUMNS
 from danq_keras.genome.bed import CHROM_NAMES
 from danq_keras.models.shipped import model_file
 from danq_keras.system.command import command, run_command
@@ -29,7 +35,8 @@ both strands; difference = P(ALT) - P(REF), log-odds difference = logit P(ALT) -
 VCF is a VCF or BCF file, or a list of chrom, pos, name, ref, alt without header, as DeepSEA takes
 it; - is standard input. FILE is one of
   .h5          ref_pred, alt_pred, diff, logodds (a row per alternative allele), evalue
-  .tsv[.gz]    max_abs_diff, max_target, and the differences of each target
+  .tsv[.gz]    max_abs_diff, max_target, and the differences of each target; of a sorted VCF:
+               tabix -s 1 -b 2 -e 2 -S 1 FILE.tsv.gz
   .vcf[.gz]    the lines of the VCF as they are, with INFO fields added: the largest difference, and
                those of --targets (DANQ_DIFF_<target>, DANQ_LOGODDS_<target>)
 Alleles that cannot be scored are listed with their reason in FILE.skipped.tsv. Stopped (Ctrl-C, a
@@ -74,6 +81,18 @@ def parser() -> argparse.ArgumentParser:
         "--with-probs",
         action="store_true",
         help="also P(REF) and P(ALT) in text files (an .h5 always has them)",
+    )
+    parser.add_argument(
+        "--top",
+        type=int,
+        metavar="N",
+        help="in a .tsv, instead of all targets: the N that gain and the N that lose most",
+    )
+    parser.add_argument(
+        "--by",
+        choices=TARGET_COLUMNS,
+        help="in a .tsv, instead of all targets: the largest difference of all targets of an "
+        "assay (factor), cell type, treatment or group",
     )
     parser.add_argument(
         "--background",
@@ -145,6 +164,10 @@ def _check_outputs(args: argparse.Namespace) -> None:
         if args.out is None or output_kind(args.out) != ".h5":
             raise InputError("--measured: goes with --out FILE.h5. Choose a name ending so.")
         outputs += [measured_path(args.out), measured_path(args.out).with_suffix(".png")]
+    if (args.top, args.by) != (None, None) and not (
+        args.out and output_kind(args.out).startswith(".tsv")
+    ):
+        raise InputError("--top and --by: for a .tsv or .tsv.gz as --out. Leave them out.")
     if args.effect is not None and args.background is args.save_background is None:
         raise InputError("--effect: is of a background. Give --background or --save-background.")
     for path in outputs:
@@ -163,6 +186,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     args = parser().parse_args(argv)
     set_up_logging()
+    require_at_least(args, top=1)
     if args.batch_size < 2:
         raise InputError(
             f"--batch-size: at least 2, the windows of an SNV. Received: {args.batch_size}."
@@ -194,6 +218,7 @@ def _score(args: argparse.Namespace, vcf: "VcfFile", genome: "Genome") -> None:
     """Score the variants, say what was done."""
     from danq_keras.models.trained import load_model
     from danq_keras.variants.background import is_background, write_background
+    from danq_keras.variants.files import ShortForm
     from danq_keras.variants.score import (
         DEFAULT_EFFECT,
         ScoreOptions,
@@ -215,6 +240,7 @@ def _score(args: argparse.Namespace, vcf: "VcfFile", genome: "Genome") -> None:
         batch_size=args.batch_size,
         chosen=None if chosen is None else tuple(chosen),
         with_probs=args.with_probs,
+        short=None if (args.top, args.by) == (None, None) else ShortForm(args.top or 0, args.by),
         overwrite=args.overwrite,
         resume=args.resume,
     )

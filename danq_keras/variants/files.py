@@ -9,6 +9,8 @@ A row is an alternative allele, in the order of the VCF file; `targets` are the 
   Attributes say which model, strands and files.
 - `.tsv`, `.tsv.gz`: the first five, `max_abs_diff`, `max_target`, then for each target
   `<target>.diff`, `<target>.logodds` and what else was asked for; NA for an E-value that is not.
+  Short forms: `top_up` and `top_down`, the targets that gain and lose most with their differences,
+  and for all targets of one assay (or cell type, …) together `<assay>.diff`, that of their largest.
 - `.vcf`, `.vcf.gz`: the input's lines, byte for byte, with INFO fields of a value per allele at the
   end of INFO, "." for an allele that was left out. DANQ_DIFF_<target> has the target's name as far
   as a key may hold it (see `info_keys`); the header has it in full.
@@ -26,6 +28,7 @@ from urllib.parse import quote
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from danq_keras import __version__
 from danq_keras.data.targets import Targets
@@ -70,6 +73,35 @@ class EffectsHeader:
     vcf_header: bytes = b""
     vcf_tail: bytes = b""
     n_letters: int = 0
+    short: "ShortForm | None" = None
+
+
+@dataclass(frozen=True)
+class ShortForm:
+    """A table for people instead of all targets: how many of the `top`, one column `by` kind.
+
+    `by` is one of `TARGET_COLUMNS`, such as "assay", or None.
+    """
+
+    top: int = 0
+    by: str | None = None
+
+    def kinds(self, targets: Targets) -> dict[str, list[int]]:
+        """What `by` tells apart → numbers of its targets, in order; those without are left out.
+
+        Raises:
+            InputError: the targets say nothing of it.
+        """
+        found: dict[str, list[int]] = {}
+        for number, text in enumerate(targets.column(self.by) if self.by else ()):
+            if text:
+                found.setdefault(text, []).append(number)
+        if self.by and not found:
+            raise InputError(
+                f"`by`: the model's targets have no {self.by}. Leave it out, or give the dataset a "
+                "table of targets."
+            )
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +160,11 @@ def skipped_path(out: Path) -> Path:
     return out.with_name(f"{out.name}.skipped.tsv")
 
 
+def _quoted(name: str) -> str:
+    """A target's name among others, without semicolons, colons, commas and equal signs."""
+    return quote(name, safe="|#()+-./")
+
+
 def _line(values: Sequence[str]) -> bytes:
     return ("\t".join(values) + "\n").encode()
 
@@ -162,10 +199,14 @@ class TableRows:
         chosen = [header.targets.names[i] for i in header.chosen]
         self._numbers = [f"{target}.{name}" for target in chosen for name in names]
         self._format = "".join(f"\t{_NUMBER}" for _ in self._numbers)
+        self._short = header.short or ShortForm()
+        self._kinds = self._short.kinds(header.targets)
 
     def head(self) -> bytes:
         """The names of the columns."""
-        return _line([*Allele._fields, "max_abs_diff", "max_target", *self._numbers])
+        short = ["top_up", "top_down"] * bool(self._short.top)
+        short += [f"{kind}.diff" for kind in self._kinds]
+        return _line([*Allele._fields, "max_abs_diff", "max_target", *short, *self._numbers])
 
     def lines(self, scored: ScoredBlock) -> bytes:
         """A row an allele."""
@@ -173,15 +214,39 @@ class TableRows:
         # Target by target, each with all its columns.
         values = np.stack(list(scored.columns(self._header).values()), axis=2)
         values = values.reshape(len(values), values.shape[1] * values.shape[2])
+        short = self._short_columns(difference(scored.ref, scored.alt))
         rows = []
-        for allele, size, number, row in zip(
-            scored.block.alleles, sizes, numbers, values.tolist(), strict=True
+        for allele, size, number, row, more in zip(
+            scored.block.alleles, sizes, numbers, values.tolist(), short, strict=True
         ):
             texts = [str(value) for value in allele]
             name = self._header.targets.names[number]
             text = (self._format % tuple(row)).replace("nan", "NA")
-            rows.append("\t".join([*texts, _NUMBER % size, name]) + text + "\n")
+            rows.append("\t".join([*texts, _NUMBER % size, name, *more]) + text + "\n")
         return "".join(rows).encode()
+
+    def _short_columns(self, diff: Doubles) -> list[list[str]]:
+        """Texts of each allele: the targets of the largest differences (V, T), and each kind's."""
+        rows: list[list[str]] = [[] for _ in diff]
+        if self._short.top:
+            order = np.argsort(-diff, axis=1, kind="stable")
+            for row, numbers, values in zip(rows, order, diff, strict=True):
+                ups = numbers[: self._short.top]
+                downs = numbers[::-1][: self._short.top]
+                row.append(self._named(ups[values[ups] > 0], values))
+                row.append(self._named(downs[values[downs] < 0], values))
+        for numbers_of_kind in self._kinds.values():
+            part = diff[:, numbers_of_kind]
+            largest = np.take_along_axis(part, np.abs(part).argmax(axis=1)[:, None], axis=1)
+            for row, value in zip(rows, largest[:, 0].tolist(), strict=True):
+                row.append(_NUMBER % value)
+        return rows
+
+    def _named(self, numbers: npt.NDArray[np.int64], values: Doubles) -> str:
+        """`target:difference` of some targets, between semicolons; NA for none."""
+        names = self._header.targets.names
+        texts = [f"{_quoted(names[i])}:{values[i]:+.4g}" for i in numbers.tolist()]
+        return ";".join(texts) or "NA"
 
     def tail(self) -> bytes:
         """Nothing."""
@@ -269,7 +334,7 @@ class VcfRows:
     def _fields(self, scored: ScoredBlock) -> dict[str, list[str]]:
         """INFO key → text of each allele."""
         sizes, numbers = scored.largest()
-        names = [quote(self._header.targets.names[i], safe="|#()+-./") for i in numbers]
+        names = [_quoted(self._header.targets.names[i]) for i in numbers]
         fields = {
             f"{_INFO_PREFIX}MAX_ABS_DIFF": [_NUMBER % size for size in sizes],
             f"{_INFO_PREFIX}MAX_TARGET": names,

@@ -28,7 +28,7 @@ from danq_keras.system.inputs import is_pipe
 from danq_keras.system.terminal import log, progress
 from danq_keras.variants.background import Background, Origin, is_background, read_background
 from danq_keras.variants.effects import Probs, difference, log_odds_difference
-from danq_keras.variants.files import EffectsHeader, ScoredBlock, output_kind
+from danq_keras.variants.files import EffectsHeader, ScoredBlock, ShortForm, output_kind
 from danq_keras.variants.growing import changed, growing_effects
 from danq_keras.variants.scorer import VariantScorer, variant_window
 from danq_keras.variants.table import VariantTable
@@ -45,7 +45,8 @@ class ScoreOptions:
 
     `strands` "both" or "forward"; `on_mismatch` "error" or "skip"; `batch_size` windows at once;
     `chosen` numbers of the targets that are written, None for all (none in a VCF file);
-    `with_probs` also writes P(REF) and P(ALT) into text files; `overwrite` replaces outputs;
+    `with_probs` also writes P(REF) and P(ALT) into text files; `short` writes a table for
+    people instead of all targets, see `files.ShortForm`; `overwrite` replaces outputs;
     `resume` goes on with an output that was stopped.
     """
 
@@ -54,6 +55,7 @@ class ScoreOptions:
     batch_size: int = 200
     chosen: tuple[int, ...] | None = None
     with_probs: bool = False
+    short: ShortForm | None = None
     overwrite: bool = False
     resume: bool = False
 
@@ -382,7 +384,10 @@ def score_to_file(
         vcf_header=source.header,
         vcf_tail=source.tail,
         n_letters=survey.n_letters,
+        short=options.short,
     )
+    if options.short is not None:
+        options.short.kinds(model.targets)
     request = _request(header, kind, source, cutter, options=options, background=background)
     scorer = VariantScorer(model, strands=options.strands, background=background)
     begin = time.perf_counter()
@@ -424,6 +429,7 @@ def _request(
         "on_mismatch": options.on_mismatch,
         "batch_size": options.batch_size,  # which decides how sums are rounded
         "with_probs": options.with_probs,
+        **({} if options.short is None else {"short": [options.short.top, options.short.by]}),
         "background": None if background is None else _digest_of(background),
         "ending": kind,
     }
@@ -460,7 +466,8 @@ def _scored(
 def _chosen(model: TrainedModel, kind: str, options: ScoreOptions) -> tuple[int, ...]:
     if options.chosen is not None:
         return options.chosen
-    return () if kind.startswith(".vcf") else tuple(range(len(model.targets)))
+    none = kind.startswith(".vcf") or options.short is not None
+    return () if none else tuple(range(len(model.targets)))
 
 
 def _attributes(

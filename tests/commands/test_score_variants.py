@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import keras
@@ -24,10 +25,11 @@ from danq_keras.models.trained import TrainedModel, fingerprint, load_model
 from danq_keras.system import errors
 from danq_keras.system.threads import ahead
 from danq_keras.variants.effects import difference, log_odds_difference
+from danq_keras.variants.files import EffectsHeader, ScoredBlock, ShortForm, TableRows
 from danq_keras.variants.growing import GrowingEffects
 from danq_keras.variants.scorer import VariantScorer
 from danq_keras.variants.vcf import Record
-from danq_keras.variants.windows import WindowCutter
+from danq_keras.variants.windows import Allele, WindowCutter
 
 L = 20
 TOLERANCE = 3e-7  # of float32 probabilities
@@ -340,6 +342,58 @@ def test_text_has_the_chosen_targets(ending, command, vcf, tmp_path):
             found = row[place : place + 4]
             expected = [(alt - ref)[target], logodds[target], ref[target], alt[target]]
             assert found == pytest.approx(expected, abs=3e-6)
+
+
+def test_the_targets_that_gain_and_lose_most(command, vcf, tmp_path):
+    assert command(vcf, "--out", "e.tsv", "--top", "2")[0] == 0
+    table = pd.read_csv(tmp_path / "e.tsv", sep="\t", keep_default_na=False)
+    assert list(table)[5:] == ["max_abs_diff", "max_target", "top_up", "top_down"]
+    for row, variant in zip(table.itertuples(), alleles(), strict=True):
+        ref, alt = (count_by_hand(window) for window in windows_by_hand(*variant))
+        diff = alt - ref
+        for text, sign in ((row.top_up, 1), (row.top_down, -1)):
+            expected = [i for i in np.argsort(-sign * diff, kind="stable") if sign * diff[i] > 1e-6]
+            found = [part.split(":") for part in text.split(";")] if text != "NA" else []
+            values = [float(value) for _, value in found]
+            assert values == pytest.approx(diff[expected[:2]], rel=2e-3)
+            assert {int(name) for name, _ in found} <= set(expected)
+    assert command(vcf, "--out", "f.tsv", "--top", "1", "--targets", "3")[0] == 0
+    assert list(pd.read_csv(tmp_path / "f.tsv", sep="\t"))[7:] == [
+        "top_up", "top_down", "3.diff", "3.logodds",
+    ]  # fmt: skip
+    for words in (("--out", "g.h5", "--top", "1"), ("--out", "g.tsv", "--by", "assay")):
+        status, _, err = command(vcf, *words)
+        assert status == 2
+        assert re.search("for a .tsv or .tsv.gz|have no assay", err)
+    assert command(vcf, "--out", "e.tsv", "--top", "3", "--resume")[0] == 0  # is complete
+
+
+def test_factors_have_the_largest_difference_of_their_targets():
+    targets = Targets(("K|CTCF", "H;|CTCF", "x"), assay=("CTCF", "CTCF", ""))
+    short = ShortForm(top=2, by="assay")
+    header = EffectsHeader(targets, (), 2, False, False, {}, short=short)
+    rows = TableRows(header)
+    assert rows.head().decode().split("\t")[5:] == [
+        "max_abs_diff", "max_target", "top_up", "top_down", "CTCF.diff\n",
+    ]  # fmt: skip
+    named = [Allele("chr1", pos, ".", "A", "C") for pos in (7, 8)]
+    ref = np.array([[0.5, 0.5, 0.5], [0.5, 0.5, 0.5]], np.float32)
+    alt = np.array([[0.25, 0.625, 0.75], [0.5, 0.75, 0.5]], np.float32)
+    scored = ScoredBlock(SimpleNamespace(alleles=named), ref, alt)
+    found = [line.split("\t")[5:] for line in rows.lines(scored).decode().splitlines()]
+    assert found == [
+        ["0.25", "K|CTCF", "x:+0.25;H%3B|CTCF:+0.125", "K|CTCF:-0.25", "-0.25"],
+        ["0.25", "H;|CTCF", "H%3B|CTCF:+0.25", "NA", "0.25"],
+    ]
+
+
+def test_a_packed_table_can_be_indexed(command, tmp_path):
+    variants = sorted(VARIANTS, key=lambda variant: variant[0])
+    assert command(write_vcf(tmp_path / "s.vcf", variants), "--out", "e.tsv.gz")[0] == 0
+    table = str(tmp_path / "e.tsv.gz")
+    pysam.tabix_index(table, seq_col=0, start_col=1, end_col=1, line_skip=1)
+    with pysam.TabixFile(table) as file:
+        assert len(list(file.fetch("chr1", 59, 60))) == 4
 
 
 def test_all_targets_unless_told(command, vcf, tmp_path):

@@ -140,7 +140,14 @@ def default_out(args: argparse.Namespace) -> Path:
     return explain_folder(args.model, f"design {' '.join(what)}", longest=LONGEST)
 
 
-@command(parser, changeable="--change", start="--fasta", limits="limits")
+@command(
+    parser,
+    changeable="--change",
+    start="--fasta",
+    limits="limits",
+    insert="--avoid",
+    below="--below",
+)
 def main(argv: list[str] | None = None) -> int:
     """Design and write.
 

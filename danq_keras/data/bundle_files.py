@@ -56,8 +56,9 @@ def require_mats(folder: Path, bundle: Path) -> None:
     missing = [name for name in MAT_FILES if not (folder / name).is_file()]
     if missing:
         raise InputError(
-            f"{bundle}: a DeepSEA bundle holds {', '.join(MAT_FILES)}. Missing: "
-            f"{', '.join(missing)}. Unpack deepsea_train_bundle again."
+            f"{bundle}: neither a dataset of make_dataset.py (train.h5, valid.h5, test.h5) nor a "
+            f"DeepSEA bundle ({', '.join(MAT_FILES)}). Missing: {', '.join(missing)}. Give one of "
+            "the two."
         )
 
 

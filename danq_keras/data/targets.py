@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from danq_keras.system.errors import InputError
+from danq_keras.system.errors import InputError, shorten
 from danq_keras.system.names import refuse_control
 
 TargetChoice: TypeAlias = str | int | Sequence[str | int]
@@ -96,5 +96,5 @@ class Targets:
         if text.isdecimal():
             raise InputError(f"Target number {text} is not in 0 … {len(self) - 1}.")
         nearest = difflib.get_close_matches(text, self.names, n=3, cutoff=0.3)
-        hint = f"Nearest: {', '.join(nearest)}" if nearest else f"Give one of 0 … {len(self) - 1}"
+        hint = f"Nearest: {', '.join(nearest)}" if nearest else f"They are {shorten(self.names, 5)}"
         raise InputError(f"Unknown target {text!r}. {hint}.")

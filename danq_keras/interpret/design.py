@@ -9,6 +9,7 @@ half a logit from where it began, one with a limit must stay below it: a window 
 loses 100, and ten times what is too much, so that it is taken only where the one before broke it.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +31,7 @@ from danq_keras.system.arrays import Doubles
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import PathLike, atomic_output, refuse_unmarked
 from danq_keras.system.tables import write_tsv
-from danq_keras.system.terminal import progress
+from danq_keras.system.terminal import log, progress
 
 KEPT = 0.5  # logits that a target to keep may move
 _BROKEN, _BY = 100.0, 10.0  # more than a change gains; and a way back for a start above a limit
@@ -58,6 +59,9 @@ class Wanted:
         """
         if not self.higher and not self.lower:
             raise InputError("`higher`, `lower`: name at least one target to move.")
+        for name, limit in self.below.items():
+            if not math.isfinite(limit):
+                raise InputError(f"`below`: {name} has a limit of {limit}. Give a finite logit.")
         return targets.find([*self.higher, *self.lower, *self.keep, *self.below])
 
     def worth(self, scores: Doubles, begun: Doubles) -> Doubles:
@@ -69,6 +73,18 @@ class Wanted:
         over = np.maximum(np.concatenate([moved, below - limits], axis=1), 0)
         cost = _BROKEN * (over > 0).sum(axis=1) + _BY * over.sum(axis=1)
         return np.asarray(higher.sum(axis=1) - lower.sum(axis=1) - cost)
+
+    def broken(self, names: Sequence[str], scores: Doubles, begun: Doubles) -> list[str]:
+        """What the scores (T,) of those targets do not keep, in words."""
+        first = len(self.higher) + len(self.lower)
+        said = []
+        for i, name in enumerate(names[first:], start=first):
+            if i < first + len(self.keep):
+                if abs(scores[i] - begun[i]) > KEPT:
+                    said.append(f"{name} is not kept: {begun[i]:.3f} → {scores[i]:.3f}")
+            elif scores[i] > (limit := list(self.below.values())[i - first - len(self.keep)]):
+                said.append(f"{name} is not below {limit:g}: {scores[i]:.3f}")
+        return said
 
 
 @dataclass(frozen=True)
@@ -90,6 +106,7 @@ class Limits:
 class Design:
     """A designed sequence: `start` and `sequence`, and how it came about.
 
+    `broken` says in words which limits of targets it does not keep.
     `path` has a row a round, from 0: `change` such as `12A>G` (1-based), `objective`, and a column
     for each target with its logit.
     """
@@ -98,6 +115,7 @@ class Design:
     sequence: str
     path: pd.DataFrame
     targets: tuple[str, ...]
+    broken: tuple[str, ...] = ()
 
     def to_frame(self) -> pd.DataFrame:
         """The path."""
@@ -123,6 +141,7 @@ class Design:
             write_tsv(place / "path.tsv", self.path)
             design_png(place / "path.png", self.path, targets=self.targets, title=title)
             caption = f"{title}: logits over the rounds, a single change each"
+            caption += "".join(f"; {each}" for each in self.broken)
             write_summary(
                 place, {"title": title, "pictures": [{"file": "path.png", "caption": caption}]}
             )
@@ -182,7 +201,12 @@ def design(
             bar.update()
             bar.set_postfix_str(f"objective {search.best.worth:.3f}", refresh=False)
     names = trained.targets.subset(numbers).names
-    return Design(decode(codes), decode(search.best.codes), search.path(names), names)
+    path = search.path(names)
+    logits = path[list(names)].to_numpy(np.float64)
+    broken = wanted.broken(names, logits[-1], logits[0])
+    for each in broken:
+        log.warning("A limit does not hold: %s.", each)
+    return Design(decode(codes), decode(search.best.codes), path, names, tuple(broken))
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,7 +252,7 @@ class _Allowed:
                 f"{low:g} to {high:g}."
             )
         avoid = tuple(SiteFinder.of(text, limits.motif_file) for text in limits.avoid)
-        sites = tuple(int(each.covered(codes[None]).sum()) for each in avoid)
+        sites = tuple(int(each.count(codes[None])[0]) for each in avoid)
         return cls(places, (low, high), avoid, sites)
 
     def __call__(self, windows: Bytes) -> npt.NDArray[np.bool_]:
@@ -236,7 +260,7 @@ class _Allowed:
         share = _gc(windows)
         allowed = (share >= self.gc[0] - 1e-9) & (share <= self.gc[1] + 1e-9)
         for finder, most in zip(self.avoid, self.sites, strict=True):
-            allowed &= finder.covered(windows).sum(axis=1) <= most
+            allowed &= finder.count(windows) <= most
         return np.asarray(allowed)
 
 

@@ -7,6 +7,8 @@ their number (Benjamini and Hochberg). Loads Keras.
 """
 
 import contextlib
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +35,8 @@ from danq_keras.system.terminal import log, progress
 
 Scores: TypeAlias = npt.NDArray[np.float64]
 _FEWEST = 2
+_FEWEST_ORDERS = 3
+_COMPLEMENT = str.maketrans("ACGTRYSWKMBDHVN", "TGCAYRSWMKVHDBN")
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,8 +132,8 @@ def marginal_effects(
         motifs: bases, IUPAC letters, or ids or names of motifs of `motif_file` (their consensus).
         targets: names or numbers of targets; None for all of them.
         motif_file: file of named motifs, see `read_motif_file`; None for JASPAR 2016 vertebrates.
-        controls: for each motif as many sequences of its letters in another order are put into the
-            same windows; their mean effects are what chance does.
+        controls: for each motif as many other orders of its letters, all different, are put into
+            the same windows, or all there are; their mean effects are what chance does.
         seed: number from which the controls are drawn.
         strands: "both" for the mean of both strands, "forward" for the windows as they are; None
             for what the network was trained on.
@@ -137,7 +141,8 @@ def marginal_effects(
 
     Returns:
         `table` with a row a motif and target: `effect` with `low` and `high`, `control` and
-        `control_sd` (NA where the letters have no other order), `p_value`, `q_value`.
+        `control_sd` (NA where the letters have no other order), `p_value` and `q_value` (NA of
+        fewer than three orders, which do not say what chance is).
 
     Raises:
         InputError: a motif or target is unknown, a motif is longer than the window, or there are
@@ -151,7 +156,11 @@ def marginal_effects(
     if not inserts:
         raise InputError("`motifs`: none. Name at least one.")
     for insert in inserts:
-        places_of([insert], 0, lab.codes.shape[1])
+        if len(insert.letters) > lab.codes.shape[1]:
+            raise InputError(
+                f"`motifs`: {insert.name} has {len(insert.letters):,} letters, the window "
+                f"{lab.codes.shape[1]:,}. Give a shorter one."
+            )
     rng = np.random.default_rng([seed, 0xC0])
     rows: list[dict[str, Any]] = []
     total = len(inserts) * (1 + controls) * len(lab.codes)
@@ -160,6 +169,12 @@ def marginal_effects(
         for insert in inserts:
             effects = lab.put_in(insert, before, bar.update)
             others = _other_orders(insert, controls, rng)
+            if len(others) < _FEWEST_ORDERS:
+                log.warning(
+                    "%s: %d other orders of its letters; without p- and q-value.",
+                    insert.name,
+                    len(others),
+                )
             chance = np.array([lab.put_in(each, before, bar.update).mean(0) for each in others])
             bar.update((controls - len(others)) * len(lab.codes))
             for number, name in enumerate(lab.names):
@@ -219,21 +234,40 @@ def ablation_effects(
         before = lab.scores(lab.codes)
         without: list[Scores] = []
         for name, mask in masks.items():
-            has = _require_sites(name, mask)
+            has = _require_sites(name, mask, lab.codes)
             without.append(lab.without(mask, shuffles, rng, bar.update))
             elsewhere = _moved(mask, rng)
             chance = before - lab.without(elsewhere, shuffles, rng, bar.update)
             effects = before - without[-1]
-            for number, target in enumerate(lab.names):
-                here, there = effects[has, number], chance[has, number]
-                rows.append(
-                    {"sites": name, "target": target}
-                    | _interval(here)
-                    | {"control": float(there.mean()), "p_value": _differs(here - there)}
+            free = has & elsewhere.any(axis=1)
+            if free.sum() < has.sum():
+                log.warning(
+                    "%s: %d of %d windows have no room for a control elsewhere.",
+                    name,
+                    int(has.sum() - free.sum()),
+                    int(has.sum()),
                 )
+            for number, target in enumerate(lab.names):
+                there = chance[free, number]
+                beside = {"control": np.nan, "p_value": np.nan}
+                if free.sum() >= _FEWEST:
+                    differs = _differs(effects[free, number] - there)
+                    beside = {"control": float(there.mean()), "p_value": differs}
+                row = {"sites": name, "target": target} | _interval(effects[has, number])
+                rows.append(row | beside)
         if pair:
             first, second = masks.values()
             has = np.asarray(first.any(axis=1) & second.any(axis=1))
+            overlap = has & (first & second).any(axis=1)
+            if overlap.any():
+                log.warning(
+                    "%s: in %d of %d windows with both, sites of the two overlap; these are left "
+                    "out, as what overlaps is no two sites.",
+                    " × ".join(masks),
+                    int(overlap.sum()),
+                    int(has.sum()),
+                )
+            has &= ~overlap
             rows += lab.epistasis(
                 " × ".join(masks),
                 has,
@@ -302,7 +336,7 @@ class _Lab:
             changed = self.codes.copy()
             for row in np.flatnonzero(mask.any(axis=1)).tolist():
                 for begin, end in _stretches(mask[row]):
-                    changed[row, begin:end] = rng.permutation(changed[row, begin:end])
+                    changed[row, begin:end] = _other_order(changed[row, begin:end], rng)
             total += self.scores(changed)
             tell(1)
         return total / shuffles
@@ -329,15 +363,29 @@ class _Lab:
 
 
 def _other_orders(insert: Insert, n: int, rng: np.random.Generator) -> list[Insert]:
-    """Controls: its letters in other orders, repeated where there are few; none of a single one."""
-    if len(set(insert.letters)) < 2:
-        return []
-    orders: list[Insert] = []
-    while len(orders) < n:
+    """Controls: its letters in `n` different orders, or all there are; not its own on a strand."""
+    own = {insert.letters, insert.letters.translate(_COMPLEMENT)[::-1]}
+    counts = Counter(insert.letters)
+    of_the_same = sum(Counter(each) == counts for each in own)
+    n_orders = math.factorial(len(insert.letters))
+    for count in counts.values():
+        n_orders //= math.factorial(count)
+    orders: dict[str, None] = {}
+    while len(orders) < min(n, n_orders - of_the_same):
         letters = "".join(rng.permutation(list(insert.letters)))
-        if letters != insert.letters:
-            orders.append(Insert(letters, letters))
-    return orders
+        if letters not in own:
+            orders.setdefault(letters)
+    return [Insert(letters, letters) for letters in orders]
+
+
+def _other_order(bases: Bytes, rng: np.random.Generator) -> Bytes:
+    """The bases in an order that is not theirs; as they are where they are all equal."""
+    if np.ptp(bases) == 0:
+        return bases
+    while True:
+        order: Bytes = rng.permutation(bases)
+        if (order != bases).any():
+            return order
 
 
 def _masks(
@@ -358,6 +406,10 @@ def _masks(
     if not 1 <= len(names) <= 2 or len(set(names)) < len(names):
         raise InputError(f"`sites`: one or two different motifs. Received: {len(names)}.")
     masks = {name: SiteFinder.of(name, motif_file).covered(codes) for name in names}
+    if len(masks) == 2 and (masks[names[0]] == masks[names[1]]).all():
+        raise InputError(
+            f"`sites`: {names[0]} and {names[1]} have the same sites. Give two different motifs."
+        )
     for name, mask in masks.items():
         log.info(
             "%s of %s windows have a site of %s.",
@@ -368,11 +420,24 @@ def _masks(
     return masks
 
 
-def _require_sites(name: str, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    has = np.asarray(mask.any(axis=1))
+def _require_sites(name: str, mask: npt.NDArray[np.bool_], codes: Bytes) -> npt.NDArray[np.bool_]:
+    """Which windows have a site that another order of its bases changes."""
+    marked = np.asarray(mask.any(axis=1))
+    has = marked.copy()
+    for row in np.flatnonzero(marked).tolist():
+        has[row] = any(np.ptp(codes[row, begin:end]) for begin, end in _stretches(mask[row]))
+    if has.sum() < marked.sum():
+        log.warning(
+            "%s: in %d of %d windows its sites have no other order, as all their bases are the "
+            "same; these are left out.",
+            name,
+            int(marked.sum() - has.sum()),
+            int(marked.sum()),
+        )
     if has.sum() < _FEWEST:
         raise InputError(
-            f"`sites`: {name} has a site in {int(has.sum())} of {len(mask)} windows, at least "
+            f"`sites`: {name} has a site to change in {int(has.sum())} of {len(mask)} windows, at "
+            f"least "
             f"{_FEWEST} are needed. Give other windows or another motif."
         )
     return has
@@ -385,14 +450,21 @@ def _stretches(marked: npt.NDArray[np.bool_]) -> list[list[int]]:
 
 
 def _moved(mask: npt.NDArray[np.bool_], rng: np.random.Generator) -> npt.NDArray[np.bool_]:
-    """The same pattern of marked bases elsewhere in each window, turned round its ends."""
+    """The same pattern of marked bases elsewhere in each window, of ten places the best.
+
+    A window where all ten share more than half of the marked bases has none.
+    """
     moved = np.zeros_like(mask)
     for row in np.flatnonzero(mask.any(axis=1)).tolist():
-        best = max(
-            (np.roll(mask[row], int(by)) for by in rng.integers(1, mask.shape[1], 10)),
-            key=lambda each: -int((each & mask[row]).sum()),
-        )
-        moved[row] = best
+        marked = np.flatnonzero(mask[row])
+        by = np.arange(-marked[0], mask.shape[1] - marked[-1])
+        by = by[by != 0]
+        if not len(by):
+            continue
+        tried = [marked + step for step in rng.choice(by, 10)]
+        best = min(tried, key=lambda places: int(mask[row, places].sum()))
+        if 2 * mask[row, best].sum() <= len(marked):
+            moved[row, best] = True
     return moved
 
 
@@ -407,7 +479,10 @@ def _beside_chance(effect: float, chance: Scores, number: int) -> dict[str, Any]
     """How an effect lies among those of the controls, taken as normal: two-sided p."""
     if not len(chance):
         return {"control": np.nan, "control_sd": np.nan, "p_value": np.nan}
-    mean, sd = float(chance[:, number].mean()), float(chance[:, number].std(ddof=1))
+    mean = float(chance[:, number].mean())
+    if len(chance) < _FEWEST_ORDERS:
+        return {"control": mean, "control_sd": np.nan, "p_value": np.nan}
+    sd = float(chance[:, number].std(ddof=1))
     row = {"control": mean, "control_sd": sd}
     away = abs(effect - mean)
     if sd == 0:

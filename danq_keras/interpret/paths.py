@@ -21,6 +21,7 @@ from danq_keras.genome.shuffle import dinucleotide_shuffle
 from danq_keras.interpret.explainer import Explainer
 from danq_keras.interpret.methods import Ways
 from danq_keras.system.arrays import Floats
+from danq_keras.system.terminal import log
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ def expected_gradients(explainer: Explainer, codes: Bytes, ways: Ways) -> Attrib
     """Contributions of a window (L,) against shuffles that keep its pairs of neighbours."""
     rng = np.random.default_rng([ways.seed, zlib.crc32(codes.tobytes())])
     shuffles = np.stack([_shuffled(codes, rng) for _ in range(ways.backgrounds)])
+    if (shuffles == codes).all():
+        log.warning(
+            "A window has no other order with its pairs of neighbours: its expected gradients are "
+            "0. Take integrated ones."
+        )
     return _along(explainer, codes, shuffles, points=ways.points or 10)
 
 

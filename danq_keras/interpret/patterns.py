@@ -235,7 +235,7 @@ class _Read:
         held: Path | Explanation
         if isinstance(explanation, str | os.PathLike):
             held = path = _arrays_of(Path(explanation))
-            with open_hdf5(path, "an explanation", _ADVICE) as file:
+            with open_hdf5(path, "explanation", _ADVICE) as file:
                 all_names = read_texts(file, "targets")
                 methods = [name for name in METHODS if name in file]
                 codes = read_array(file, "codes", kinds="u", shape=(None, None))
@@ -245,7 +245,9 @@ class _Read:
             all_names, codes = explanation.targets, explanation.codes
             methods = list(explanation.values)
         if method is not None and method not in methods:
-            raise InputError(f"`method`: one of {', '.join(methods)}. Received: {method!r}.")
+            flags = ", ".join(METHODS[name].flag for name in methods)
+            wrong = METHODS[method].flag if method in METHODS else method
+            raise InputError(f"`method`: {source} has {flags}. Received: {wrong!r}.")
         if not methods:
             raise InputError(f"{source}: has no contributions. {_ADVICE}")
         chosen = method or preferred(methods)
@@ -263,7 +265,7 @@ class _Read:
         """Hypothetical contributions (N, W, 4) float32 of a target, A,G,C,T."""
         number = self.numbers[self.names.index(target)]
         if isinstance(self.held, Path):
-            with open_hdf5(self.held, "an explanation", _ADVICE) as file:
+            with open_hdf5(self.held, "explanation", _ADVICE) as file:
                 values = np.asarray(file[self.method][:, number], np.float32)
         else:
             values = self.held.values[self.method][:, number]

@@ -357,6 +357,11 @@ def _points(axes: Axes, rows: pd.DataFrame) -> None:
             rows["effect"][marked], y[marked], "o", ms=5, mfc=face, mec="#0072B2", clip_on=False
         )
     axes.plot(rows["control"], y, "|", color=_SOFT, ms=7)
+    if "control_sd" in rows:  # where 95 % of the controls lie
+        half = 1.96 * rows["control_sd"]
+        axes.hlines(
+            y, rows["control"] - half, rows["control"] + half, color=_SOFT, lw=5, alpha=0.25
+        )
     axes.axvline(0, color=_SOFT, lw=0.5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
 

@@ -162,7 +162,7 @@ class _Session:
                 len(kept),
             )
             kept, starts = kept[: self.request.limit], starts[: self.request.limit]
-        begin = (self.window - width) // 2
+        begin = self.window // 2 - width // 2  # where the window is centred
         loci = [
             Locus(bed.names[bed.chrom[i]], int(start), begin, begin + width)
             for i, start in zip(kept, starts, strict=True)

@@ -49,19 +49,27 @@ class SiteFinder:
     def covered(self, codes: Bytes) -> npt.NDArray[np.bool_]:
         """Which bases of windows (n, L) lie in a site on either strand: (n, L)."""
         inside = np.zeros(codes.shape, bool)
+        at = self._starts(codes)
+        for place in range(len(self) if at.size else 0):
+            inside[:, place : place + at.shape[1]] |= at
+        return inside
+
+    def count(self, codes: Bytes) -> npt.NDArray[np.int64]:
+        """Sites in windows (n, L); one that is a site on both strands counts once."""
+        return np.asarray(self._starts(codes).sum(axis=1))
+
+    def _starts(self, codes: Bytes) -> npt.NDArray[np.bool_]:
+        """Where sites on either strand begin (n, L - w + 1)."""
         width = len(self)
-        if width > codes.shape[1]:
-            return inside
+        n_places = max(0, codes.shape[1] - width + 1)
+        at = np.zeros((len(codes), n_places), bool)
         onehot = onehot_from_codes(codes)
         known = codes < UNKNOWN
-        for weights in (self.weights, self.weights[::-1, ::-1]):
-            n_places = codes.shape[1] - width + 1
-            score = np.zeros((len(codes), n_places), np.float32)
-            whole = np.ones(score.shape, bool)
+        for weights in (self.weights, self.weights[::-1, ::-1]) if n_places else ():
+            score = np.zeros(at.shape, np.float32)
+            whole = np.ones(at.shape, bool)
             for place, row in enumerate(weights):
                 score += onehot[:, place : place + n_places] @ row
                 whole &= known[:, place : place + n_places]
-            at = (score >= self.least) & whole
-            for place in range(width):
-                inside[:, place : place + n_places] |= at
-        return inside
+            at |= (score >= self.least) & whole
+        return at

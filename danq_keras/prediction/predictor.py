@@ -176,6 +176,21 @@ def automatic_batch_size(network: keras.Model) -> int:
     return int(min(_MOST_ROWS, 1 << (most.bit_length() - 1)))
 
 
+def predictor_of(
+    network: keras.Model, *, window: int, strands: str, batch_size: int | None = None
+) -> "Predictor":
+    """The `Predictor` of a network, made at the first call: each compiles a graph of its own.
+
+    It is kept with the network, under a name that Keras does not look at when it saves.
+    """
+    kept = network.__dict__.setdefault("__danq_predictors", {})
+    key = window, strands, batch_size
+    if key not in kept:
+        kept[key] = Predictor(network, window=window, strands=strands, batch_size=batch_size)
+    found: Predictor = kept[key]
+    return found
+
+
 class Predictor:
     """Values of packed windows from one network; compiled once.
 

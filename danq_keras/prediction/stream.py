@@ -21,7 +21,7 @@ from danq_keras.genome.dna import Bytes
 from danq_keras.models.trained import TrainedModel, check_ensemble, embedding_model, weights_digest
 from danq_keras.prediction.growing import Contents
 from danq_keras.prediction.outputs import growing_file, prediction_kind
-from danq_keras.prediction.predictor import Predictor, require_probabilities
+from danq_keras.prediction.predictor import predictor_of, require_probabilities
 from danq_keras.system.arrays import Floats
 from danq_keras.system.errors import InputError, optional_module
 from danq_keras.system.inputs import identity
@@ -81,7 +81,7 @@ class Values:
             self.names, self.columns = (EMBEDDING,), tuple(f"unit{i}" for i in range(units))
             self._numbers = [list(range(units))]
         self._predictors = [
-            Predictor(
+            predictor_of(
                 network, window=window, strands=request.strands, batch_size=request.batch_size
             )
             for network in networks

@@ -155,11 +155,12 @@ def read_published(path: Path, names: Sequence[str]) -> pd.DataFrame:
     for figure in FIGURES:
         texts = rows[figure] if figure in rows else pd.Series("", index=rows.index)
         numbers = pd.to_numeric(texts.replace({"": "nan", "NA": "nan"}), errors="coerce")
-        wrong = rows.index[numbers.isna() & ~texts.isin(["", "NA"])]
+        least = -1 if figure == "mcc" else 0
+        wrong = rows.index[~numbers.between(least, 1) & ~texts.isin(["", "NA"])]
         if len(wrong):
             raise InputError(
-                f"{path}, row {wrong[0] + 1}: {figure} is a number or NA. Received: "
-                f"{texts[wrong[0]]!r}."
+                f"{path}, row {wrong[0] + 1}: {figure} is a number from {least} to 1, or NA. "
+                f"Received: {texts[wrong[0]]!r}."
             )
         rows[figure] = numbers.astype(float)
     if not set(rows["data"]) & set(names):

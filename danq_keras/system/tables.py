@@ -3,6 +3,7 @@
 import csv
 import io
 import sys
+import warnings
 from pathlib import Path
 from typing import IO
 
@@ -73,14 +74,16 @@ def _plain(content: bytes) -> pd.DataFrame | None:
     if separator == header[-1:].decode("latin-1") or len(set(names)) < len(names):
         return None
     try:
-        frame = pd.read_csv(
-            io.BytesIO(content),
-            sep=separator,
-            dtype=str,
-            na_filter=False,
-            index_col=False,
-            quoting=csv.QUOTE_NONE,
-        )
+        with warnings.catch_warnings():  # of lines of another length, which are looked at below
+            warnings.simplefilter("ignore", pd.errors.ParserWarning)
+            frame = pd.read_csv(
+                io.BytesIO(content),
+                sep=separator,
+                dtype=str,
+                na_filter=False,
+                index_col=False,
+                quoting=csv.QUOTE_NONE,
+            )
     except ValueError:  # pandas' parser errors are such
         return None
     n_separators = (len(names) - 1) * (len(frame) + 1)

@@ -114,19 +114,23 @@ def compare_measured(
     """
     frame, where = _read(measured)
     position, effect = _require_columns(frame, where)
-    place = {(str(c), int(p), r, a): i for i, (c, p, r, a) in enumerate(_keys(alleles))}
+    place = {
+        (str(c), int(p), str(r).upper(), str(a).upper()): i
+        for i, (c, p, r, a) in enumerate(_keys(alleles))
+    }
     chrom = _chrom_column(frame, {key[0] for key in place}, where)
     frame = _enough_barcodes(frame, where)
-    values = pd.to_numeric(frame[effect], errors="coerce")
-    positions = pd.to_numeric(frame[position], errors="coerce")
-    for name, numbers in ((effect, values), (position, positions)):
-        if numbers.isna().any():
-            wrong = frame[name][numbers.isna()].iloc[0]
-            raise InputError(f"{where}: {name!r} must be numbers. Received: {wrong!r}. Correct it.")
+    values, positions = _numbers(frame, position, effect, where)
     element = next((name for name in ELEMENTS if name in frame), chrom)
+    if frame[element].isna().any():
+        raise InputError(f"{where}: {element!r} is missing in a row. Name the element of each.")
     pairs = pd.DataFrame({"element": frame[element].astype(str), "effect": values})
     keys = zip(
-        frame[chrom].astype(str), positions.astype(int), frame["ref"], frame["alt"], strict=True
+        frame[chrom].astype(str),
+        positions,
+        frame["ref"].astype(str).str.upper(),
+        frame["alt"].astype(str).str.upper(),
+        strict=True,
     )
     pairs["row"] = [place.get(key, -1) for key in keys]
     missing = int((pairs["row"] < 0).sum())
@@ -137,7 +141,7 @@ def compare_measured(
         )
     if missing:
         log.warning(
-            "%s: %s of %s measured rows were not scored and are left out.",
+            "%s: %s of %s measured rows are not among the scored alleles and are left out.",
             where,
             f"{missing:,}",
             f"{len(pairs):,}",
@@ -170,7 +174,25 @@ def check_measured(path: Path) -> None:
         InputError: it does, or it is no table.
     """
     frame, where = _read(path)
-    _require_columns(frame, where)
+    position, effect = _require_columns(frame, where)
+    if frame.empty:
+        raise InputError(f"{where}: no rows. Give a table of measured effects.")
+    _numbers(_enough_barcodes(frame, where, tell=False), position, effect, where)
+
+
+def _numbers(
+    frame: pd.DataFrame, position: str, effect: str, where: str
+) -> tuple["pd.Series[float]", "pd.Series[int]"]:
+    """Effects and positions of the rows, as numbers."""
+    values = pd.to_numeric(frame[effect], errors="coerce")
+    places = pd.to_numeric(frame[position], errors="coerce")
+    fine = {effect: np.isfinite(values), position: np.isfinite(places) & (places % 1 == 0)}
+    for name, each in fine.items():
+        if not each.all():
+            wrong = frame[name][~each].iloc[0]
+            kind = "whole numbers" if name == position else "finite numbers"
+            raise InputError(f"{where}: {name!r} must be {kind}. Received: {wrong!r}. Correct it.")
+    return values, places.astype(int)
 
 
 def _require_columns(frame: pd.DataFrame, where: str) -> tuple[str, str]:
@@ -197,11 +219,11 @@ def _chrom_column(frame: pd.DataFrame, scored: set[str], where: str) -> str:
     return here[0] if here else first
 
 
-def _enough_barcodes(frame: pd.DataFrame, where: str) -> pd.DataFrame:
+def _enough_barcodes(frame: pd.DataFrame, where: str, *, tell: bool = True) -> pd.DataFrame:
     if "barcodes" not in frame:
         return frame
     enough = pd.to_numeric(frame["barcodes"], errors="coerce") >= FEWEST_BARCODES
-    if not enough.all():
+    if tell and not enough.all():
         log.info(
             "%s: %s of %s rows with fewer than %d barcodes are left out.",
             where,

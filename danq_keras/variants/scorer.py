@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from danq_keras.models.trained import TrainedModel
-from danq_keras.prediction.predictor import Predictor, require_probabilities
+from danq_keras.prediction.predictor import predictor_of, require_probabilities
 from danq_keras.system.errors import InputError
 from danq_keras.system.threads import ahead
 from danq_keras.variants.background import Background
@@ -50,7 +50,7 @@ class VariantScorer:
         self, model: TrainedModel, *, strands: str = "both", background: Background | None = None
     ) -> None:
         window = variant_window(model)
-        self._predictor = Predictor(model.network, window=window, strands=strands)
+        self._predictor = predictor_of(model.network, window=window, strands=strands)
         self._path = model.path
         self.targets = model.targets
         self._background = background

@@ -44,7 +44,7 @@ def test_find_prefers_names_to_numbers() -> None:
         ),
         (["5"], "Target number 5 is not in 0 … 4."),
         (["K562|NRFS|None"], "Unknown target 'K562|NRFS|None'. Nearest: K562|NRSF|None"),
-        (["-1"], "Unknown target '-1'. Give one of 0 … 4."),
+        (["-1"], "Unknown target '-1'. They are "),
         (["2", "K562|NRSF|None"], "Target 'K562|NRSF|None' is named twice."),
     ],
 )

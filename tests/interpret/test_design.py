@@ -112,3 +112,23 @@ def test_what_cannot_be_better_stays(finder):
 def test_mistakes(finder, start, wanted, how, message):
     with pytest.raises(InputError, match=message):
         design(finder, start, wanted, **how)
+
+
+def test_what_is_not_kept_is_said(messages):
+    """The wish is out of reach: nothing that one round can do brings the logit below -50."""
+    weights = np.zeros((2, L, 4), np.float32)
+    weights[0, 3, 0] = weights[1, 3, 0] = 1
+    model = toys.trained(toys.linear(weights), ["up", "low"])
+    wanted = Wanted(higher=["up"], below={"low": -50.0})
+    found = design(model, "C" * L, wanted, rounds=2)
+    assert found.broken == ("low is not below -50: 0.000",)
+    assert "A limit does not hold: low is not below -50" in messages.text
+    with pytest.raises(InputError, match="`below`: low has a limit of nan"):
+        design(model, "C" * L, Wanted(higher=["up"], below={"low": float("nan")}))
+
+
+def test_sites_are_counted_not_their_bases():
+    finder = SiteFinder.of("GGG")
+    windows = np.stack([dna.encode(text) for text in ("ATGGGATCCC", "ATGGGGGATA", "AAAAAAAAAA")])
+    assert finder.count(windows).tolist() == [2, 3, 0]
+    assert finder.covered(windows).sum(axis=1).tolist() == [6, 5, 0]

@@ -6,10 +6,12 @@ import toys
 
 from danq_keras.genome import dna
 from danq_keras.interpret.experiments import (
+    _other_orders,
     ablation_effects,
     marginal_effects,
     shuffled_windows,
 )
+from danq_keras.interpret.insertions import Insert
 from danq_keras.interpret.sites import SiteFinder
 from danq_keras.system.errors import InputError
 
@@ -53,15 +55,17 @@ def test_the_p_value_is_that_of_the_effect_among_the_controls(rng):
     weights = rng.standard_normal((2, L, 4)).astype(np.float32)
     model = toys.trained(toys.linear(weights))
     windows = ["N" * L, "N" * L]
-    table = marginal_effects(model, windows, ["ACGT"], strands="forward", controls=200).table
-    at = L // 2 - 2
+    table = marginal_effects(model, windows, ["ACGTACG"], strands="forward", controls=200).table
+    at = L // 2 - 3
     for target, row in enumerate(table.to_dict("records")):
-        expected = sum(weights[target, at + i, dna.ALPHABET.index(b)] for i, b in enumerate("ACGT"))
+        expected = sum(
+            weights[target, at + i, dna.ALPHABET.index(b)] for i, b in enumerate("ACGTACG")
+        )
         assert row["effect"] == pytest.approx(expected, abs=1e-5)
         score = (row["effect"] - row["control"]) / row["control_sd"] / np.sqrt(1 + 1 / 200)
         assert 0 < row["p_value"] < 1
         assert (row["p_value"] < 0.05) == (abs(score) > 1.972)  # t with 199 degrees of freedom
-    again = marginal_effects(model, windows, ["ACGT"], strands="forward", controls=200).table
+    again = marginal_effects(model, windows, ["ACGTACG"], strands="forward", controls=200).table
     assert again.equals(table)
 
 
@@ -81,16 +85,12 @@ def test_ablation_of_the_motif_is_exact(finder, rng):
 
 
 def test_epistasis_of_an_and_gate_is_exact(rng):
-    """It answers to both words alone, so all of it is beyond their sum.
-
-    A twelfth of the orders of either word's letters is the word itself.
-    """
+    """It answers to both words alone, so all of it is beyond their sum."""
     model = toys.trained(toys.pair_finder("GATT", "ACAT", 3, window=L), ["both"])
     windows = cg(6, rng, put=[("GATT", 8), ("ACAT", 15)])
     how = {"strands": "forward", "shuffles": 60}
     effects = ablation_effects(model, windows, ["GATT", "ACAT"], **how).table["effect"].tolist()
-    np.testing.assert_allclose(effects[:2], 3 * 11 / 12, atol=0.2)
-    assert effects[2] == pytest.approx(3 * (11 / 12) ** 2, abs=0.2)
+    np.testing.assert_allclose(effects, 3, atol=1e-5)
     one = toys.trained(toys.motif_finder("GATT", window=L), ["one"])
     alone = ablation_effects(one, windows, ["GATT", "ACAT"], **how).table
     assert alone["sites"].tolist() == ["GATT", "ACAT", "GATT × ACAT"]
@@ -139,9 +139,9 @@ def test_shuffled_windows_keep_pairs_of_bases(rng):
     [
         (marginal_effects, ([WORD],), None),
         (marginal_effects, ([],), "`motifs`: none"),
-        (marginal_effects, (["A" * (L + 1)],), "do not fit into the window of 40"),
+        (marginal_effects, (["A" * (L + 1)],), "has 41 letters, the window 40"),
         (marginal_effects, (["XY"],), "neither bases"),
-        (ablation_effects, (["AAAAAAAAA"],), "has a site in 0 of 3 windows, at least 2"),
+        (ablation_effects, (["AAAAAAAAA"],), "has a site to change in 0 of 3 windows, at least 2"),
         (ablation_effects, ((5, 6),), "two at least, inside of 40. Received: 5:6"),
         (ablation_effects, ((5, 50),), "inside of 40. Received: 5:50"),
         (ablation_effects, (["GA", "GA"],), "one or two different motifs"),
@@ -157,3 +157,36 @@ def test_mistakes(finder, rng, call, arguments, message):
         return
     with pytest.raises(InputError, match=message):
         call(finder, cg(3, rng), *arguments)
+
+
+def test_what_overlaps_is_no_two_sites(finder, rng, messages):
+    windows = cg(4, rng, put=[(WORD, 8)]) + cg(2, rng, put=[(WORD, 8), ("TTAA", 30)])
+    with pytest.raises(InputError, match="have the same sites"):
+        ablation_effects(finder, windows, [WORD, "TGTAATC"], strands="forward")
+    found = ablation_effects(finder, windows, [WORD, "TTA"], strands="forward").table
+    assert "in 6 of 6 windows with both, sites of the two overlap" in messages.text
+    assert found["sites"].tolist() == [WORD, "TTA"]
+
+
+def test_sites_without_another_order_are_left_out(finder, rng, messages):
+    windows = cg(3, rng, put=[("AAAA", 8)]) + cg(2, rng, put=[("AAAT", 8)])
+    found = ablation_effects(finder, windows, ["AAAW"], strands="forward").table
+    assert found["windows"].tolist() == [2]
+    assert "in 3 of 5 windows its sites have no other order" in messages.text
+    with pytest.raises(InputError, match="AAAA has a site to change in 0 of 3 windows"):
+        ablation_effects(finder, windows[:3], ["AAAA"], strands="forward")
+
+
+def test_a_site_that_fills_the_window_has_no_control(finder, rng, messages):
+    found = ablation_effects(finder, cg(4, rng), (0, L), strands="forward").table
+    assert found[["control", "p_value", "q_value"]].isna().all(axis=None)
+    assert "4 of 4 windows have no room for a control elsewhere" in messages.text
+
+
+def test_few_orders_do_not_say_what_chance_is(finder, rng, messages):
+    """Of CG the only other order is GC."""
+    table = marginal_effects(finder, cg(3, rng), ["CG", "CAT"], controls=20).table
+    assert table["p_value"].isna().tolist() == [True, False]
+    assert "CG: 1 other orders of its letters; without p- and q-value." in messages.text
+    orders = _other_orders(Insert("CAT", "CAT"), 20, rng)
+    assert sorted(each.letters for each in orders) == ["ACT", "ATC", "CTA", "TAC", "TCA"]

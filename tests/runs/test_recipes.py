@@ -75,7 +75,9 @@ def test_published_figures_stand_beside(tmp_path):
     text = table_text(table)
     assert "DeepBind               ROC 0.9100  Alipanahi 2015; but for: its search" in text
     path.write_text("data\trecipe\tauroc\tsource\tbut_for\na\tDeepBind\thigh\tx\ty\n")
-    with pytest.raises(InputError, match=r"row 1: auroc is a number or NA\. Received: 'high'"):
+    with pytest.raises(
+        InputError, match=r"row 1: auroc is a number from 0 to 1, or NA\. Received: 'high'"
+    ):
         read_published(path, ["a"])
     path.write_text("data\trecipe\tauroc\tsource\tbut_for\na\tDeepBind\t0.9\tx\ty\n")
     with pytest.raises(InputError, match="none of its data is among the datasets"):

@@ -64,7 +64,7 @@ def test_experiments_barcodes_and_rows_that_were_not_scored(alleles, log_odds, c
     with caplog.at_level("INFO", "danq_keras"):
         found = compare_measured(alleles, log_odds, ["a", "b", "c"], measured)
     assert "10 of 75 rows with fewer than 10 barcodes are left out." in caplog.text
-    assert "5 of 65 measured rows were not scored and are left out." in caplog.text
+    assert "5 of 65 measured rows are not among the scored alleles and are left out." in caplog.text
     counts = found.table.groupby("element", sort=False)["variants"].first().to_dict()
     assert counts == {"x": 35, "y": 25}
     assert (found.table.groupby("element", sort=False)["spearman"].first() == 1).all()
@@ -75,6 +75,22 @@ def test_the_column_with_the_scored_chromosomes_is_taken(alleles, log_odds):
     measured["contig"] = "X"  # where it lies in the genome
     found = compare_measured(alleles, log_odds, ["a", "b", "c"], measured)
     assert found.table["element"].unique().tolist() == ["E1", "E2"]
+
+
+def test_letters_of_either_case_are_the_same(alleles, log_odds):
+    measured = table(alleles, log_odds[:, 0])
+    expected = compare_measured(alleles, log_odds, ["a", "b", "c"], measured).table
+    measured["ref"] = measured["ref"].str.lower()
+    alleles["alt"] = alleles["alt"].str.lower()
+    found = compare_measured(alleles, log_odds, ["a", "b", "c"], measured).table
+    pd.testing.assert_frame_equal(found, expected)
+
+
+def test_a_row_without_its_element_is_refused(alleles, log_odds):
+    measured = table(alleles, log_odds[:, 0], experiment="x")
+    measured.loc[3, "experiment"] = None
+    with pytest.raises(InputError, match="'experiment' is missing in a row"):
+        compare_measured(alleles, log_odds, ["a", "b", "c"], measured)
 
 
 def test_equal_values_have_no_correlation(alleles, log_odds):
@@ -88,8 +104,11 @@ def test_equal_values_have_no_correlation(alleles, log_odds):
         (lambda t: t.drop(columns="log2_effect"), "needs a column effect or log2_effect or"),
         (lambda t: t.drop(columns="contig"), "needs a column contig or chrom or"),
         (lambda t: t.drop(columns="alt"), "needs a column alt. Received: contig, position"),
-        (lambda t: t.assign(position="p"), "'position' must be numbers. Received: 'p'"),
-        (lambda t: t.assign(log2_effect="NA"), "'log2_effect' must be numbers. Received: 'NA'"),
+        (lambda t: t.assign(position="p"), "'position' must be whole numbers. Received: 'p'"),
+        (lambda t: t.assign(position="51.4"), "'position' must be whole numbers. Received: '51.4'"),
+        (lambda t: t.assign(position="inf"), "'position' must be whole numbers. Received: 'inf'"),
+        (lambda t: t.assign(log2_effect="NA"), "'log2_effect' must be finite numbers. Received:"),
+        (lambda t: t.assign(log2_effect="inf"), "'log2_effect' must be finite numbers. Received:"),
         (lambda t: t.assign(position=9999), "none of its 45 rows is among the scored alleles"),
     ],
 )
@@ -99,6 +118,6 @@ def test_mistakes(alleles, log_odds, tmp_path, change, message):
     with pytest.raises(InputError, match=message) as caught:
         compare_measured(alleles, log_odds, ["a", "b", "c"], path)
     assert str(path) in str(caught.value)
-    if "needs a column" in message:
+    if "needs a column" in message or "must be" in message:
         with pytest.raises(InputError, match=message):
             check_measured(path)

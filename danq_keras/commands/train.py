@@ -16,6 +16,7 @@ from danq_keras.system.tensorflow import start_tensorflow
 from danq_keras.system.terminal import set_up_logging
 from danq_keras.training.place import check_place, check_set_place, joins_cluster
 from danq_keras.training.request import TrainRequest, check_request
+from danq_keras.training.tracking import TRACKERS, require_tracker
 
 _EPILOG = """\
 examples:
@@ -108,6 +109,11 @@ def parser() -> argparse.ArgumentParser:
         help="count the epochs until the validation loss comes to X, or within X%% of its best "
         "(default: 1%%)",
     )
+    parser.add_argument(
+        "--log",
+        choices=TRACKERS,
+        help="log the run there too (extra wandb; WANDB_MODE=offline keeps it in the run folder)",
+    )
     settings = parser.add_argument_group("settings (default: the preset's)")
     settings.add_argument("--epochs", metavar="N")
     settings.add_argument("--batch-size", metavar="N", help="samples (strands) a step")
@@ -198,6 +204,9 @@ def main(argv: list[str] | None = None) -> int:
             if field.name != "settings"
         },
     )
+    if several and request.log is not None:
+        raise InputError("--log: for a single run. Leave it out with --repeats and --folds.")
+    require_tracker(request.log)
     check_request(request)  # before TensorFlow starts, which takes seconds
     (check_set_place if several else check_place)(request)
     start_tensorflow(cluster=read_cluster() if not several and joins_cluster(request) else None)

@@ -34,6 +34,7 @@ class TrainRequest:
             None for the resumed run's.
         scale_learning_rate: whether another batch size than the recipe's takes as many times its
             learning rate, with a warm-up: see `training.optimizers.linear_rule`.
+        log: "wandb" to log the run there too; None for the run folder alone.
     """
 
     data: Path | None = None
@@ -47,6 +48,7 @@ class TrainRequest:
     overwrite: bool = False
     bootstrap: int | None = None
     scale_learning_rate: bool = False
+    log: str | None = None
 
     def to_json(self) -> str:
         """The request as text, which `from_json` reads."""

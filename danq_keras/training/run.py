@@ -56,6 +56,7 @@ from danq_keras.training.run_folder import (
     read_config,
 )
 from danq_keras.training.step import describe_precision
+from danq_keras.training.tracking import Tracker, tracked
 from danq_keras.training.trainer import AfterEpoch, Trainer
 
 _UNNAMED = (
@@ -250,6 +251,18 @@ def _train(
         out / "environment.json", describe_environment(dataset, trainer.step.precision, command)
     )
     _print_header(preset, dataset, trainer, out)
+    with tracked(request.log, out, description) as tracker:
+        _fit_and_test(request, plan, trainer, tracker, after_epoch)
+
+
+def _fit_and_test(
+    request: TrainRequest,
+    plan: Plan,
+    trainer: Trainer,
+    tracker: Tracker,
+    after_epoch: AfterEpoch | None,
+) -> None:
+    out, dataset, preset, description = trainer.run, trainer.dataset, plan.preset, plan.description
     if "init" in description:
         log.info("%s", describe_start(description["init"], preset.model))
     with trainer.workers.lost_named():
@@ -258,7 +271,8 @@ def _train(
         log.info("No checkpoint yet: starting at step 0.")
     if "init" in description and not resumed:
         _start_from(plan.source, trainer, description)
-    trainer.fit(_beside_kmers(trainer, _with_milestones(preset.name, trainer, after_epoch)))
+    told = _with_milestones(preset.name, trainer, _with_tracker(tracker, after_epoch))
+    trainer.fit(_beside_kmers(trainer, told))
     how = Evaluation(
         bootstrap=description["bootstrap"],
         min_positives=preset.train.min_positives,
@@ -271,6 +285,7 @@ def _train(
     result = evaluate_model(load_model(out), dataset, how=how, cache=out)
     trainer.place.require()
     result.save(out)
+    tracker.test(result.summary)
     write_report(out)
     print_summary(result.summary, out)
 
@@ -318,6 +333,15 @@ def _beside_kmers(trainer: Trainer, after_epoch: AfterEpoch | None) -> AfterEpoc
                 "No epoch passed the k-mer baseline in both figures: for these data the network "
                 "as it is set is worse than counting k-mers."
             )
+        if after_epoch is not None:
+            after_epoch(row)
+
+    return tell
+
+
+def _with_tracker(tracker: Tracker, after_epoch: AfterEpoch | None) -> AfterEpoch:
+    def tell(row: dict[str, Any]) -> None:
+        tracker.epoch(row)
         if after_epoch is not None:
             after_epoch(row)
 

@@ -184,9 +184,12 @@ def _sequences(column: "pd.Series[Any]", source: str) -> list[str]:
     Raises:
         InputError: one is missing: NA would be read as the bases N and A.
     """
-    texts = ["" if value is None else str(value).strip() for value in column.tolist()]
-    missing = [row for row, text in enumerate(texts, 2) if text in _NO_LABEL]
-    if missing:
+    texts = [
+        value.strip() if isinstance(value, str) else "" if value is None else str(value).strip()
+        for value in column.tolist()
+    ]
+    if not set(_NO_LABEL).isdisjoint(texts):
+        missing = [row for row, text in enumerate(texts, 2) if text in _NO_LABEL]
         raise InputError(
             f"{source}, row {missing[0]}: no sequence, and {len(missing) - 1:,} more such rows. "
             f"Received: {texts[missing[0] - 2]!r} in column {column.name}. Leave them out, or name "
@@ -235,8 +238,10 @@ def _are_labels(values: Labels) -> bool:
 
 def _values(column: "pd.Series[Any]") -> Labels:
     """The labels (N,) of a column, `_WRONG` for what is none."""
-    texts = [str(value).strip() for value in column.tolist()]
-    return np.array([_MEANING.get(text, _WRONG) for text in texts], np.int8)
+    numbers, different = pd.factorize(column, use_na_sentinel=False)  # a few texts, many rows
+    meanings = [_MEANING.get(str(value).strip(), _WRONG) for value in different]
+    labels: Labels = np.array(meanings, np.int8)[numbers]
+    return labels
 
 
 def _listed(frame: pd.DataFrame) -> str:
@@ -254,15 +259,17 @@ def _split(frame: pd.DataFrame, source: str, columns: Columns) -> npt.NDArray[np
     name = _column(frame, columns.split, ("split",))
     if name is None:
         return None
-    words = frame[name].astype(str).str.strip().str.lower().map(SPLIT_WORDS)
-    wrong = np.flatnonzero(words.isna())
+    numbers, different = pd.factorize(frame[name], use_na_sentinel=False)
+    words = [SPLIT_WORDS.get(str(value).strip().lower()) for value in different]
+    wrong = np.flatnonzero(np.array([word is None for word in words])[numbers])
     if len(wrong):
         raise InputError(
             f"{source}, row {wrong[0] + 2}: a split is train, valid or test. Received: "
             f"{frame[name].iloc[wrong[0]]!r} in column {name}. Correct the column, or name another "
             "with `split_column`."
         )
-    return np.array(words.tolist(), np.str_)
+    splits: npt.NDArray[np.str_] = np.array(words, np.str_)[numbers]
+    return splits
 
 
 def _labels(
@@ -348,8 +355,9 @@ def _codes(
             f"Received: {texts[number][place]!r} at base {place + 1}, {len(wrong):,} such letters "
             "in all. Correct the sequences."
         )
-    uracils, thymines = (int(np.isin(letters, list(pair)).sum()) for pair in (b"Uu", b"Tt"))
-    if uracils and thymines:
+    text = letters.tobytes()
+    if (b"U" in text or b"u" in text) and (b"T" in text or b"t" in text):
+        uracils = text.count(b"U") + text.count(b"u")
         log.warning("%s: has both T and U: %s U are read as T.", source, f"{uracils:,}")
     codes = encode(letters)
     if window is None or not len(unequal):

@@ -12,7 +12,6 @@ import pytest
 from danq_keras.system import command
 from danq_keras.system.terminal import log
 
-
 LONGEST = ("test_documentation.py", "test_train_command.py", "test_tune_command.py")
 """Modules of minutes, each the work of one process."""
 

@@ -147,7 +147,7 @@ def test_nothing_found_is_no_failure(modisco, known, command, tmp_path):
     ("words", "message"),
     [
         (("{x}", "--targets", "factor B"), "Unknown target 'factor B'"),
-        (("{x}", "--method", "expected"), "--method: one of gradients. Received: 'expected'."),
+        (("{x}", "--method", "expected"), "--method: x has gradient. Received: 'expected'."),
         (("{x}", "--fdr", 1), "--fdr: above 0 and below 1. Received: 1."),
         (("{x}", "--max-seqlets", 0), "--max-seqlets is at least 1"),
         (("nowhere",), "nowhere: no such folder or file."),

@@ -171,7 +171,7 @@ def marginal_effects(
             others = _other_orders(insert, controls, rng)
             if len(others) < _FEWEST_ORDERS:
                 log.warning(
-                    "%s: %d other orders of its letters; without p- and q-value.",
+                    "%s: other orders of its letters: %d, too few for a p-value.",
                     insert.name,
                     len(others),
                 )

@@ -187,6 +187,6 @@ def test_few_orders_do_not_say_what_chance_is(finder, rng, messages):
     """Of CG the only other order is GC."""
     table = marginal_effects(finder, cg(3, rng), ["CG", "CAT"], controls=20).table
     assert table["p_value"].isna().tolist() == [True, False]
-    assert "CG: 1 other orders of its letters; without p- and q-value." in messages.text
+    assert "CG: other orders of its letters: 1, too few for a p-value." in messages.text
     orders = _other_orders(Insert("CAT", "CAT"), 20, rng)
     assert sorted(each.letters for each in orders) == ["ACT", "ATC", "CTA", "TAC", "TCA"]

@@ -27,6 +27,22 @@ NO_GROUP = "#3B82C4"
 LINE_COLOURS = (*GROUP_COLOURS.values(), *_OTHER_COLOURS)
 
 
+# Of pictures in files of their own, on a white ground
+FILE_INK, FILE_SOFT = "#222222", "#8A8A8A"
+FILE_STYLE: dict[str, Any] = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "text.color": FILE_INK,
+    "axes.labelcolor": FILE_INK,
+    "xtick.color": FILE_INK,
+    "ytick.color": FILE_INK,
+}
+
+
 # Stand-ins that `svg_text` replaces by what the page's style sheet says
 INK, _RULE = "#010203", "#040506"
 

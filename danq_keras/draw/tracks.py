@@ -1,12 +1,12 @@
 """The picture of a region as genome browsers draw it: tracks, contributions, peaks, genes."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -14,26 +14,14 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from danq_keras.draw.logos import draw_letters
-from danq_keras.draw.style import LINE_COLOURS, save_png, short_label
+from danq_keras.draw.style import FILE_INK as _INK
+from danq_keras.draw.style import FILE_SOFT as _SOFT
+from danq_keras.draw.style import FILE_STYLE, LINE_COLOURS, save_png, short_label
 from danq_keras.genome.dna import Bytes, onehot_from_codes
 from danq_keras.genome.genes import Gene, Spans, lanes
 from danq_keras.system.arrays import Floats
 
-_INK, _SOFT = "#222222", "#8A8A8A"
-_STYLE = {
-    "font.size": 8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "danq",
-}
+_STYLE = {**FILE_STYLE, "font.size": 8, "svg.fonttype": "none", "svg.hashsalt": "danq"}
 _WIDTH = 11.0
 _LETTERS = 200
 _MOST_LANES = 12
@@ -41,27 +29,18 @@ _LABEL = 32
 
 
 @dataclass(frozen=True, eq=False)
-class Track:
-    """A line of a region: `label`, `starts` (S,) of its steps, `values` (S,), NaN for none."""
-
-    label: str
-    starts: npt.NDArray[np.int64]
-    values: Floats
-
-
-@dataclass(frozen=True, eq=False)
 class Picture:
     """What is drawn of a region that begins, 0-based, at `start` and has the bases `codes` (W,).
 
-    `step` bases a value of `tracks`; `contributions` label → (W,), of which `method` names the
-    kind; `peaks` label → spans; `genes` in order of their starts.
+    `tracks` label → (S,), a value for each `step` bases, NaN for none; `contributions` label →
+    (W,), of which `method` names the kind; `peaks` label → spans; `genes` in order of their starts.
     """
 
     title: str
     start: int
     codes: Bytes
     step: int
-    tracks: Sequence[Track]
+    tracks: Mapping[str, Floats]
     contributions: Mapping[str, Floats]
     method: str
     peaks: Mapping[str, Spans]
@@ -106,9 +85,9 @@ def draw_tracks(picture: Picture, png: Path, svg: Path) -> None:
             ]
         )
         left = iter(axes)
-        colours = dict(zip((t.label for t in picture.tracks), _colours(), strict=False))
-        for track in picture.tracks:
-            _draw_track(next(left), track, picture, colours[track.label])
+        colours = itertools.cycle(LINE_COLOURS)
+        for label, values in picture.tracks.items():
+            _draw_track(next(left), label, values, picture, next(colours))
         for label, values in picture.contributions.items():
             _draw_contributions(next(left), label, values, picture)
         if picture.peaks:
@@ -127,10 +106,6 @@ def draw_tracks(picture: Picture, png: Path, svg: Path) -> None:
         figure.savefig(svg, format="svg", metadata=dict.fromkeys(("Creator", "Date")))
 
 
-def _colours() -> list[str]:
-    return [*LINE_COLOURS] * 20
-
-
 def _name(axes: Axes, text: str) -> None:
     """The label of a row, inside it at its upper left."""
     axes.text(
@@ -139,18 +114,19 @@ def _name(axes: Axes, text: str) -> None:
     )  # fmt: skip
 
 
-def _draw_track(axes: Axes, track: Track, picture: Picture, colour: str) -> None:
+def _draw_track(axes: Axes, label: str, values: Floats, picture: Picture, colour: str) -> None:
     """Values as filled steps, from 0 to the highest of them."""
-    edges = np.r_[track.starts, picture.end] + 0.5  # shown 1-based: base 0 is from 0.5 to 1.5
-    axes.stairs(np.nan_to_num(track.values), edges, fill=True, color=colour, lw=0)
-    missing = np.isnan(track.values)
+    starts = np.arange(picture.start, picture.end, picture.step)
+    edges = np.r_[starts, picture.end] + 0.5  # shown 1-based: base 0 is from 0.5 to 1.5
+    axes.stairs(np.nan_to_num(values), edges, fill=True, color=colour, lw=0)
+    missing = np.isnan(values)
     for begin, end in zip(edges[:-1][missing], edges[1:][missing], strict=True):
         axes.axvspan(begin, end, color="#EEEEEE", lw=0)
-    most = float(np.nanmax(track.values)) if not missing.all() else 0.0
+    most = float(np.nanmax(values)) if not missing.all() else 0.0
     top = max(most, 0.01)
     axes.set_ylim(0, top * 1.3)
     axes.set_yticks([0, top], ["0", f"{top:.2g}"])
-    _name(axes, track.label)
+    _name(axes, label)
 
 
 def _draw_contributions(axes: Axes, label: str, values: Floats, picture: Picture) -> None:
@@ -218,7 +194,7 @@ def _draw_genes(axes: Axes, rows: Sequence[tuple[Gene, int]], picture: Picture) 
                 axes.add_patch(
                     Rectangle((a + 0.5, -lane - height / 2), b - a, height, color="#31688E", lw=0)
                 )
-        if gene.strand in "+-" and gene.strand:
+        if gene.strand in ("+", "-"):
             marks = np.arange(start + size * 0.008, end, size * 0.016)
             marker = ">" if gene.strand == "+" else "<"
             axes.plot(

@@ -19,28 +19,17 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from danq_keras.draw.logos import BASE_COLOURS, draw_letters
-from danq_keras.draw.style import LINE_COLOURS, save_png, short_label
+from danq_keras.draw.style import FILE_INK as _INK
+from danq_keras.draw.style import FILE_SOFT as _SOFT
+from danq_keras.draw.style import FILE_STYLE, LINE_COLOURS, save_png, short_label
 from danq_keras.genome.dna import ALPHABET, UNKNOWN, Bytes, onehot_from_codes
 from danq_keras.interpret.methods import METHODS, preferred, shown
 from danq_keras.system.arrays import Floats
 
 BASES = "ACGT"
 _ROWS = [ALPHABET.index(base) for base in BASES]
-_INK, _SOFT, _BAND = "#222222", "#8A8A8A", "#FFF3D6"
-_STYLE = {
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-}
+_BAND = "#FFF3D6"
+_STYLE = {**FILE_STYLE, "axes.titlesize": 9, "axes.titlelocation": "left"}
 _DPI = 150
 
 

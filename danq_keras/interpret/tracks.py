@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from danq_keras.draw.tracks import Picture, Track, draw_tracks
+from danq_keras.draw.tracks import Picture, draw_tracks
 from danq_keras.genome.bed import Bed
 from danq_keras.genome.dna import Bytes, decode, pack_codes
 from danq_keras.genome.fasta import Genome
@@ -24,7 +24,7 @@ from danq_keras.interpret.files import SUMMARY, write_summary
 from danq_keras.interpret.methods import METHODS, shown
 from danq_keras.interpret.places import require_chrom
 from danq_keras.models.trained import TrainedModel, window_of
-from danq_keras.prediction.predictor import Predictor
+from danq_keras.prediction.predictor import predictor_of
 from danq_keras.system.arrays import Floats
 from danq_keras.system.errors import InputError
 from danq_keras.system.files import atomic_output, refuse_unmarked
@@ -108,13 +108,19 @@ class RegionTracks:
         return pd.DataFrame({**places, **self.contributions})
 
     def _picture(self, genes: Sequence[Gene], peaks: Mapping[str, Bed]) -> Picture:
-        tracks = [Track(label, self.starts(), values) for label, values in self.values.items()]
         lanes = {label: _inside(bed, self) for label, bed in peaks.items()}
         method = "" if self.method is None else METHODS[self.method].label
         return Picture(
-            str(self), self.start, self.codes, self.step, tracks, self.contributions, method, lanes,
-            genes,
-        )  # fmt: skip
+            title=str(self),
+            start=self.start,
+            codes=self.codes,
+            step=self.step,
+            tracks=self.values,
+            contributions=self.contributions,
+            method=method,
+            peaks=lanes,
+            genes=genes,
+        )
 
 
 def region_tracks(
@@ -237,7 +243,7 @@ class _Stretch:
         starts = np.arange(self.start, self.end, step) - (self.window - step) // 2
         inside = self._inside(starts)
         strands = strands or model.strands
-        predict = Predictor(
+        predict = predictor_of(
             model.network, window=self.window, strands=strands, batch_size=batch_size
         )
         found = np.full((len(starts), len(numbers)), np.nan, np.float32)

@@ -214,7 +214,9 @@ class TableRows:
         # Target by target, each with all its columns.
         values = np.stack(list(scored.columns(self._header).values()), axis=2)
         values = values.reshape(len(values), values.shape[1] * values.shape[2])
-        short = self._short_columns(difference(scored.ref, scored.alt))
+        short: list[list[str]] = [[] for _ in scored.block.alleles]
+        if self._header.short is not None:
+            self._add_short(short, difference(scored.ref, scored.alt))
         rows = []
         for allele, size, number, row, more in zip(
             scored.block.alleles, sizes, numbers, values.tolist(), short, strict=True
@@ -225,9 +227,8 @@ class TableRows:
             rows.append("\t".join([*texts, _NUMBER % size, name, *more]) + text + "\n")
         return "".join(rows).encode()
 
-    def _short_columns(self, diff: Doubles) -> list[list[str]]:
-        """Texts of each allele: the targets of the largest differences (V, T), and each kind's."""
-        rows: list[list[str]] = [[] for _ in diff]
+    def _add_short(self, rows: list[list[str]], diff: Doubles) -> None:
+        """Add each allele's targets of the largest differences (V, T), and those of kinds."""
         if self._short.top:
             order = np.argsort(-diff, axis=1, kind="stable")
             for row, numbers, values in zip(rows, order, diff, strict=True):
@@ -240,7 +241,6 @@ class TableRows:
             largest = np.take_along_axis(part, np.abs(part).argmax(axis=1)[:, None], axis=1)
             for row, value in zip(rows, largest[:, 0].tolist(), strict=True):
                 row.append(_NUMBER % value)
-        return rows
 
     def _named(self, numbers: npt.NDArray[np.int64], values: Doubles) -> str:
         """`target:difference` of some targets, between semicolons; NA for none."""

@@ -1,6 +1,8 @@
 """What is looked at before TensorFlow starts."""
 
+import os
 import resource
+import subprocess
 import sys
 
 import pytest
@@ -31,3 +33,23 @@ def test_without_a_limit_nothing_is_refused(monkeypatch) -> None:
     unlimited = resource.RLIM_INFINITY
     monkeypatch.setattr(resource, "getrlimit", lambda _: (unlimited, unlimited))
     tensorflow._require_address_space()
+
+
+def test_a_processor_without_avx512_gets_the_kernels_of_onednn_too() -> None:
+    """Unless the environment says otherwise; another kind of processor is left to TensorFlow."""
+    program = (
+        "import os, platform\n"
+        "platform.machine = lambda: {machine!r}\n"
+        "from danq_keras.system.tensorflow import start_tensorflow\n"
+        "start_tensorflow()\n"
+        "print(os.environ.get('TF_ENABLE_ONEDNN_OPTS'))"
+    )
+    said = {}
+    for machine, given in (("x86_64", None), ("x86_64", "0"), ("aarch64", None)):
+        environment = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
+        if given is not None:
+            environment["TF_ENABLE_ONEDNN_OPTS"] = given
+        command = [sys.executable, "-c", program.format(machine=machine)]
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        said[machine, given] = ended.stdout.strip()
+    assert said == {("x86_64", None): "1", ("x86_64", "0"): "0", ("aarch64", None): "None"}

@@ -35,8 +35,8 @@ from danq_keras.system.terminal import set_up_logging
 _EPILOG = """\
 One of
   --locus explains one place: contributions.tsv and a picture for each target
-  --bed explains many: contributions.h5, pictures of the strongest, and for TF-MoDISco onehot.npz
-    with <target>.<method>.npz (hypothetical contributions; both (N, 4, L), A,C,G,T):
+  --bed or --fasta explains many: contributions.h5, pictures of the strongest, and for TF-MoDISco
+    onehot.npz with <target>.<method>.npz (hypothetical contributions; both (N, 4, L), A,C,G,T):
     modisco motifs -s onehot.npz -a Reb1.gradient.npz -n 2000 -o modisco.h5
 
 The score of a target is its logit, of both strands the mean of the window's and its reverse
@@ -44,13 +44,15 @@ complement's. ism: every change of a single base, minus the window as it is; the
 base is its score above the mean of the four bases there. gradient: gradient × input. integrated,
 expected: mean gradients on the way from an empty window or from shuffles of it, whose
 contributions add up to the difference in the score; by how much they miss it is printed.
-A window is centred on the locus, on the summit of a narrowPeak's interval or on the middle of any
-other; what has no window inside its chromosome is listed in
-OUT.skipped.tsv. Stopped (Ctrl-C, a killed process), the same command with --resume goes on.
+A window is centred on the locus, on the summit of a narrowPeak's interval, or on the middle of any
+other interval or of a record of --fasta; what has no window inside its chromosome or record is
+listed in OUT.skipped.tsv. Stopped (Ctrl-C, a killed process), the same command with --resume goes
+on.
 
 examples:
   bin/explain_danq.py runs/danq-mine --locus chr8:1000-2000 --genome genome.fa --targets CTCF
   bin/explain_danq.py runs/danq-mine --bed peaks.bed --genome genome.fa --targets CTCF,12
+  bin/explain_danq.py human --fasta sequences.fa --targets GABPA_GM12878
 """
 
 
@@ -68,7 +70,10 @@ def parser() -> argparse.ArgumentParser:
         "--locus", metavar="CHROM:START-END", help="one place, 1-based and inclusive"
     )
     place.add_argument("--bed", type=Path, metavar="BED", help="many places")
-    parser.add_argument("--genome", type=Path, required=True, metavar="FA", help="FASTA file")
+    place.add_argument("--fasta", type=Path, metavar="FA", help="sequences, without a genome")
+    parser.add_argument(
+        "--genome", type=Path, metavar="FA", help="with --locus and --bed: FASTA file"
+    )
     parser.add_argument("--targets", required=True, metavar="A,B", help="targets by number or name")
     add_explain_out(parser)
     _add_explanation(parser.add_argument_group("explanation"))
@@ -91,7 +96,7 @@ def _add_explanation(group: argparse._ArgumentGroup) -> None:
         "--method",
         metavar="M,M",
         help="some of ism, gradient, integrated, expected (default: ism,gradient for --locus, "
-        "gradient for --bed)",
+        "gradient for others)",
     )
     group.add_argument(
         "--backgrounds",
@@ -115,19 +120,19 @@ def _add_explanation(group: argparse._ArgumentGroup) -> None:
         help="number from which shuffles are drawn (default: %(default)s)",
     )
     group.add_argument(
-        "--width", type=int, metavar="BP", help="with --bed: explain the central BP bases only"
+        "--width", type=int, metavar="BP", help="not with --locus: explain the central BP only"
     )
     group.add_argument(
         "--table",
         choices=("tsv", "h5"),
-        help="contributions.tsv or .h5 (default: tsv for --locus, h5 for --bed)",
+        help="contributions.tsv or .h5 (default: tsv for --locus, h5 for others)",
     )
     group.add_argument(
         "--pictures",
         type=int,
         default=5,
         metavar="N",
-        help="with --bed: pictures a target, of the highest scores (default: %(default)s)",
+        help="not with --locus: pictures a target, of the highest scores (default: %(default)s)",
     )
     group.add_argument(
         "--zoom", type=int, default=100, metavar="BP", help="bases of a logo (default: %(default)s)"
@@ -142,7 +147,12 @@ def _check_options(args: argparse.Namespace) -> None:
     Ways(args.backgrounds, args.points, args.seed)
     for name in ("width", "limit"):
         if args.locus is not None and getattr(args, name) is not None:
-            raise InputError(f"--{name}: goes with BED files. Leave it out.")
+            raise InputError(f"--{name}: goes with --bed and --fasta. Leave it out.")
+    if args.fasta is None and args.genome is None:
+        raise InputError("--genome: missing. --locus and --bed name places of that FASTA file.")
+    for name in ("genome", "chrom_names"):
+        if args.fasta is not None and getattr(args, name) is not None:
+            raise InputError(f"--{name.replace('_', '-')}: goes with places. Leave it out.")
 
 
 def default_out(args: argparse.Namespace) -> Path:
@@ -150,7 +160,7 @@ def default_out(args: argparse.Namespace) -> Path:
     if args.locus is not None:
         name = args.locus
     else:
-        name = args.bed.name.removesuffix(".gz").rsplit(".", 1)[0]
+        name = (args.bed or args.fasta).name.removesuffix(".gz").rsplit(".", 1)[0]
     return explain_folder(args.model, f"{name} {args.targets}")
 
 
@@ -208,11 +218,13 @@ def _explain(args: argparse.Namespace, genome: Genome, place: Region | Intervals
 def _open(
     args: argparse.Namespace, stack: contextlib.ExitStack
 ) -> tuple[Genome, Region | Intervals]:
-    """The genome, and the region of --locus or the intervals of --bed."""
+    """The genome, and the region of --locus or the intervals of --bed or --fasta."""
     region = None if args.locus is None else Region.parse(args.locus)
     if region is not None and region.end is None:
         raise InputError(f"--locus: CHROM:START-END. Received: {args.locus!r}. Add the bases.")
-    genome = stack.enter_context(Genome(args.genome))
+    genome = stack.enter_context(Genome(args.fasta or args.genome))
+    if args.fasta is not None:
+        return genome, Intervals.whole(genome)
     if region is not None:
         return genome, region
     return genome, Intervals.read(args.bed, genome, chrom_names=args.chrom_names)

@@ -179,6 +179,16 @@ class Intervals:
             )
         return cls(bed, genome, known)
 
+    @classmethod
+    def whole(cls, genome: Genome) -> "Intervals":
+        """An interval a record of a FASTA file, from its first base to its last."""
+        names = list(genome.lengths)
+        frame = pd.DataFrame({"chrom": names, "start": 0, "end": list(genome.lengths.values())})
+        bed, known = locate(
+            bed_from_frame(frame, str(genome.path)), genome.lengths, chrom_names=None
+        )
+        return cls(bed, genome, known)
+
     def centred(self, window: int) -> tuple[Positions, list[Skipped], Positions]:
         """Windows of `window` bases centred on the features.
 

@@ -6,7 +6,7 @@ aligns each cluster to a pattern. Out: for each target its patterns, trimmed to 
 contribute, with the known motifs that match them, and a folder of
 
 - `patterns.meme`: the trimmed patterns' base frequencies, A,C,G,T, uniform background
-- `patterns.tsv`: a row per pattern: sign, seqlets, consensus, best match, NA where there is none
+- `patterns.tsv`: a row per pattern: sign of its seqlets, seqlets, consensus, best match, NA where there is none
 - `matches.tsv`: a row per pattern and known motif that match, best first
 - `patterns.png`: a row per pattern: contributions, trimmed motif, best known motif
 - `<target>.modisco.h5`: TF-MoDISco's own file, for its `report` and for others' tools
@@ -59,8 +59,9 @@ _ADVICE = "Explain the intervals again with explain_danq.py --bed --table h5."
 class Pattern:
     """A pattern of one target.
 
-    `sign` "+" where it raises the score, "-" where it lowers it; `seqlets`, how many stretches it
-    is the mean of; `contributions` (w, 4) float64, A,G,C,T, their mean; `motif` the frequencies of
+    `sign` "+" where its stretches (seqlets) raise the score, "-" where they lower it: as sums of 21
+    bases or more, so that the part of them that is trimmed to may do the opposite; `seqlets`, how
+    many stretches it is the mean of; `contributions` (w, 4) float64, A,G,C,T, their mean; `motif` the frequencies of
     the part [begin, end) that contributes.
     """
 
@@ -331,10 +332,10 @@ def _row(pattern: Pattern, match: Match | None, known: KnownMotifs) -> PatternRo
         best = known.motifs[match.target]
         lower = best.reverse_complement() if match.orientation == "-" else best
         offset, label = match.offset, f"{best.name}, E = {match.e_value:.1e}"
-    words = "raises" if pattern.sign == "+" else "lowers"
+    words = "raise" if pattern.sign == "+" else "lower"
     return PatternRow(
         title=pattern.target,
-        subtitle=f"{words} the score, {pattern.seqlets:,} seqlets",
+        subtitle=f"{pattern.seqlets:,} seqlets that {words} the score",
         contributions=pattern.contributions,
         span=(pattern.begin, pattern.end),
         motif=pattern.motif,

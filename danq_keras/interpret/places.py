@@ -319,6 +319,13 @@ class _Session:
                 )
                 header = False
 
+    def _what(self, loci: Sequence[Locus]) -> str:
+        """What was explained, in a word or two."""
+        if isinstance(self.place, Region):
+            return str(loci[0])
+        records = self.place.bed.path == Path(self.genome.path)
+        return f"{len(loci):,} {'records' if records else 'intervals'}"
+
     def _summarise(
         self,
         folder: Path,
@@ -326,7 +333,7 @@ class _Session:
         pictures: list[dict[str, str]],
         values: Sequence[str],
     ) -> None:
-        places = str(loci[0]) if self.is_locus else f"{len(loci):,} intervals"
+        places = self._what(loci)
         source = "" if isinstance(self.place, Region) else f" of {self.place.bed.path.name}"
         write_summary(
             folder,
@@ -350,7 +357,7 @@ class _Session:
         left_out: str | None,
     ) -> list[str]:
         width = loci[0].end - loci[0].begin
-        what = str(loci[0]) if self.is_locus else f"{len(loci):,} intervals"
+        what = self._what(loci)
         strands, flags = self.request.strands, _flags(values)
         lines = [f"{what}, {width:,} bases, {flags}, window {self.window}, {strands}"]
         for number, name in enumerate(self.names):

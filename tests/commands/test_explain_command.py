@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from danq_keras.commands import explain
 from danq_keras.evaluation.report import write_report
 from danq_keras.genome import dna
-from danq_keras.interpret import pictures
+from danq_keras.genome.fasta import Genome
+from danq_keras.interpret import methods, pictures
 from danq_keras.interpret.pictures import half_height, stands_out, strongest_stretch
 
 WINDOW = 40
@@ -36,7 +37,8 @@ def files(tmp_path_factory):
 @pytest.fixture
 def command(run_script, capsys, files):
     def run(*arguments):
-        words = [files / "run", "--genome", files / "g.fa", "--targets", "finder", *arguments]
+        genome = () if "--fasta" in arguments else ("--genome", files / "g.fa")
+        words = [files / "run", *genome, "--targets", "finder", *arguments]
         status = run_script("explain_danq.py", explain.main, *words)
         shown = capsys.readouterr()
         return status, shown.out, shown.err
@@ -124,6 +126,29 @@ def test_many_loci(command, files, tmp_path):
     table = pd.read_csv(out / "contributions.tsv", sep="\t")
     assert list(table) == ["target", "chrom", "position", "base", "gradient_x_input"]
     assert len(table) == WINDOW
+
+
+def test_sequences_without_a_genome(command, files, tmp_path):
+    """Each record is explained as that place of a genome would be; what is too short is listed."""
+    with Genome(files / "g.fa") as genome:
+        records = {
+            "site": dna.decode(genome.fetch("chr1", 83, 123)),
+            "short": "ACGT",
+            "none": "C" * 45,
+        }
+    toys.write_fasta(tmp_path / "s.fa", records)
+    status, shown, _ = command("--fasta", tmp_path / "s.fa", "--out", tmp_path / "o")
+    assert status == 0
+    assert "2 records, 40 bases" in shown
+    assert "short" in (tmp_path / "o.skipped.tsv").read_text()
+    command("--locus", "chr1:84-123", "--method", "gradient", "--out", tmp_path / "l")
+    table = pd.read_csv(tmp_path / "l" / "contributions.tsv", sep="\t")
+    with h5py.File(tmp_path / "o" / "contributions.h5") as file:
+        assert file["chrom"].asstr()[:].tolist() == ["site", "none"]
+        codes, gradients = file["codes"][0], file["gradients"][0, 0]
+    expected = methods.of_the_base(gradients, codes)
+    np.testing.assert_allclose(expected, table["gradient_x_input"], atol=1e-6)
+    assert expected.max() > 0.5
 
 
 def test_gradients_on_ways(command, files, tmp_path):
@@ -271,12 +296,15 @@ def test_a_locus_longer_than_the_window_is_said(command, tmp_path):
         (("--locus", "plasmid:91-120"), "has chr1, chr2. Name one of those."),
         (("--locus", "chr1:1-10"), "chr1:-14-25, is not inside chr1 (1-300). Move the locus."),
         (("--locus", "chr1:290-299"), "is not inside chr1 (1-300)"),
-        (("--locus", "chr1:90-100", "--width", 5), "--width: goes with BED files"),
+        (("--locus", "chr1:90-100", "--width", 5), "--width: goes with --bed and --fasta"),
         (("--locus", "chr1:90-100", "--method", "shap"), "--method: some of ism, gradient"),
         (("--locus", "chr1:90-100", "--backgrounds", 1), "--backgrounds: at least 2. Received: 1"),
         (("--locus", "chr1:90-100", "--zoom", 0), "--zoom: at least 1. Received: 0."),
         (("--locus", "chr1:90-100", "--targets", "find"), "Unknown target 'find'. Nearest: finder"),
         (("--bed", "{bed}", "--width", 41), "--width: at most the window of 40 bases"),
+        (("--fasta", "{bed}", "--genome", "{bed}"), "--genome: goes with places. Leave it out."),
+        (("--fasta", "{bed}", "--chrom-names", "add"), "--chrom-names: goes with places."),
+        (("--fasta", "{bed}"), "i.bed: not a FASTA file"),
         (("--bed", "{bed}", "--pictures", -1), "--pictures: at least 0. Received: -1."),
     ],
 )

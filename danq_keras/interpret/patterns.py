@@ -6,7 +6,8 @@ aligns each cluster to a pattern. Out: for each target its patterns, trimmed to 
 contribute, with the known motifs that match them, and a folder of
 
 - `patterns.meme`: the trimmed patterns' base frequencies, A,C,G,T, uniform background
-- `patterns.tsv`: a row per pattern: sign of its seqlets, seqlets, consensus, best match, NA where there is none
+- `patterns.tsv`: a row per pattern: sign and number of its seqlets, consensus, best match, NA where
+  there is none
 - `matches.tsv`: a row per pattern and known motif that match, best first
 - `patterns.png`: a row per pattern: contributions, trimmed motif, best known motif
 - `<target>.modisco.h5`: TF-MoDISco's own file, for its `report` and for others' tools
@@ -61,8 +62,8 @@ class Pattern:
 
     `sign` "+" where its stretches (seqlets) raise the score, "-" where they lower it: as sums of 21
     bases or more, so that the part of them that is trimmed to may do the opposite; `seqlets`, how
-    many stretches it is the mean of; `contributions` (w, 4) float64, A,G,C,T, their mean; `motif` the frequencies of
-    the part [begin, end) that contributes.
+    many stretches it is the mean of; `contributions` (w, 4) float64, A,G,C,T, their mean; `motif`
+    the frequencies of the part [begin, end) that contributes.
     """
 
     target: str

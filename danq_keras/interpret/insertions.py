@@ -89,6 +89,8 @@ def find_motif(text: str, motif_file: Path | None = None) -> str | Motif:
     Raises:
         InputError: no motif, or several, are of that name; or the letters are none, or all N.
     """
+    if motif_file is not None:
+        named_motifs(motif_file)  # refused if it holds none, also where letters need none
     letters = text.upper()
     if set(letters) <= {"N"}:
         raise InputError(f"`insert`: a motif has a letter other than N. Received: {text!r}.")

@@ -24,6 +24,11 @@ from danq_keras.models.networks import build_network, logits_model
 from danq_keras.recipes.config import ModelConfig, TrainConfig
 from danq_keras.system.errors import InputError
 from danq_keras.system.tensorflow import cluster_strategy
+from danq_keras.training.conv_pool import (
+    PooledConvolution,
+    in_fewer_passes,
+    pooled_convolutions,
+)
 from danq_keras.training.lstm_loop import use_loops
 from danq_keras.training.optimizers import global_norm, inner, make_optimizer
 from danq_keras.training.restudy import excess_scores
@@ -137,8 +142,11 @@ class TrainingStep:
             )
         with self.strategy.scope():
             self.model = build_network(model_config, seed=config.seed, precision=self.precision)
+            self._pooled: tuple[PooledConvolution, ...] = ()
             if self.precision == "float32" and not tf.config.list_physical_devices("GPU"):
                 use_loops(self.model)  # on a GPU Keras calls cuDNN
+                if self.replicas == 1:
+                    self._pooled = pooled_convolutions(self.model, batch_size=config.batch_size)
             self._logits = logits_model(self.model)
             self.optimizer = make_optimizer(dataclasses.replace(config, precision=self.precision))
             self.optimizer.build(self.model.trainable_variables)
@@ -285,7 +293,8 @@ class TrainingStep:
                 begin, end = (n_rows * at // self._parts for at in (number, number + 1))
                 x, y, counts = (each[begin:end] for each in (sequence, labels, valid))
             with tf.GradientTape() as tape:
-                logits = self._logits(x, training=True)
+                with in_fewer_passes(self._pooled):
+                    logits = self._logits(x, training=True)
                 entropies = tf.nn.sigmoid_cross_entropy_with_logits(y, logits)
                 part = tf.reduce_sum(entropies * counts) / n_counted
                 objective = self.optimizer.scale_loss(part) if self._scaled else part

@@ -52,6 +52,12 @@ def test_nothing_to_put_in(text):
         find_insert(text)
 
 
+def test_a_file_that_holds_no_motifs_is_refused_where_letters_need_none(tmp_path):
+    (tmp_path / "peaks.bed").write_text("chr1\t1\t9\n")
+    with pytest.raises(InputError, match=r"peaks\.bed"):
+        find_insert("GATTACA", tmp_path / "peaks.bed")
+
+
 def test_what_each_base_becomes_is_allowed_and_the_same_on_both_strands():
     """A base that is allowed stays; the reverse complement's letters do the same to its bases."""
     allowed = "A:A C:C G:G T:T R:AG Y:CT S:CG W:AT K:GT M:AC B:CGT D:AGT H:ACT V:ACG N:ACGT"

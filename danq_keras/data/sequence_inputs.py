@@ -181,9 +181,12 @@ class Intervals:
 
     @classmethod
     def whole(cls, genome: Genome) -> "Intervals":
-        """An interval a record of a FASTA file, from its first base to its last."""
-        names = list(genome.lengths)
-        frame = pd.DataFrame({"chrom": names, "start": 0, "end": list(genome.lengths.values())})
+        """An interval a record of a FASTA file, from its first base to its last.
+
+        Records without bases, which opening the file tells of, have none.
+        """
+        lengths = {name: length for name, length in genome.lengths.items() if length}
+        frame = pd.DataFrame({"chrom": list(lengths), "start": 0, "end": list(lengths.values())})
         bed, known = locate(
             bed_from_frame(frame, str(genome.path)), genome.lengths, chrom_names=None
         )

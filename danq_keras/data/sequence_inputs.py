@@ -187,10 +187,8 @@ class Intervals:
         """
         lengths = {name: length for name, length in genome.lengths.items() if length}
         frame = pd.DataFrame({"chrom": list(lengths), "start": 0, "end": list(lengths.values())})
-        bed, known = locate(
-            bed_from_frame(frame, str(genome.path)), genome.lengths, chrom_names=None
-        )
-        return cls(bed, genome, known)
+        bed = bed_from_frame(frame, str(genome.path))
+        return cls(bed, genome, np.ones(len(bed), np.bool_))
 
     def centred(self, window: int) -> tuple[Positions, list[Skipped], Positions]:
         """Windows of `window` bases centred on the features.

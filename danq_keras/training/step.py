@@ -257,7 +257,8 @@ class TrainingStep:
         n_samples = replica.all_reduce("SUM", tf.cast(tf.shape(labels)[0], tf.float32))
         n_counted = tf.maximum(replica.all_reduce("SUM", tf.reduce_sum(valid)), 1.0)
         variables = self.model.trainable_variables
-        loss, gradients, scores = self._gradients(sequence, labels, valid, n_counted)
+        with in_fewer_passes(self._pooled):  # around all parts, so that each loop is compiled once
+            loss, gradients, scores = self._gradients(sequence, labels, valid, n_counted)
         gradients = replica.all_reduce("SUM", gradients)
         scale = tf.cast(self.optimizer.dynamic_scale.value, tf.float32) if self._scaled else 1.0
         moving = [
@@ -293,8 +294,7 @@ class TrainingStep:
                 begin, end = (n_rows * at // self._parts for at in (number, number + 1))
                 x, y, counts = (each[begin:end] for each in (sequence, labels, valid))
             with tf.GradientTape() as tape:
-                with in_fewer_passes(self._pooled):
-                    logits = self._logits(x, training=True)
+                logits = self._logits(x, training=True)
                 entropies = tf.nn.sigmoid_cross_entropy_with_logits(y, logits)
                 part = tf.reduce_sum(entropies * counts) / n_counted
                 objective = self.optimizer.scale_loss(part) if self._scaled else part

@@ -134,12 +134,14 @@ def test_sequences_without_a_genome(command, files, tmp_path):
         records = {
             "site": dna.decode(genome.fetch("chr1", 83, 123)),
             "short": "ACGT",
+            "empty": "",
             "none": "C" * 45,
         }
     toys.write_fasta(tmp_path / "s.fa", records)
-    status, shown, _ = command("--fasta", tmp_path / "s.fa", "--out", tmp_path / "o")
+    status, shown, errors = command("--fasta", tmp_path / "s.fa", "--out", tmp_path / "o")
     assert status == 0
     assert "2 records, 40 bases" in shown
+    assert "no bases: empty" in errors
     assert "short" in (tmp_path / "o.skipped.tsv").read_text()
     command("--locus", "chr1:84-123", "--method", "gradient", "--out", tmp_path / "l")
     table = pd.read_csv(tmp_path / "l" / "contributions.tsv", sep="\t")

@@ -9,7 +9,7 @@ from danq_keras import __version__
 from danq_keras.commands.options import add_databases, update_report
 from danq_keras.interpret.files import SUMMARY
 from danq_keras.interpret.methods import OF_FLAG
-from danq_keras.interpret.patterns import ARRAYS, MOST_SEQLETS, discover_motifs
+from danq_keras.interpret.patterns import ARRAYS, FEWEST_SEQLETS, MOST_SEQLETS, discover_motifs
 from danq_keras.system.command import command, run_command
 from danq_keras.system.errors import InputError, optional_module
 from danq_keras.system.files import refuse_unmarked
@@ -68,6 +68,13 @@ def parser() -> argparse.ArgumentParser:
         help="most seqlets of either sign (default: %(default)s)",
     )
     parser.add_argument(
+        "--min-seqlets",
+        type=int,
+        metavar="N",
+        help="a sign with no more seqlets is left out (default: 100; with fewer than 1,000 windows "
+        f"a tenth of them, at least {FEWEST_SEQLETS})",
+    )
+    parser.add_argument(
         "--fdr",
         type=float,
         default=0.2,
@@ -108,6 +115,7 @@ def main(argv: list[str] | None = None) -> int:
         threshold=args.threshold,
         matcher=args.matcher,
         max_seqlets=args.max_seqlets,
+        min_seqlets=args.min_seqlets,
         fdr=args.fdr,
     )
     found.save(out, overwrite=args.overwrite)

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 ARRAYS = "contributions.h5"
 MOST_SEQLETS = 20_000
+FEWEST_SEQLETS = 20  # of a pattern: TF-MoDISco's `final_min_cluster_size`
 _TRIM = 0.3  # Source: `modisco report`, the share of the highest position's contribution
 _FLANK, _FLANK_BITS = 4, 0.3  # beside it: positions that are conserved all the same
 _SHORTEST = 31  # a seqlet's window of 21 bases and room for it to move
@@ -140,6 +141,7 @@ def discover_motifs(
     threshold: float = 0.01,
     matcher: Method = "auto",
     max_seqlets: int = MOST_SEQLETS,
+    min_seqlets: int | None = None,
     fdr: float = 0.2,
 ) -> Patterns:
     """Discover the motifs that a network's predictions rest on, with TF-MoDISco.
@@ -155,6 +157,9 @@ def discover_motifs(
         matcher: "tomtom" for that program, "builtin" for the same method here, "auto" for tomtom
             where it is installed.
         max_seqlets: most stretches that are clustered, of either sign; the strongest.
+        min_seqlets: a sign with no more stretches than this is left out; None for 100, as
+            TF-MoDISco has it, or with fewer than 1,000 windows a tenth of them, but at least 20,
+            the fewest of a pattern.
         fdr: expected share of stretches by chance among those that are taken, 0 to 1.
 
     Returns:
@@ -172,18 +177,26 @@ def discover_motifs(
         raise InputError(f"`fdr`: above 0 and below 1. Received: {fdr:g}.")
     if max_seqlets < 1 or not threshold > 0:
         raise InputError("`max_seqlets` is at least 1, `threshold` an E-value above 0.")
+    if min_seqlets is not None and not FEWEST_SEQLETS <= min_seqlets <= max_seqlets:
+        raise InputError(
+            f"`min_seqlets`: from {FEWEST_SEQLETS}, the fewest of a pattern, to `max_seqlets`, "
+            f"{max_seqlets}. Received: {min_seqlets}."
+        )
     modisco = optional_module("modiscolite.tfmodisco", "modisco")
     known = read_databases(None if databases is None else [Path(path) for path in databases])
     read = _Read.of(explanation, targets, method)
     found: list[Pattern] = []
     results: dict[str, tuple[Any, Any]] = {}
     onehot = np.ascontiguousarray(onehot_from_codes(read.codes)[..., TO_FILE], np.float32)
+    if min_seqlets is None:
+        min_seqlets = min(100, max(FEWEST_SEQLETS, len(onehot) // 10))
     for target in read.names:
         log.info("%s: TF-MoDISco on %s windows, which takes minutes", target, f"{len(onehot):,}")
         raised, lowered = modisco.TFMoDISco(
             one_hot=onehot,
             hypothetical_contribs=np.ascontiguousarray(read.values(target)[..., TO_FILE]),
             max_seqlets_per_metacluster=max_seqlets,
+            min_metacluster_size=min_seqlets,
             target_seqlet_fdr=fdr,
         )
         results[target] = (raised, lowered)
@@ -191,9 +204,11 @@ def discover_motifs(
         mine += [_pattern(target, "-", i, each) for i, each in enumerate(lowered or ())]
         if not mine:
             log.warning(
-                "%s: no pattern. TF-MoDISco needs 100 stretches that stand out, and 20 a pattern: "
-                "explain more windows of its peaks.",
+                "%s: no pattern. That takes more than %d stretches that stand out, and %d of a "
+                "pattern: explain more windows of its peaks.",
                 target,
+                min_seqlets,
+                FEWEST_SEQLETS,
             )
         found += sorted(mine, key=lambda pattern: -pattern.seqlets)
     matches = match_motifs(
@@ -214,6 +229,7 @@ def discover_motifs(
             "method": METHODS[read.method].flag,
             "databases": known.sizes,
             "threshold": threshold,
+            "min_seqlets": min_seqlets,
             "targets": list(read.names),
         },
     )

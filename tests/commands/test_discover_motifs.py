@@ -144,12 +144,24 @@ def test_nothing_found_is_no_failure(modisco, known, command, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("windows", "words", "fewest"),
+    [(50, (), 20), (400, (), 40), (1500, (), 100), (50, ("--min-seqlets", 30), 30)],
+)
+def test_few_windows_need_fewer_seqlets(windows, words, fewest, modisco, known, command, tmp_path):
+    explanation(tmp_path / "x", windows)
+    errors = command(tmp_path / "x", "--databases", known, *words)[2]
+    assert [each["min_metacluster_size"] for each in modisco] == [fewest, fewest]
+    assert f"more than {fewest} stretches" in errors
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         (("{x}", "--targets", "factor B"), "Unknown target 'factor B'"),
         (("{x}", "--method", "expected"), "--method: x has gradient. Received: 'expected'."),
         (("{x}", "--fdr", 1), "--fdr: above 0 and below 1. Received: 1."),
         (("{x}", "--max-seqlets", 0), "--max-seqlets is at least 1"),
+        (("{x}", "--min-seqlets", 19), "--min-seqlets: from 20, the fewest of a pattern, to"),
         (("nowhere",), "nowhere: no such folder or file."),
         (("{tmp}",), "has no contributions.h5. Run explain_danq.py with --bed"),
     ],

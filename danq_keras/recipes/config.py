@@ -141,12 +141,16 @@ class TrainConfig:
     # Most bases that a training window is moved left or right, drawn anew for each sample of each
     # step; what comes in is unknown (N).
     shift: int = 0
+    # Output biases of a new network: "zero", or "prevalence" for the logit of each target's share
+    # of positive training labels.
+    output_bias: str = "zero"
 
     def __post_init__(self) -> None:
         check_choice("schedule", self.schedule, ("constant", "cosine", "plateau"))
         precisions = ("float32", "mixed_float16", "mixed_bfloat16", "auto")
         check_choice("precision", self.precision, precisions)
         check_choice("tf32", self.tf32, ("yes", "no"))
+        check_choice("output_bias", self.output_bias, ("zero", "prevalence"))
         check_choice("monitor", self.monitor, MONITORS)
         check_choice("distribute", self.distribute, ("none", "mirrored", "multiworker"))
         check_choice("restudy_mode", self.restudy_mode, ("extra", "replace"))

@@ -65,6 +65,7 @@ MEANINGS: Mapping[str, str] = {
     "freeze_conv_epochs": "First epochs in which the convolution's weights stay.",
     "weight_average": "Decay of the moving average of the weights that is tested; 0 for none.",
     "shift": "Most bases that a training window is moved left or right.",
+    "output_bias": "Where output biases start: zero, or the logit of the prevalence of positives.",
 }
 _OF_THE_DATA = {"window", "n_targets"}
 

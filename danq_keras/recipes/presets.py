@@ -106,6 +106,7 @@ PRESETS: Mapping[str, Preset] = {
                 schedule="cosine",
                 weight_average=0.99,
                 shift=60,
+                output_bias="prevalence",
                 patience=10,
             ),
         ),

@@ -47,6 +47,7 @@ from danq_keras.training.history import (
 )
 from danq_keras.training.optimizers import describe_gradients, learning_rate_at, share_above_epsilon
 from danq_keras.training.pipeline import Integers, Order, epoch_batches
+from danq_keras.training.prevalence import prevalences, start_at_prevalences
 from danq_keras.training.resident import resident_steps
 from danq_keras.training.restudy import Curriculum
 from danq_keras.training.run_folder import SameFolder
@@ -105,6 +106,9 @@ class Trainer:
             preset.model, preset.train, n_labels=dataset.train.n_targets, columns=columns
         )
         self.model, self.optimizer = self.step.model, self.step.optimizer
+        if self.config.output_bias == "prevalence":
+            shares = prevalences(dataset.train, self.curriculum.order, columns)
+            start_at_prevalences(self.model, shares)
         self.workers = Workers(self.step.strategy)
         self._resident = resident_steps(self.step, preset.train, dataset.train)
         self._drain_every = _DRAIN_EVERY if self._resident is None else 2

@@ -129,6 +129,7 @@ EXPECTED: dict[str, dict[str, Any]] = {
         "optimizer": "adamw",
         "weight_decay": 0.1,
         "weight_average": 0.99,
+        "output_bias": "prevalence",
         "schedule": "cosine",
     },
     "demo": {},

@@ -18,7 +18,13 @@ from danq_keras.training.plan import make_plan, request_of
 from danq_keras.training.request import TrainRequest
 from danq_keras.training.trainer import Trainer
 
-AVERAGED = {"weight_average": 0.9, "shift": 4, "optimizer": "adamw", "weight_decay": 0.1}
+AVERAGED = {
+    "weight_average": 0.9,
+    "shift": 4,
+    "optimizer": "adamw",
+    "weight_decay": 0.1,
+    "output_bias": "prevalence",
+}
 
 
 def test_sizes_follow_the_data() -> None:

@@ -369,7 +369,7 @@ def check_exportable(model: keras.Model, path: Path) -> None:
     """Whether the old stack could hold a model.
 
     Raises:
-        InputError: another network, gates other than the old ones, or inverted dropout.
+        InputError: another network, other gates or activations than the old ones, or inverted dropout.
     """
     names = {layer.name: layer for layer in model.layers}
     missing = {"conv", "lstm_forward", "lstm_backward", "dense", "logits"} - set(names)
@@ -382,6 +382,12 @@ def check_exportable(model: keras.Model, path: Path) -> None:
         raise InputError(
             f"{path}: the old stack knows only hard gates; this model has "
             f"{getattr(gate, '__name__', gate)}. Train with gates=hard."
+        )
+    others = [name for name in ("conv", "dense") if names[name].activation is not keras.activations.relu]
+    if others:
+        raise InputError(
+            f"{path}: the old stack's DanQ has relu after {others[0]}. Train with "
+            f"{others[0]}_activation=relu."
         )
     scales = [names.get(name) for name in ("dropout_pool_forward_scale", "dropout_lstm_scale")]
     kept = [None if scale is None else round(1 - scale.scale, 6) for scale in scales]

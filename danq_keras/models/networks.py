@@ -99,7 +99,9 @@ def build_network(
     body = _deepsea_body if config.architecture == "deepsea" else _danq_body
     hidden = body(inputs, config, policy, _Seeds(seed))
     hidden = layers.Flatten(dtype=policy, name="flatten")(hidden)
-    hidden = layers.Dense(config.dense_units, "relu", dtype=policy, name="dense")(hidden)
+    hidden = layers.Dense(config.dense_units, config.dense_activation, dtype=policy, name="dense")(
+        hidden
+    )
     logits = layers.Dense(config.n_targets, dtype="float32", name="logits")(hidden)
     outputs = layers.Activation("sigmoid", dtype="float32", name="probability")(logits)
     model = keras.Model(inputs, outputs, name=config.architecture)

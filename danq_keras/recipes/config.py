@@ -46,6 +46,7 @@ class ModelConfig:
     motif_file: str | None = None
     dropout_redraw: str = "step"
     conv_activation: str = "relu"
+    dense_activation: str = "relu"
 
     def __post_init__(self) -> None:
         check_choice("architecture", self.architecture, ("danq", "deepsea"))
@@ -55,6 +56,7 @@ class ModelConfig:
         check_choice("conv_init", self.conv_init, ("uniform", "glorot"))
         check_choice("dropout_redraw", self.dropout_redraw, ("step", "run"))
         check_choice("conv_activation", self.conv_activation, ("relu", "gelu"))
+        check_choice("dense_activation", self.dense_activation, ("relu", "gelu"))
         sizes = ("window", "n_targets", "kernel_size", "pool_size", "lstm_units", "lstm_layers")
         for name in (*sizes, "dense_units"):
             _positive(name, getattr(self, name))

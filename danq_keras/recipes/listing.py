@@ -31,6 +31,7 @@ MEANINGS: Mapping[str, str] = {
     "motif_file": "Motifs that the first kernels start from: a file, jaspar2016 or none.",
     "dropout_redraw": "When a rate is drawn from a pair: every step, or once a run.",
     "conv_activation": "What follows the convolution: relu or gelu.",
+    "dense_activation": "What follows the dense layer: relu or gelu.",
     "epochs": "Most passes over the training samples.",
     "batch_size": "Samples of a step; a strand of a window is a sample.",
     "optimizer": "rmsprop, adam, adamw, sgd, nadam, adamax, adagrad, adadelta, lion or lamb.",

@@ -94,6 +94,7 @@ PRESETS: Mapping[str, Preset] = {
                 recurrent_gain=1.0,
                 conv_init="glorot",
                 conv_activation="gelu",
+                dense_activation="gelu",
             ),
             TrainConfig(
                 epochs=40,

@@ -99,7 +99,9 @@ def network_settings(network: keras.Model, path: Path) -> dict[str, Any]:
     read = _deepsea_settings if architecture == "deepsea" else _danq_settings
     try:
         settings = read(found)
-        settings |= {"dense_units": found["dense"].units, "n_targets": found["logits"].units}
+        dense = found["dense"]
+        settings |= {"dense_units": dense.units, "dense_activation": dense.activation.__name__}
+        settings["n_targets"] = found["logits"].units
     except (KeyError, AttributeError) as error:
         raise _foreign(path, str(error)) from error
     settings["window"] = network.input_shape[1]

@@ -469,6 +469,8 @@ def test_a_model_of_ours_goes_out_and_comes_back(tmp_path):
         ("danq", {"gates": "hard", "dropout_lstm": 0.4}, "classic dropout of 0.2 and 0.5"),
         ("danq", {"gates": "hard", "dropout_pool": 0.1}, "classic dropout of 0.2 and 0.5"),
         ("danq", {"gates": "hard", "dropout_pool": (0.1, 0.3)}, "classic dropout of 0.2 and 0.5"),
+        ("danq", {"gates": "hard", "conv_activation": "gelu"}, "has relu after conv"),
+        ("danq", {"gates": "hard", "dense_activation": "gelu"}, "has relu after dense"),
         ("bioq", {"gates": "hard", "dropout_kind": "classic"}, "only DanQ and DanQ-JASPAR fit"),
         ("deepsea", {}, "only DanQ and DanQ-JASPAR fit"),
     ],

@@ -126,6 +126,7 @@ EXPECTED: dict[str, dict[str, Any]] = {
         "filters": 128,
         "kernel_size": 19,
         "conv_activation": "gelu",
+        "dense_activation": "gelu",
         "optimizer": "adamw",
         "weight_decay": 0.1,
         "weight_average": 0.99,

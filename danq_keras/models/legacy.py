@@ -383,7 +383,9 @@ def check_exportable(model: keras.Model, path: Path) -> None:
             f"{path}: the old stack knows only hard gates; this model has "
             f"{getattr(gate, '__name__', gate)}. Train with gates=hard."
         )
-    others = [name for name in ("conv", "dense") if names[name].activation is not keras.activations.relu]
+    others = [
+        name for name in ("conv", "dense") if names[name].activation is not keras.activations.relu
+    ]
     if others:
         raise InputError(
             f"{path}: the old stack's DanQ has relu after {others[0]}. Train with "

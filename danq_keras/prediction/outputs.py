@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
@@ -188,8 +189,17 @@ def _write_table(file: h5py.File, handle: IO[str], windows: Windows, contents: C
 def track_names(columns: Sequence[str]) -> list[str]:
     """File names for targets: what a file system may not hold becomes `_`; all differ."""
     plain = [re.sub(r"[^A-Za-z0-9.+-]+", "_", name).strip("_.") or "target" for name in columns]
-    repeated = {name for name in plain if [p.lower() for p in plain].count(name.lower()) > 1}
-    return [f"{name}_{i}" if name in repeated else name for i, name in enumerate(plain)]
+    count = Counter(name.lower() for name in plain)
+    taken = {name for name, times in count.items() if times == 1}
+    names = []
+    for i, name in enumerate(plain):
+        if count[name.lower()] > 1:
+            name = f"{name}_{i}"  # noqa: PLW2901
+            while name.lower() in taken:
+                name += "_"  # noqa: PLW2901
+            taken.add(name.lower())
+        names.append(name)
+    return names
 
 
 def _write_tracks(

@@ -404,7 +404,7 @@ def test_kinds(name, kind, tmp_path):
 
 
 def test_track_names_are_different_file_names():
-    names = ["K562|CTCF|None", "K562|CTCF|None#2", "a/b", "A.b", "a b", "..", "Ä"]
+    names = ["K562|CTCF|None", "K562|CTCF|None#2", "a/b", "A.b", "a b", "..", "Ä", "A_b_4"]
     files = track_names(names)
     assert len({name.lower() for name in files}) == len(names)
     assert files[0] == "K562_CTCF_None"

@@ -369,7 +369,8 @@ def check_exportable(model: keras.Model, path: Path) -> None:
     """Whether the old stack could hold a model.
 
     Raises:
-        InputError: another network, other gates or activations than the old ones, or inverted dropout.
+        InputError: another network, other gates or activations than the old ones, or inverted
+            dropout.
     """
     names = {layer.name: layer for layer in model.layers}
     missing = {"conv", "lstm_forward", "lstm_backward", "dense", "logits"} - set(names)

@@ -194,9 +194,9 @@ def track_names(columns: Sequence[str]) -> list[str]:
     names = []
     for i, name in enumerate(plain):
         if count[name.lower()] > 1:
-            name = f"{name}_{i}"  # noqa: PLW2901
+            name = f"{name}_{i}"
             while name.lower() in taken:
-                name += "_"  # noqa: PLW2901
+                name += "_"
             taken.add(name.lower())
         names.append(name)
     return names

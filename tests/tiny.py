@@ -33,6 +33,7 @@ def make_dataset(
     ignore: bool = False,
     seed: int = 0,
     n_chroms: int = 1,
+    positive: float = 0.4,
 ) -> Dataset:
     """Random windows whose first target is whether they hold GATTACA; chr1, chr2, … in turn."""
     rng = np.random.default_rng(seed)
@@ -41,7 +42,7 @@ def make_dataset(
     with new_dataset(folder) as temporary:
         for name, n in (("train", n_train), ("valid", 20), ("test", 20)):
             codes = rng.integers(0, 4, (n, WINDOW), dtype=np.uint8)
-            labels = rng.random((n, n_targets)) < 0.4
+            labels = rng.random((n, n_targets)) < positive
             codes[labels[:, 0], 25:32] = dna.encode("GATTACA")
             rows = Rows(
                 dna.pack_codes(codes),

@@ -10,7 +10,7 @@ from keras import layers
 from danq_keras.motifs.files import resolve_motifs
 from danq_keras.motifs.kernels import motif_kernels
 from danq_keras.recipes.config import ModelConfig
-from danq_keras.system.arrays import Floats
+from danq_keras.system.arrays import Doubles, Floats
 from danq_keras.system.terminal import log
 
 CONV_LIMIT = 0.05  # Source: Keras 0.2.0's "uniform"
@@ -36,6 +36,18 @@ def assign_initial_weights(model: keras.Model, config: ModelConfig, seed: int) -
             layer.set_weights([_uniform(rng, kernel, limit), np.zeros(bias, np.float32)])
     if config.motif_file is not None:
         _assign_motifs(model, config, seed)
+
+
+def start_at_prevalences(model: keras.Model, shares: Doubles) -> None:
+    """Set the output biases (T,) of a new network to the logits of the targets' prevalences.
+
+    Otherwise every target begins at a probability of one half, and where one label in a hundred is
+    positive all gradients say "less" for the first thousand steps. Source: Lin et al. 2017,
+    arXiv:1708.02002, section 3.3; docs/recipes.md has what was measured.
+    """
+    layer = model.get_layer("logits")
+    kernel, _ = layer.get_weights()
+    layer.set_weights([kernel, np.log(shares / (1 - shares)).astype(np.float32)])
 
 
 def _uniform(rng: np.random.Generator, shape: tuple[int, ...], limit: float) -> Floats:

@@ -78,7 +78,8 @@ def settings_text(preset: Preset) -> str:
     """
     fitted: set[str] = set()
     if preset.name == FITTED:  # which settings those are depends on no number
-        fitted = set(fitted_sizes(window=1000, n_targets=1, samples=1, batch_size=1))
+        sizes = fitted_sizes(window=1000, n_targets=1, samples=1, prevalence=0.5, batch_size=1)
+        fitted = set(sizes)
     lines = [
         f"Settings, as --set KEY=VALUE takes them, with the values of preset {preset.name}.",
         "Values separated by commas are several; none is no value.",

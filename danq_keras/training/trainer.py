@@ -18,10 +18,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from danq_keras.data.prevalence import prevalences
 from danq_keras.data.store import Dataset
 from danq_keras.data.unchanged import DatasetWatch
 from danq_keras.evaluation import metrics
 from danq_keras.models.backend import without_tf32
+from danq_keras.models.initial_weights import start_at_prevalences
 from danq_keras.models.networks import build_network
 from danq_keras.models.trained import describe_network, save_model
 from danq_keras.prediction.predictor import SplitPredictor
@@ -47,7 +49,6 @@ from danq_keras.training.history import (
 )
 from danq_keras.training.optimizers import describe_gradients, learning_rate_at, share_above_epsilon
 from danq_keras.training.pipeline import Integers, Order, epoch_batches
-from danq_keras.training.prevalence import prevalences, start_at_prevalences
 from danq_keras.training.resident import resident_steps
 from danq_keras.training.restudy import Curriculum
 from danq_keras.training.run_folder import SameFolder
@@ -107,7 +108,7 @@ class Trainer:
         )
         self.model, self.optimizer = self.step.model, self.step.optimizer
         if self.config.output_bias == "prevalence":
-            shares = prevalences(dataset.train, self.curriculum.order, columns)
+            shares = prevalences(dataset.train, self.order.windows, columns)
             start_at_prevalences(self.model, shares)
         self.workers = Workers(self.step.strategy)
         self._resident = resident_steps(self.step, preset.train, dataset.train)

@@ -280,7 +280,7 @@ def test_settings_are_listed_with_type_value_and_meaning() -> None:
     assert "(the data's)" in of["window"]
     assert "(the data's)" not in of["warmup_steps"]
     fitted = settings_text(get_preset("danq-fitted"))
-    assert fitted.count("(the data's)") == 10  # window and targets, and eight by `fitted_sizes`
+    assert fitted.count("(the data's)") == 13  # window and targets, and eleven by `fitted_sizes`
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The recipe for data that are not DeepSEA's: its choice, its sizes, its averages and its moves."""
 
 import signal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from danq_keras.models.layers import unpack_windows
 from danq_keras.recipes import fit
 from danq_keras.recipes.fit import fit_to_data, fitted_sizes
 from danq_keras.recipes.presets import FITTED, get_preset
-from danq_keras.recipes.settings import changed_settings
+from danq_keras.recipes.settings import apply_settings, changed_settings
 from danq_keras.system.signals import Terminated
 from danq_keras.training import plan as plans
 from danq_keras.training.plan import make_plan, request_of
@@ -27,22 +28,43 @@ AVERAGED = {
 }
 
 
+USUAL: dict[str, Any] = {"prevalence": 0.05, "batch_size": 100}
+
+
 def test_sizes_follow_the_data() -> None:
-    yeast = fitted_sizes(window=1000, n_targets=150, samples=32_220, batch_size=100)
+    yeast = fitted_sizes(
+        window=1000, n_targets=150, samples=32_220, prevalence=0.05, batch_size=100
+    )
     assert (yeast["pool_size"], yeast["shift"], yeast["warmup_steps"]) == (13, 60, 107)
     assert (yeast["epochs"], yeast["dense_units"]) == (40, 150)
-    short = fitted_sizes(window=101, n_targets=1, samples=10_000, batch_size=100)
+    short = fitted_sizes(window=101, n_targets=1, samples=10_000, **USUAL)
     assert (101 - short["kernel_size"] + 1) // short["pool_size"] >= 20
     assert (short["epochs"], short["dense_units"], short["shift"]) == (40, 96, 6)
-    large = fitted_sizes(window=1000, n_targets=2000, samples=1_000_000, batch_size=100)
+    large = fitted_sizes(
+        window=1000, n_targets=2000, samples=1_000_000, prevalence=0.05, batch_size=100
+    )
     assert (large["filters"], large["epochs"], large["dense_units"]) == (320, 8, 925)
-    many = fitted_sizes(window=101, n_targets=16, samples=877_164, batch_size=100)
+    assert (yeast["dropout_pool"], yeast["dropout_lstm"], yeast["weight_decay"]) == (0.3, 0.6, 0.1)
+    many = fitted_sizes(window=101, n_targets=16, samples=877_164, **USUAL)
     assert (many["filters"], many["epochs"], many["shift"]) == (128, 8, 6)  # few bases, all told
+
+
+def test_rare_positives_get_weaker_dropout_and_decay(tmp_path) -> None:
+    dataset = tiny.make_dataset(tmp_path / "data")
+    common, _ = fit_to_data(get_preset(FITTED), dataset, {})
+    assert (common.train.weight_decay, common.model.dropout_lstm) == (0.1, 0.6)
+    rare = tiny.make_dataset(tmp_path / "rare", positive=0.01)
+    fitted, _ = fit_to_data(get_preset(FITTED), rare, {})
+    assert (fitted.train.weight_decay, fitted.model.dropout_pool) == (0.01, 0.2)
+    assert {"dropout_pool", "dropout_lstm", "weight_decay"} <= set(fitted.fitted)
+    preset = apply_settings(get_preset(FITTED), {"dropout_lstm": 0.3})
+    fitted, _ = fit_to_data(preset, rare, {"dropout_lstm": 0.3})
+    assert (fitted.model.dropout_lstm, fitted.model.dropout_pool) == (0.3, 0.2)
 
 
 @pytest.mark.parametrize("window", [1, 2, 5, 19, 20, 40, 101])
 def test_every_window_gets_a_network(window: int) -> None:
-    sizes = fitted_sizes(window=window, n_targets=1, samples=10, batch_size=100)
+    sizes = fitted_sizes(window=window, n_targets=1, samples=10, **USUAL)
     assert (window - sizes["kernel_size"] + 1) // sizes["pool_size"] >= 1
 
 

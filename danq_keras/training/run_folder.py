@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from danq_keras.data.store import Dataset
-from danq_keras.recipes.config import Preset
+from danq_keras.recipes.config import ModelConfig, Preset, TrainConfig
 from danq_keras.recipes.presets import get_preset
 from danq_keras.recipes.settings import apply_settings, changed_settings
 from danq_keras.system.claims import remove
@@ -92,6 +92,9 @@ def preset_from_config(config: Mapping[str, Any]) -> Preset:
             raise InputError(f"{section!r}: expected an object of settings in the JSON file.")
         settings |= config.get(section, {})
     settings |= {key: value for key, value in config.items() if key not in _DESCRIPTION}
+    if "dataset" in config:  # a run's: settings that came later were as the defaults have them
+        known = (*dataclasses.fields(ModelConfig), *dataclasses.fields(TrainConfig))
+        settings = {each.name: each.default for each in known} | settings
     fitted = tuple(map(str, config.get("fitted", ())))
     source = str(config.get("source", base.source))
     return dataclasses.replace(apply_settings(base, settings), fitted=fitted, source=source)

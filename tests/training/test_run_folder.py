@@ -14,7 +14,7 @@ from danq_keras.prediction.predictor import SplitPrediction, SplitPredictor
 from danq_keras.recipes.presets import PRESETS, get_preset
 from danq_keras.recipes.settings import apply_settings
 from danq_keras.system.errors import InputError
-from danq_keras.training.run_folder import preset_from_config
+from danq_keras.training.run_folder import describe_run, preset_from_config
 
 
 def prediction(rng, positives, n=200, ignore=None):
@@ -111,3 +111,16 @@ def test_another_optimizer_starts_from_its_own_defaults():
 def test_a_section_that_is_no_object():
     with pytest.raises(InputError, match="'model': expected an object of settings"):
         preset_from_config({"preset": "danq", "model": 3})
+
+
+def test_settings_that_a_run_does_not_know_are_not_the_presets_of_today(tmp_path):
+    """Else a run of an earlier version would go on as another network."""
+    dataset = tiny.make_dataset(tmp_path / "data")
+    content = describe_run(tiny.preset("danq-fitted"), dataset, None)
+    assert preset_from_config(content).model.dense_activation == "gelu"
+    content["model"].pop("dense_activation")
+    content["train"].pop("output_bias")
+    earlier = preset_from_config(content)
+    assert (earlier.model.dense_activation, earlier.train.output_bias) == ("relu", "zero")
+    settings = {"preset": "danq-fitted", "model": {"filters": 8}}  # a file of some settings
+    assert preset_from_config(settings).model.dense_activation == "gelu"

@@ -107,8 +107,8 @@ def fitted_sizes(
     - training has about 13,000 steps, from 8 to 40 epochs; the learning rate rises in the first
       third of the first: with a whole epoch the network passed counts of k-mers an epoch later;
     - where fewer than 2 % of the labels are positive, strong dropout and decay keep the network
-      from learning: the test PR AUC of five yeast factors (0.9 %) was 0.279 with them and 0.401
-      without (docs/recipes.md).
+      from learning: the test PR AUC of five yeast factors (0.9 %) was 0.279 with them and 0.348
+      to 0.401 without, in three trainings (docs/recipes.md).
 
     Only the first row was measured at length: the wider networks are DanQ's own sizes and half.
 

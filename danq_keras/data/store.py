@@ -28,7 +28,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -378,7 +378,23 @@ def open_store(folder: Path) -> Dataset:
 def count_positives(split: Split) -> Positions:
     """Positive rows (T,) int64 of each target of a stored split."""
     counts = np.zeros(split.n_targets, np.int64)
-    for begin in range(0, split.n_windows, _COUNT_ROWS):
-        block = np.asarray(split.labels[begin : begin + _COUNT_ROWS])
-        counts += unpack_labels(block, split.n_targets).sum(axis=0, dtype=np.int64)
+    for labels, _ in label_blocks(split):
+        counts += unpack_labels(labels, split.n_targets).sum(axis=0, dtype=np.int64)
     return counts
+
+
+def label_blocks(
+    split: Split, windows: Positions | None = None
+) -> Iterator[tuple[Bytes, Bytes | None]]:
+    """Packed labels, and packed `ignore` or None, of some thousand rows at a time.
+
+    Args:
+        split: stored split, N windows.
+        windows: (n,) numbers of the windows that are read; None for all.
+    """
+    n = split.n_windows if windows is None else len(windows)
+    for begin in range(0, n, _COUNT_ROWS):
+        rows: Any = slice(begin, min(n, begin + _COUNT_ROWS))
+        rows = rows if windows is None else windows[rows]
+        ignore = None if split.ignore is None else np.asarray(split.ignore[rows])
+        yield np.asarray(split.labels[rows]), ignore

@@ -384,14 +384,12 @@ def check_exportable(model: keras.Model, path: Path) -> None:
             f"{path}: the old stack knows only hard gates; this model has "
             f"{getattr(gate, '__name__', gate)}. Train with gates=hard."
         )
-    others = [
-        name for name in ("conv", "dense") if names[name].activation is not keras.activations.relu
-    ]
-    if others:
-        raise InputError(
-            f"{path}: the old stack's DanQ has relu after {others[0]}. Train with "
-            f"{others[0]}_activation=relu."
-        )
+    for name in ("conv", "dense"):
+        if names[name].activation is not keras.activations.relu:
+            raise InputError(
+                f"{path}: the old stack's DanQ has relu after {name}. Train with "
+                f"{name}_activation=relu."
+            )
     scales = [names.get(name) for name in ("dropout_pool_forward_scale", "dropout_lstm_scale")]
     kept = [None if scale is None else round(1 - scale.scale, 6) for scale in scales]
     if kept != [0.2, 0.5]:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from danq_keras.data.store import Split
+from danq_keras.data.store import Split, label_blocks
 from danq_keras.genome.dna import unpack_labels
 from danq_keras.recipes.config import TrainConfig
 from danq_keras.system.arrays import Floats
@@ -28,7 +28,6 @@ from danq_keras.system.errors import InputError
 from danq_keras.training.pipeline import Integers, Order
 
 _MATCHED_WINDOWS = 200  # at least so many are compared with each other
-_ROWS = 1 << 15
 _LEAST_VARIANCE = 1e-12  # a network without any doubt expects no loss, and no deviation
 
 
@@ -159,14 +158,10 @@ def count_positives_of_windows(
         order: which of its windows.
         columns: numbers of the targets that count; None for all.
     """
-    windows = np.arange(split.n_windows) if order.windows is None else order.windows
     counts = []
-    for begin in range(0, len(windows), _ROWS):
-        rows = windows[begin : begin + _ROWS]
-        packed = np.asarray(split.labels[rows])
-        if split.ignore is not None:
-            packed = packed & ~np.asarray(split.ignore[rows])
-        labels = unpack_labels(packed, split.n_targets)
+    for packed, ignore in label_blocks(split, order.windows):
+        counting = packed if ignore is None else packed & ~ignore
+        labels = unpack_labels(counting, split.n_targets)
         counts.append((labels if columns is None else labels[:, columns]).sum(1, dtype=np.int64))
     return np.concatenate(counts)
 

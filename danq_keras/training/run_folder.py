@@ -93,8 +93,8 @@ def preset_from_config(config: Mapping[str, Any]) -> Preset:
         settings |= config.get(section, {})
     settings |= {key: value for key, value in config.items() if key not in _DESCRIPTION}
     if "dataset" in config:  # a run's: settings that came later were as the defaults have them
-        known = (*dataclasses.fields(ModelConfig), *dataclasses.fields(TrainConfig))
-        settings = {each.name: each.default for each in known} | settings
+        before = dataclasses.asdict(ModelConfig()) | dataclasses.asdict(TrainConfig())
+        settings = before | settings
     fitted = tuple(map(str, config.get("fitted", ())))
     source = str(config.get("source", base.source))
     return dataclasses.replace(apply_settings(base, settings), fitted=fitted, source=source)

@@ -1,4 +1,4 @@
-"""Output biases that start at the share of positives."""
+"""Shares of positives, and output biases that start at them."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def test_shares_are_those_of_the_labels_that_count(tmp_path, limit, columns, ign
 def test_blocks_of_rows_add_up(tmp_path, monkeypatch) -> None:
     split = tiny.make_dataset(tmp_path / "data", ignore=True).train
     whole = prevalences(split)
-    monkeypatch.setattr("danq_keras.data.prevalence._ROWS", 7)
+    monkeypatch.setattr("danq_keras.data.store._COUNT_ROWS", 7)
     np.testing.assert_array_equal(prevalences(split), whole)
 
 

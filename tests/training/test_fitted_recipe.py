@@ -26,23 +26,17 @@ AVERAGED = {
     "weight_decay": 0.1,
     "output_bias": "prevalence",
 }
-
-
 USUAL: dict[str, Any] = {"prevalence": 0.05, "batch_size": 100}
 
 
 def test_sizes_follow_the_data() -> None:
-    yeast = fitted_sizes(
-        window=1000, n_targets=150, samples=32_220, prevalence=0.05, batch_size=100
-    )
+    yeast = fitted_sizes(window=1000, n_targets=150, samples=32_220, **USUAL)
     assert (yeast["pool_size"], yeast["shift"], yeast["warmup_steps"]) == (13, 60, 107)
     assert (yeast["epochs"], yeast["dense_units"]) == (40, 150)
     short = fitted_sizes(window=101, n_targets=1, samples=10_000, **USUAL)
     assert (101 - short["kernel_size"] + 1) // short["pool_size"] >= 20
     assert (short["epochs"], short["dense_units"], short["shift"]) == (40, 96, 6)
-    large = fitted_sizes(
-        window=1000, n_targets=2000, samples=1_000_000, prevalence=0.05, batch_size=100
-    )
+    large = fitted_sizes(window=1000, n_targets=2000, samples=1_000_000, **USUAL)
     assert (large["filters"], large["epochs"], large["dense_units"]) == (320, 8, 925)
     assert (yeast["dropout_pool"], yeast["dropout_lstm"], yeast["weight_decay"]) == (0.3, 0.6, 0.1)
     many = fitted_sizes(window=101, n_targets=16, samples=877_164, **USUAL)

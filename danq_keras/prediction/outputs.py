@@ -24,7 +24,7 @@ from danq_keras.prediction.growing import (
     partial_path,
 )
 from danq_keras.system.errors import InputError, optional_module
-from danq_keras.system.files import atomic_output, refuse_existing
+from danq_keras.system.files import atomic_output, is_gzip, refuse_existing
 from danq_keras.system.hdf5 import reserve_space
 from danq_keras.system.terminal import progress
 
@@ -207,7 +207,8 @@ def _write_tracks(
 ) -> None:
     """One bigWig file, or a folder with one for each target and two files that list them.
 
-    These are `tracks.tsv` and a session of the browser IGV.
+    These are `tracks.tsv` and a session of the browser IGV; for a packed genome there is also a
+    file of its chromosomes' lengths, which the session needs.
     """
     assert windows.tiling is not None
     tiling = windows.tiling
@@ -227,17 +228,25 @@ def _write_tracks(
                 bar.update()
     (path / "tracks.tsv").write_text("".join(lines), encoding="utf-8")
     rows = [line.rstrip("\n").split("\t") for line in lines[2:]]
-    _write_session(path / "igv_session.xml", windows.path, rows)
+    genome = str(windows.path.resolve())
+    if is_gzip(windows.path):
+        sizes = f"{windows.path.name.removesuffix('.gz')}.chrom.sizes"
+        lengths = (f"{name}\t{length}\n" for name, length in tiling.lengths.items())
+        (path / sizes).write_text("".join(lengths), encoding="utf-8")
+        genome = sizes
+    _write_session(path / "igv_session.xml", genome, rows)
 
 
-def _write_session(path: Path, genome: Path, rows: Sequence[Sequence[str]]) -> None:
+def _write_session(path: Path, genome: str, rows: Sequence[Sequence[str]]) -> None:
     """A session that opens the tracks over their genome in IGV's desktop program.
 
-    Tracks are named by paths beside the session, the genome by its own: where a folder is copied to
-    another machine, IGV asks for the genome. Source: the user guide of IGV, "Session file format",
-    by which tracks without a panel of their own come into the first.
+    Tracks are named by paths beside the session, a FASTA file by its own: where a folder is copied
+    to another machine, IGV asks for it. IGV reads no packed FASTA (tried with 2.16): there the
+    genome is a file of chromosome lengths beside the session, which shows no bases. Source: the
+    user guide of IGV, "Session file format", by which tracks without a panel of their own come
+    into the first.
     """
-    session = ElementTree.Element("Session", genome=str(genome.resolve()), version="8")
+    session = ElementTree.Element("Session", genome=genome, version="8")
     resources = ElementTree.SubElement(session, "Resources")
     for file, target, value in rows:
         name = target if value == _MEANING["pred"] else f"{target}, {value}"

@@ -3,6 +3,7 @@
 The network of most tests predicts the shares of A and G in a window, which are counted here.
 """
 
+import gzip
 import sys
 from xml.etree import ElementTree
 
@@ -173,6 +174,18 @@ def test_equal_predictions_are_equal_bytes(files, tmp_path, command):
     assert (tmp_path / "a.tsv.gz").read_bytes() == (tmp_path / "b.tsv.gz").read_bytes()
 
 
+def test_tracks_of_a_packed_genome_open_over_its_lengths(files, records, tmp_path, command):
+    pytest.importorskip("pyBigWig")
+    packed = tmp_path / "g.fa.gz"
+    packed.write_bytes(gzip.compress((files / "g.fa").read_bytes()))
+    out = tmp_path / "tracks"
+    assert command(files / "run", packed, out, "--tile", STEP)[0] == 0
+    session = ElementTree.parse(out / "igv_session.xml").getroot()
+    assert session.get("genome") == "g.fa.chrom.sizes"
+    rows = [line.split("\t") for line in (out / "g.fa.chrom.sizes").read_text().splitlines()]
+    assert rows == [[name, str(len(text))] for name, text in records.items()]
+
+
 def test_tracks_cover_the_step_around_the_centre(files, records, tmp_path, command):
     bigwig = pytest.importorskip("pyBigWig")
     out = tmp_path / "tracks"
@@ -184,6 +197,7 @@ def test_tracks_cover_the_step_around_the_centre(files, records, tmp_path, comma
     assert session.get("genome") == str(files / "g.fa")
     listed = [(each.get("path"), each.get("name")) for each in session.iter("Resource")]
     assert listed == [("A.bw", "A"), ("G_x_y.bw", "G|x/y")]
+    assert not list(out.glob("*.sizes"))
     header, *rows = (out / "tracks.tsv").read_text().splitlines()
     assert "a value covers the 6 bases around the centre of its 20-base window" in header
     assert rows == ["file\ttarget\tvalue", "A.bw\tA\tprobability", "G_x_y.bw\tG|x/y\tprobability"]

@@ -112,7 +112,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--log",
         choices=TRACKERS,
-        help="log the run there too (extra wandb; WANDB_MODE=offline keeps it in the run folder)",
+        help="log the run, or each of several, there too (extra wandb; WANDB_MODE=offline keeps it "
+        "in the run folder)",
     )
     settings = parser.add_argument_group("settings (default: the preset's)")
     settings.add_argument("--epochs", metavar="N")
@@ -204,8 +205,6 @@ def main(argv: list[str] | None = None) -> int:
             if field.name != "settings"
         },
     )
-    if several and request.log is not None:
-        raise InputError("--log: for a single run. Leave it out with --repeats and --folds.")
     require_tracker(request.log)
     check_request(request)  # before TensorFlow starts, which takes seconds
     (check_set_place if several else check_place)(request)

@@ -118,7 +118,7 @@ class _Process:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # where a complete run says so
             stderr=subprocess.PIPE if relayed else None,
-            env=_environment(at_once) if relayed else None,
+            env=_environment(order.folder.parent.name, at_once),
             process_group=0,  # a terminal's Ctrl-C reaches the parent, which passes it on once
         )
         self._relay = threading.Thread(target=self._relay_lines, daemon=True)
@@ -155,11 +155,17 @@ class _Process:
                 log.info("%s: %s", self.order.name, line.decode(errors="replace").rstrip())
 
 
-def _environment(at_once: int) -> dict[str, str]:
-    """Of each of several runs: its share of the cores, and no progress bars."""
+def _environment(group: str, at_once: int) -> dict[str, str]:
+    """Of a run: its group for wandb, unless the user has named one.
+
+    Of one of several at once also its share of the cores, and no progress bars.
+    """
+    variables = {"WANDB_RUN_GROUP": group, **os.environ}
+    if at_once == 1:
+        return variables
     threads = str(max(1, n_threads() // at_once))
     shares = dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), threads)
-    return {**os.environ, **shares, "TQDM_DISABLE": "1"}
+    return {**variables, **shares, "TQDM_DISABLE": "1"}
 
 
 def _stop(running: Sequence[_Process]) -> None:

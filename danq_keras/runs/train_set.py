@@ -174,7 +174,7 @@ def train_set(request: TrainRequest, several: Several) -> TrainedSet:
         write_json(out / runs.kind.record, runs.record())
         with logged_to(out / "run.log"):
             _print_header(runs, plan, folds)
-            status = _make_runs(several, runs, plan, folds)
+            status = _make_runs(several, runs, plan, folds, request.log)
             if status:
                 raise ChildFailedError(out, status)
             tables = _finish(runs, plan)
@@ -291,7 +291,9 @@ def _print_header(runs: RunSet, plan: Plan, folds: list[Fold]) -> None:
         log.info("fold %d: %d windows, %s", number, fold.n_windows, ", ".join(fold.chroms))
 
 
-def _make_runs(several: Several, runs: RunSet, plan: Plan, folds: list[Fold]) -> int:
+def _make_runs(
+    several: Several, runs: RunSet, plan: Plan, folds: list[Fold], tracker: str | None
+) -> int:
     """Make the runs that are not complete; the status of the first that failed, or 0."""
     waiting = [(n, run) for n, run in zip(runs.numbers, runs.runs.values(), strict=True)]
     complete = [run for _, run in waiting if _is_done(runs, run)]
@@ -300,7 +302,7 @@ def _make_runs(several: Several, runs: RunSet, plan: Plan, folds: list[Fold]) ->
     waiting = [(number, run) for number, run in waiting if run not in complete]
     for number in runs.numbers if folds else ():  # of complete runs too: they are pooled
         _write_fold(runs, plan, folds, number)
-    orders = [_order(runs, plan, number) for number, _ in waiting]
+    orders = [_order(runs, plan, number, tracker) for number, _ in waiting]
     try:
         return run_all(orders, at_once=several.jobs or 1)
     except BaseException:
@@ -328,7 +330,7 @@ def _write_fold(runs: RunSet, plan: Plan, folds: list[Fold], number: int) -> Non
     )
 
 
-def _order(runs: RunSet, plan: Plan, number: int) -> RunOrder:
+def _order(runs: RunSet, plan: Plan, number: int, tracker: str | None) -> RunOrder:
     """The request of one run: every setting is said, so that it depends on nothing else."""
     folder = runs.folder / f"{runs.kind.unit}-{number}"
     resume = (folder / "config.json").is_file()
@@ -346,6 +348,7 @@ def _order(runs: RunSet, plan: Plan, number: int) -> RunOrder:
         out=folder,
         resume=resume,
         bootstrap=plan.description["bootstrap"],
+        log=tracker,
     )
     return RunOrder(folder, request.to_json(), predict_test=runs.kind is FOLDS)
 

@@ -3,7 +3,7 @@
 Each epoch's row of history.csv is logged under its number, the test's figures as the summary, and
 the settings as the configuration. A resumed run goes on in the same record, whose identity lies in
 `wandb_id` of the run folder. Where the record goes is wandb's own affair: it asks for a login, or
-with WANDB_MODE=offline keeps it in the run folder.
+with WANDB_MODE=offline keeps it in the run folder. Runs of a set are a group of the set's name.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from danq_keras.system.errors import InputError, optional_module
+from danq_keras.system.errors import InputError, one_line, optional_module
 
 TRACKERS = ("wandb",)
 _IDENTITY = "wandb_id"
@@ -41,16 +41,31 @@ class Tracker:
 
 
 def require_tracker(kind: str | None) -> None:
-    """Refuse a tracker that there is not, before anything is done.
+    """Refuse a tracker that there is not or that knows no user, before anything is done.
+
+    On a terminal wandb asks for a login.
 
     Raises:
-        InputError: another name than one of `TRACKERS`, or its library is not installed.
+        InputError: another name than one of `TRACKERS`; its library is not installed; no login.
     """
     if kind is None:
         return
     if kind not in TRACKERS:
         raise InputError(f"`log`: one of {', '.join(TRACKERS)}. Received: {kind!r}.")
-    optional_module("wandb", "wandb")
+    wandb = optional_module("wandb", "wandb")
+    with _refusals(wandb):
+        wandb.login()
+
+
+@contextlib.contextmanager
+def _refusals(wandb: Any) -> Iterator[None]:
+    try:
+        yield
+    except wandb.Error as error:
+        raise InputError(
+            f"`log`: wandb refuses: {one_line(error)} Or keep the record in the run folder: set "
+            "WANDB_MODE=offline."
+        ) from error
 
 
 @contextlib.contextmanager
@@ -73,14 +88,15 @@ def tracked(kind: str | None, out: Path, settings: Mapping[str, Any]) -> Iterato
     identity = out / _IDENTITY
     if not identity.is_file():
         identity.write_text(uuid.uuid4().hex[:16] + "\n")
-    record = wandb.init(
-        project="danq_keras",
-        name=out.name,
-        id=identity.read_text().strip(),
-        resume="allow",
-        dir=str(out),
-        config=dict(settings),
-    )
+    with _refusals(wandb):
+        record = wandb.init(
+            project="danq_keras",
+            name=out.name,
+            id=identity.read_text().strip(),
+            resume="allow",
+            dir=str(out),
+            config=dict(settings),
+        )
     try:
         yield Tracker(record)
     except BaseException:

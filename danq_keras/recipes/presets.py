@@ -108,6 +108,7 @@ PRESETS: Mapping[str, Preset] = {
                 weight_average=0.99,
                 shift=60,
                 output_bias="prevalence",
+                monitor="val_auprc",
                 patience=10,
             ),
         ),

@@ -112,7 +112,7 @@ class Trainer:
             start_at_prevalences(self.model, shares)
         self.workers = Workers(self.step.strategy)
         self._resident = resident_steps(self.step, preset.train, dataset.train)
-        self._drain_every = _DRAIN_EVERY if self._resident is None else 2
+        self._drain_every = _DRAIN_EVERY if self._resident is None else 1
         self.total_steps = self.curriculum.total_steps(
             epochs=self.config.epochs, batch_size=self.config.batch_size
         )
@@ -270,7 +270,7 @@ class Trainer:
         pending: list[tuple[int, tf.Tensor]] = []
         started = time.monotonic()
         bar, clock, first = None, started, state.step
-        for n_steps, figures in self._calls():
+        for call, (n_steps, figures) in enumerate(self._calls(), 1):
             pending.append((state.step, figures))
             state.step += n_steps
             state.step_in_epoch += n_steps
@@ -279,7 +279,7 @@ class Trainer:
             if bar is None:  # the first call compiles: the bar's clock starts after it
                 bar = self._progress_bar()
                 clock, first = time.monotonic(), state.step
-            together = last or len(pending) >= self._drain_every
+            together = last or call % self._drain_every == 0  # the same with all workers
             stop = bool(interruption.signal) and not self.workers.several
             if due or stop or together:
                 # The figures of the last call are left until another one is under way.

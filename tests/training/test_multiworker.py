@@ -19,7 +19,17 @@ from danq_keras.training.checkpoints import checkpoint_step, latest_checkpoint
 from danq_keras.training.trainer import Trainer
 
 TRAIN = "from danq_keras.commands.train import cli; cli()"
-SETTINGS = {**tiny.SETTINGS, "epochs": 3, "global_clipnorm": 0.3, "restudy": 0.2}
+# Steps enough that the workers ask each other within an epoch, and checkpoints by time between: what
+# a worker's own clock says must not move where they ask.
+SETTINGS = {
+    **tiny.SETTINGS,
+    "epochs": 3,
+    "batch_size": 2,
+    "global_clipnorm": 0.3,
+    "restudy": 0.2,
+    "checkpoint_steps": 30,
+    "checkpoint_minutes": 0.03,
+}
 SECONDS = 300
 pytestmark = pytest.mark.slow
 

@@ -19,8 +19,8 @@ from danq_keras.training.checkpoints import checkpoint_step, latest_checkpoint
 from danq_keras.training.trainer import Trainer
 
 TRAIN = "from danq_keras.commands.train import cli; cli()"
-# Steps enough that the workers ask each other within an epoch, and checkpoints by time between: what
-# a worker's own clock says must not move where they ask.
+# Steps enough that the workers ask each other within an epoch, and checkpoints by time between:
+# what a worker's own clock says must not move where they ask.
 SETTINGS = {
     **tiny.SETTINGS,
     "epochs": 3,

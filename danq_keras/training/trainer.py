@@ -112,7 +112,7 @@ class Trainer:
             start_at_prevalences(self.model, shares)
         self.workers = Workers(self.step.strategy)
         self._resident = resident_steps(self.step, preset.train, dataset.train)
-        self._drain_every = _DRAIN_EVERY if self._resident is None else 1
+        self._drain_every = _DRAIN_EVERY if self._resident is None else 2
         self.total_steps = self.curriculum.total_steps(
             epochs=self.config.epochs, batch_size=self.config.batch_size
         )

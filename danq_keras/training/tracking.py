@@ -50,11 +50,15 @@ def require_tracker(kind: str | None) -> None:
     """
     if kind is None:
         return
-    if kind not in TRACKERS:
-        raise InputError(f"`log`: one of {', '.join(TRACKERS)}. Received: {kind!r}.")
-    wandb = optional_module("wandb", "wandb")
+    wandb = _library(kind)
     with _refusals(wandb):
         wandb.login()
+
+
+def _library(kind: str) -> Any:
+    if kind not in TRACKERS:
+        raise InputError(f"`log`: one of {', '.join(TRACKERS)}. Received: {kind!r}.")
+    return optional_module("wandb", "wandb")
 
 
 @contextlib.contextmanager
@@ -80,11 +84,10 @@ def tracked(kind: str | None, out: Path, settings: Mapping[str, Any]) -> Iterato
     Raises:
         InputError: see `require_tracker`.
     """
-    require_tracker(kind)
     if kind is None:
         yield Tracker()
         return
-    wandb = optional_module("wandb", "wandb")
+    wandb = _library(kind)
     identity = out / _IDENTITY
     if not identity.is_file():
         identity.write_text(uuid.uuid4().hex[:16] + "\n")

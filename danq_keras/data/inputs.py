@@ -95,7 +95,8 @@ class Windows:
     `start` and `end` (n,) int64, 0-based and half-open, of the windows and, of a BED file's
     features, `name` and `strand` (n,) str, or nothing; `text_bytes` bounds the UTF-8 length of each
     column of text; `check` reads what has a checksum and compares it;
-    `tiling` is how the rows lie along sequences, where they do.
+    `tiling` is how the rows lie along sequences, where they do, and `fasta` the file of these that
+    other programs can read, where there is one.
     """
 
     path: Path
@@ -107,6 +108,7 @@ class Windows:
     text_bytes: Mapping[str, int] = field(default_factory=dict)
     check: Callable[[], None] = _no_check
     tiling: Tiling | None = None
+    fasta: Path | None = None
 
 
 def open_windows(path: Path, split: str | None = None) -> Windows:

@@ -131,6 +131,7 @@ def tiled_windows(
         columns=tiling.columns,
         text_bytes={"chrom": text_bytes(lengths)},
         tiling=tiling,
+        fasta=genome.plain,
     )
     return windows, skipped
 

@@ -69,6 +69,7 @@ class Genome:
 
     Attributes:
         path: the file.
+        plain: it again where other programs can read it, None where it is packed or a pipe.
         lengths: sequence name → length in bases, in the order of the file; 0 for a mere header.
 
     Raises:
@@ -77,6 +78,7 @@ class Genome:
 
     def __init__(self, path: PathLike) -> None:
         self.path = Path(path)
+        self.plain: Path | None = None
         self._cleanup = contextlib.ExitStack()
         self._doubts = _Doubts(self.path)
         try:
@@ -101,6 +103,7 @@ class Genome:
                     return dict(found), blocks.read
             if packed:
                 source = self._unpacked(first, content)
+        self.plain = self.path if source == self.path else None
         file = self._cleanup.enter_context(source.open("rb")).fileno()
 
         def read(at: int, n_bytes: int) -> bytes:

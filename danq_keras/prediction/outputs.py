@@ -24,7 +24,7 @@ from danq_keras.prediction.growing import (
     partial_path,
 )
 from danq_keras.system.errors import InputError, optional_module
-from danq_keras.system.files import atomic_output, is_gzip, refuse_existing
+from danq_keras.system.files import atomic_output, refuse_existing
 from danq_keras.system.hdf5 import reserve_space
 from danq_keras.system.terminal import progress
 
@@ -207,8 +207,8 @@ def _write_tracks(
 ) -> None:
     """One bigWig file, or a folder with one for each target and two files that list them.
 
-    These are `tracks.tsv` and a session of the browser IGV; for a packed genome there is also a
-    file of its chromosomes' lengths, which the session needs.
+    These are `tracks.tsv` and a session of the browser IGV; for a packed genome, or
+    one from a pipe, there is also a file of its chromosomes' lengths, which the session needs.
     """
     assert windows.tiling is not None
     tiling = windows.tiling
@@ -228,12 +228,12 @@ def _write_tracks(
                 bar.update()
     (path / "tracks.tsv").write_text("".join(lines), encoding="utf-8")
     rows = [line.rstrip("\n").split("\t") for line in lines[2:]]
-    genome = str(windows.path.resolve())
-    if is_gzip(windows.path):
-        sizes = f"{windows.path.name.removesuffix('.gz')}.chrom.sizes"
+    if windows.fasta is None:
+        genome = f"{windows.path.name.removesuffix('.gz')}.chrom.sizes"
         lengths = (f"{name}\t{length}\n" for name, length in tiling.lengths.items())
-        (path / sizes).write_text("".join(lengths), encoding="utf-8")
-        genome = sizes
+        (path / genome).write_text("".join(lengths), encoding="utf-8")
+    else:
+        genome = str(windows.fasta.resolve())
     _write_session(path / "igv_session.xml", genome, rows)
 
 

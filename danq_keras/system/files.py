@@ -274,12 +274,6 @@ def refuse_input(out: Path, inputs: Iterable[Path | None]) -> None:
         raise InputError(f"{out}: is an input itself. Choose another name to write.")
 
 
-def is_gzip(path: Path) -> bool:
-    """Whether a file begins as gzip's, bgzip's among them, whatever its name says."""
-    with path.open("rb") as file:
-        return file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
-
-
 def is_bgzip(first: bytes) -> bool:
     """Whether a file that begins with these 16 bytes was packed by bgzip, not by plain gzip."""
     return first[:4] == BGZIP_END[:4] and first[12:14] == b"BC"

@@ -4,7 +4,9 @@ The network of most tests predicts the shares of A and G in a window, which are 
 """
 
 import gzip
+import os
 import sys
+import threading
 from xml.etree import ElementTree
 
 import h5py
@@ -184,6 +186,18 @@ def test_tracks_of_a_packed_genome_open_over_its_lengths(files, records, tmp_pat
     assert session.get("genome") == "g.fa.chrom.sizes"
     rows = [line.split("\t") for line in (out / "g.fa.chrom.sizes").read_text().splitlines()]
     assert rows == [[name, str(len(text))] for name, text in records.items()]
+
+
+def test_tracks_of_a_genome_from_a_pipe_open_over_its_lengths(files, tmp_path, command):
+    pytest.importorskip("pyBigWig")
+    pipe = tmp_path / "g.fa"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=[(files / "g.fa").read_bytes()])
+    writer.start()
+    out = tmp_path / "tracks"
+    assert command(files / "run", pipe, out, "--tile", STEP)[0] == 0
+    writer.join()
+    assert ElementTree.parse(out / "igv_session.xml").getroot().get("genome") == "g.fa.chrom.sizes"
 
 
 def test_tracks_cover_the_step_around_the_centre(files, records, tmp_path, command):
